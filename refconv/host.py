@@ -1,0 +1,120 @@
+"""What this computer is, as far as a kernel cares: vector width, vector registers, caches.
+
+The vector width is asked of LLVM, not of the CPU: what counts is what the compiler in use will emit, which
+NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may set to less than the silicon has.
+"""
+
+import functools
+import pathlib
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+from numba.core import config
+
+SYSFS_CPU = pathlib.Path("/sys/devices/system/cpu/cpu0")
+
+
+class Cache(NamedTuple):
+    """One data or unified cache as the operating system describes it: sizes in bytes, `cores` sharing one instance."""
+
+    name: str
+    size_bytes: int
+    ways: int
+    line_bytes: int
+    cores: int
+
+
+class Target(NamedTuple):
+    """What a tiling is chosen for: bytes of a vector register, their number, bytes of the first two caches of one core."""
+
+    vector_bytes: int
+    registers: int
+    l1_bytes: int
+    l2_bytes: int
+
+    def lanes(self, itemsize):
+        """Elements of `itemsize` bytes in one vector."""
+        return self.vector_bytes // itemsize
+
+
+def compiler_target():
+    """(CPU name, feature string) that Numba compiles for.
+
+    Numba itself keeps the features of the real CPU when only NUMBA_CPU_NAME is set; here a name alone stands for that
+    CPU's own features, so that NUMBA_CPU_NAME=haswell means AVX2 tiles.
+    """
+    if config.CPU_FEATURES is not None:
+        return config.CPU_NAME or llvm.get_host_cpu_name(), config.CPU_FEATURES
+    if config.CPU_NAME is not None:
+        return config.CPU_NAME, ""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+@functools.cache
+def vector_unit():
+    """(bytes of a vector register, number of them): read off the assembly LLVM emits for a 64-byte multiply-add."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    name, features = compiler_target()
+    vector = "<16 x float>"
+    signature = f"{vector} @llvm.fmuladd.v16f32({vector}, {vector}, {vector})"
+    module = llvm.parse_assembly(
+        f"define {vector} @f({vector} %a, {vector} %b, {vector} %c) {{\n"
+        f"  %r = call {vector} @llvm.fmuladd.v16f32({vector} %a, {vector} %b, {vector} %c)\n  ret {vector} %r\n}}\n"
+        f"declare {signature}"
+    )
+    triple = llvm.get_process_triple()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=name, features=features, opt=2)
+    assembly = machine.emit_assembly(module)
+    if "zmm" in assembly:
+        return 64, 32
+    if "ymm" in assembly:
+        return 32, 16
+    return 16, 16 if "86" in triple.split("-")[0] else 32
+
+
+def parse_size(text):
+    """Bytes in a size as sysfs writes it: '48K', '2048K', '32M'."""
+    scale = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1])
+    return int(text) if scale is None else int(text[:-1]) * scale
+
+
+def count_cpus(text):
+    """Number of CPUs in a sysfs list such as '0-3,8'."""
+    spans = [[int(end) for end in span.split("-")] for span in text.split(",")]
+    return sum(span[-1] - span[0] + 1 for span in spans)
+
+
+@functools.cache
+def caches(cpu=SYSFS_CPU):
+    """The data caches of one CPU, nearest first, as a tuple of Cache; empty where sysfs does not tell."""
+    found = []
+    for index in sorted(pathlib.Path(cpu).glob("cache/index*")):
+        try:
+            read = {
+                name: (index / name).read_text().strip()
+                for name in (
+                    "type",
+                    "level",
+                    "size",
+                    "ways_of_associativity",
+                    "number_of_sets",
+                    "coherency_line_size",
+                    "shared_cpu_list",
+                )
+            }
+            if read["type"] == "Instruction":
+                continue
+            size, line, ways = parse_size(read["size"]), int(read["coherency_line_size"]), int(read["ways_of_associativity"])
+            cache = Cache(f"L{read['level']}", size, ways or size // line, line, count_cpus(read["shared_cpu_list"]))
+        except (OSError, ValueError):
+            return ()
+        found.append(cache)
+    return tuple(sorted(found))
+
+
+@functools.cache
+def target():
+    """The Target of this computer. Where the caches are unknown, 32 KiB and 512 KiB: they decide about speed only."""
+    sizes = {cache.name: cache.size_bytes for cache in caches()}
+    return Target(*vector_unit(), sizes.get("L1", 32 << 10), sizes.get("L2", 512 << 10))

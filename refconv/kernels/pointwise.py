@@ -1,0 +1,47 @@
+"""Pointwise (1x1) convolution: a matrix product of all pixels with the weights, straight from the input.
+
+    out[i, k] = bias[k] + sum_c x[i, c] * weight[k, c]        i = (n, p, q)
+
+Loops, outer to inner:
+
+    unit: block of t.pixels pixels, block of t.channels output channels      (units run in parallel)
+        k  blocks of t.vectors vectors of output channels    the block's c * t.vectors weight vectors come from L1 or L2
+        i  tiles of t.rows pixels                            the block's pixels stay in L2 from one k to the next
+        c                                                    one outer product a step: rows * vectors FMAs, rows + vectors loads
+"""
+
+from refconv.jit import kernel
+from refconv.layout import ceil_div
+from refconv.tile import add_row, lanes, length, load, outer, store, zero
+from refconv.tile.lines import ONE
+
+
+def units(problem, t):
+    """Independent pieces of work."""
+    return ceil_div(problem.n * problem.p * problem.q, t.pixels) * ceil_div(problem.k, t.channels)
+
+
+def workspace(problem, t):
+    """None: windows of one pixel need no border."""
+    return {}
+
+
+@kernel
+def pointwise(x, weight, bias, out, work, problem, t, slot, first, last):
+    """Units first to last-1. x and out NHWC, weight packed dense, bias of length K or 0; all flat."""
+    n_lanes, pixels = lanes(weight), problem.n * problem.h * problem.w
+    chunks, vector_stride = -(-problem.k // t.channels), problem.c * n_lanes
+    for unit in range(first, last):
+        block, chunk = divmod(unit, chunks)
+        i_last = min((block + 1) * t.pixels, pixels)
+        for k in range(chunk * t.channels, min((chunk + 1) * t.channels, problem.k), t.vectors * n_lanes):
+            for i_next in range(block * t.pixels, i_last, t.rows):
+                i = min(i_next, pixels - t.rows)
+                acc = zero(t.rows, t.vectors, out)
+                weight_at = k // n_lanes * vector_stride
+                for c in range(problem.c):
+                    acc = outer(acc, x, i * problem.c + c, problem.c, weight, weight_at, vector_stride)
+                    weight_at += n_lanes
+                if length(bias) > 0:
+                    acc = add_row(acc, load(ONE, t.vectors, bias, k, 0, problem.k - k))
+                store(out, i * problem.k + k, problem.k, acc, problem.k - k, i_next - i)

@@ -1,0 +1,71 @@
+"""How operands lie in memory: weights packed into whole vectors once, workspace buffers aligned to cache lines.
+
+Packed orders, with the last axis one vector of `lanes` output channels, zero where there is none:
+    dense      (G, V, R, S, C/G, lanes)        V vectors hold the K/G outputs of a group: a column of x meets a vector of outputs
+    grouped    (V, R, C/G, S, lanes)           a vector holds whole groups: each lane meets the j-th input of its own group
+    depthwise  (V, R, S, lanes)                the grouped order with one input a group
+"""
+
+import numpy as np
+
+LINE_BYTES = 64
+SPARE_VECTORS = 3
+"""Zero vectors after the last one of a group, so that a tile of up to 4 vectors may start at any vector."""
+
+
+def ceil_div(a, b):
+    """The least integer not below a / b."""
+    return -(-a // b)
+
+
+def groups_per_vector(c_group, k_group, lanes):
+    """Groups whose inputs and outputs both fit into one vector; 0 if not even one does (then the group is packed dense)."""
+    return lanes // max(c_group, k_group)
+
+
+def order_of(weight_shape, groups, lanes):
+    """The packed order a weight is kept in: the narrowest groups share vectors, wide ones are dense matrices."""
+    k, c_group = weight_shape[:2]
+    if groups == k and c_group == 1 and groups > 1:
+        return "depthwise"
+    wide = groups == 1 or groups_per_vector(c_group, k // groups, lanes) == 0
+    return "dense" if wide else "grouped"
+
+
+def packed_size(weight_shape, groups, order, lanes):
+    """Elements of the packed weight."""
+    k, c_group, r, s = weight_shape
+    if order == "dense":
+        return groups * (ceil_div(k // groups, lanes)) * r * s * c_group * lanes + SPARE_VECTORS * r * s * c_group * lanes
+    per_vector = groups_per_vector(c_group, k // groups, lanes)
+    return ceil_div(groups, per_vector) * r * c_group * s * lanes
+
+
+def pack_weight(weight, groups, order, lanes):
+    """The weight (K, C/G, R, S) as a flat, line-aligned array in the packed `order`."""
+    k, c_group, r, s = weight.shape
+    k_group = k // groups
+    flat = aligned_zeros(packed_size(weight.shape, groups, order, lanes), weight.dtype)
+    if order == "dense":
+        vectors = ceil_div(k_group, lanes)
+        padded = np.zeros((groups, vectors * lanes, c_group, r, s), weight.dtype)
+        padded[:, :k_group] = weight.reshape(groups, k_group, c_group, r, s)
+        packed = padded.reshape(groups, vectors, lanes, c_group, r, s).transpose(0, 1, 4, 5, 3, 2)
+    else:
+        per_vector = groups_per_vector(c_group, k_group, lanes)
+        vectors = ceil_div(groups, per_vector)
+        padded = np.zeros((vectors * per_vector, k_group, c_group, r, s), weight.dtype)
+        padded[:groups] = weight.reshape(groups, k_group, c_group, r, s)
+        lined = np.zeros((vectors, lanes, c_group, r, s), weight.dtype)
+        lined[:, : per_vector * k_group] = padded.reshape(vectors, per_vector * k_group, c_group, r, s)
+        packed = lined.transpose(0, 3, 2, 4, 1)
+    flat[: packed.size] = packed.reshape(-1)
+    return flat
+
+
+def aligned_zeros(elements, dtype):
+    """A flat array of zeros that starts on a cache line."""
+    dtype = np.dtype(dtype)
+    raw = np.zeros(elements * dtype.itemsize + LINE_BYTES, np.uint8)
+    start = -raw.ctypes.data % LINE_BYTES
+    return raw[start : start + elements * dtype.itemsize].view(dtype)

@@ -1,0 +1,215 @@
+"""The friendly shell: functions of arrays with torch's meaning. They check, convert, pack, and call a kernel."""
+
+import functools
+
+import numpy as np
+
+from refconv import host, kernels
+from refconv.layout import order_of, pack_weight
+from refconv.plan import make_plan, thread_count
+from refconv.problem import Conv2d, PartialConv2d
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class PackedWeight:
+    """A weight in the order its kernel reads: what `pack` returns and every operation takes in place of the array.
+
+    shape (K, C/groups, R, S), groups, dtype: the weight's; `data`: a flat copy in the packed `order`.
+    """
+
+    __slots__ = ("data", "dtype", "groups", "order", "shape")
+
+    def __init__(self, weight, groups):
+        self.shape, self.groups, self.dtype = weight.shape, groups, weight.dtype
+        lanes = host.target().lanes(weight.dtype.itemsize)
+        self.order = order_of(weight.shape, groups, lanes)
+        self.data = pack_weight(weight, groups, self.order, lanes)
+        self.data.flags.writeable = False
+
+    def __repr__(self):
+        return f"PackedWeight(shape={self.shape}, groups={self.groups}, dtype={self.dtype}, order={self.order!r})"
+
+
+def pack(weight, groups=1):
+    """Pack a weight (K, C/groups, R, S), float32 or float64, once for many calls.
+
+    The packed weight is a copy: later changes of the array do not reach it. ValueError or TypeError names what is wrong with it.
+    """
+    weight = _float_array("weight", weight)
+    if weight.ndim != 4 or 0 in weight.shape:
+        raise ValueError(f"weight of shape {weight.shape}: must be (K, C/groups, R, S), none of them 0")
+    if isinstance(groups, bool) or not isinstance(groups, int | np.integer) or groups < 1 or weight.shape[0] % groups:
+        raise ValueError(f"groups = {groups!r}: must be a positive divisor of the {weight.shape[0]} output channels")
+    return PackedWeight(weight, int(groups))
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, layout="NCHW", out=None, tiling=None, threads=None):
+    """2-D convolution as torch.nn.functional.conv2d, float32 or float64.
+
+    x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C). weight: (K, C/groups, R, S) in both layouts, or
+    `pack(weight, groups)`. bias: (K,) or None. stride, dilation: an int or a pair (vertical, horizontal). padding: an int, a pair, the four
+    sides (top, left, bottom, right), "valid", or "same" (stride 1; the odd element goes to the bottom and right, as in torch).
+    out: an array to write to, of the result's shape and dtype, contiguous in `layout`, apart from every input.
+    tiling: a tiling of the kernel (refconv.tiling) instead of the rule's. threads: at most this many (None: Numba's current
+    number); the result does not depend on it.
+
+    Returns (N, K, P, Q) or as x is given. TypeError or ValueError names the argument, its value and what is legal.
+    """
+    return _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, tiling, threads)
+
+
+def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCHW", out=None, tiling=None, threads=None):
+    """As conv2d with one group for each of the C channels: weight (C * multiplier, 1, R, S), output channel k from input k // multiplier."""
+    return _convolve(x, weight, bias, stride, padding, dilation, None, layout, out, tiling, threads)
+
+
+def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
+    """As conv2d with a weight (K, C, 1, 1) or (K, C): a matrix product for each pixel."""
+    if not isinstance(weight, PackedWeight):
+        weight = _float_array("weight", weight)
+        weight = weight[:, :, None, None] if weight.ndim == 2 else weight
+    if tuple(weight.shape[2:]) != (1, 1):
+        raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (K, C, 1, 1) or (K, C)")
+    return _convolve(x, weight, bias, 1, 0, 1, 1, layout, out, tiling, threads)
+
+
+def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
+    """FasterNet's partial convolution: the first Cp channels convolved (stride 1, same padding), the rest passed through.
+
+    weight: (Cp, Cp, R, S) or packed, Cp at most C; bias (Cp,). Everything else as in conv2d. Source: FasterNet, Sec. 3.2.
+    """
+    x, batched = _image("x", x, layout)
+    weight = _weight(weight, 1, x.dtype)
+    if weight.shape[0] != weight.shape[1]:
+        raise ValueError(f"weight of shape {weight.shape}: must be (Cp, Cp, R, S)")
+    if weight.shape[0] > x.shape[3]:
+        raise ValueError(f"weight of shape {weight.shape}: must convolve at most the {x.shape[3]} channels of x")
+    n, h, w, channels = x.shape
+    conv = _problem((n, h, w, weight.shape[0]), weight.shape, 1, "same", 1, 1)
+    return _run("partial", PartialConv2d(conv, channels), x, weight, bias, conv.k, batched, layout, out, tiling, threads)
+
+
+def _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, tiling, threads):
+    x, batched = _image("x", x, layout)
+    groups = x.shape[3] if groups is None else groups
+    weight = _weight(weight, groups, x.dtype)
+    problem = _problem(x.shape, weight.shape, _hashable(stride), _hashable(padding), _hashable(dilation), weight.groups)
+    row = kernels.choose(problem, host.target().lanes(x.dtype.itemsize))
+    return _run(row.name, problem, x, weight, bias, problem.k, batched, layout, out, tiling, threads)
+
+
+def _run(name, problem, x, weight, bias, bias_size, batched, layout, out, tiling, threads):
+    """x is NHWC, of any strides; returns the result in `layout`."""
+    if bias is not None:
+        bias = _float_array("bias", bias)
+        if bias.dtype != x.dtype or bias.shape != (bias_size,):
+            raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be ({bias_size},), {x.dtype} as x")
+    shape = (problem.n, problem.p, problem.q, problem.k)
+    result = _result(out, shape, x.dtype, layout, batched, [("x", x), ("weight", weight.data), ("bias", bias)])
+    plan = make_plan(name, problem, x.dtype, tiling, thread_count(threads))
+    direct = result if result.flags.c_contiguous else np.empty(shape, x.dtype)
+    flat_bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
+    plan.run(np.ascontiguousarray(x).reshape(-1), weight.data, flat_bias, direct.reshape(-1))
+    if direct is not result:
+        result[...] = direct
+    if out is not None:
+        return out
+    result = result if layout == "NHWC" else result.transpose(0, 3, 1, 2)
+    return result if batched else result[0]
+
+
+def _result(out, shape, dtype, layout, batched, inputs):
+    """The array to write, seen as NHWC: new, or the checked `out`."""
+    n, p, q, k = shape
+    if out is None:
+        return np.empty(shape, dtype) if layout == "NHWC" else np.empty((n, k, p, q), dtype).transpose(0, 2, 3, 1)
+    wanted = (n, p, q, k) if layout == "NHWC" else (n, k, p, q)
+    wanted = wanted if batched else wanted[1:]
+    if not isinstance(out, np.ndarray) or out.shape != wanted or out.dtype != dtype:
+        given = f"{out.shape}, {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"out = {given}: must be an array of shape {wanted}, {dtype}")
+    view = out if batched else out[None]
+    view = view if layout == "NHWC" else view.transpose(0, 2, 3, 1)
+    if not (out.flags.c_contiguous or view.flags.c_contiguous) or not out.flags.writeable:
+        raise ValueError(f"out with strides {out.strides}, writeable {out.flags.writeable}: must be writeable and contiguous in {layout} or NHWC order")
+    for name, array in inputs:
+        if array is not None and np.may_share_memory(out, array) and np.shares_memory(out, array):
+            raise ValueError(f"out overlaps {name} in memory: must be apart from every input")
+    return view
+
+
+def _float_array(name, value):
+    array = np.asarray(value)
+    if array.dtype not in FLOATS:
+        raise TypeError(f"{name} of dtype {array.dtype}: must be float32 or float64")
+    return array
+
+
+def _image(name, value, layout):
+    """(the array as NHWC, whether it had a batch axis)."""
+    if layout not in ("NCHW", "NHWC"):
+        raise ValueError(f"layout = {layout!r}: must be 'NCHW' or 'NHWC'")
+    array = _float_array(name, value)
+    if array.ndim not in (3, 4):
+        raise ValueError(f"{name} of shape {array.shape}: must have 4 axes ({layout}) or 3 ({layout[1:]})")
+    if 0 in array.shape:
+        raise ValueError(f"{name} of shape {array.shape}: must have no axis of size 0")
+    batched = array.ndim == 4
+    array = array if batched else array[None]
+    return (array if layout == "NHWC" else array.transpose(0, 2, 3, 1)), batched
+
+
+def _weight(weight, groups, dtype):
+    """The packed weight, its dtype and groups agreeing with the call's."""
+    packed = weight if isinstance(weight, PackedWeight) else pack(weight, groups)
+    if packed.dtype != dtype:
+        raise TypeError(f"weight of dtype {packed.dtype}: must be {dtype} as x")
+    if packed.groups != groups:
+        raise ValueError(f"groups = {groups!r}: must be {packed.groups}, for which the weight is packed")
+    return packed
+
+
+def _hashable(value):
+    return tuple(value) if isinstance(value, list | np.ndarray) else value
+
+
+@functools.lru_cache(maxsize=4096)
+def _problem(x_shape, weight_shape, stride, padding, dilation, groups):
+    """The checked Conv2d of an NHWC input and a weight."""
+    n, h, w, c = x_shape
+    k, c_group, r, s = weight_shape
+    if c != c_group * groups:
+        raise ValueError(f"weight of shape {weight_shape} with groups = {groups}: takes {c_group * groups} input channels, x has {c}")
+    stride, dilation = _pair("stride", stride), _pair("dilation", dilation)
+    top, left, bottom, right = sides(padding, (r, s), stride, dilation)
+    return Conv2d(n, c, h, w, k, r, s, *stride, top, left, bottom, right, *dilation, groups).checked()
+
+
+def _pair(name, value):
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2 or not all(_is_int(i) and i >= 1 for i in pair):
+        raise ValueError(f"{name} = {value!r}: must be a positive int or a pair of them")
+    return tuple(int(i) for i in pair)
+
+
+def _is_int(value):
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def sides(padding, kernel, stride, dilation):
+    """(top, left, bottom, right) of a padding given as an int, a pair, four sides, "valid" or "same"."""
+    if padding == "valid":
+        return 0, 0, 0, 0
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f"padding = 'same' with stride = {stride}: must have stride 1")
+        total = [(size - 1) * step for size, step in zip(kernel, dilation, strict=True)]
+        return total[0] // 2, total[1] // 2, total[0] - total[0] // 2, total[1] - total[1] // 2
+    given = padding if isinstance(padding, tuple) else (padding, padding)
+    if len(given) not in (2, 4) or not all(_is_int(i) and i >= 0 for i in given):
+        raise ValueError(
+            f"padding = {padding!r}: must be an int of 0 or more, a pair of them, four sides (top, left, bottom, right), 'same' or 'valid'"
+        )
+    given = tuple(int(i) for i in given)
+    return given if len(given) == 4 else given * 2

@@ -1,0 +1,97 @@
+"""Plan, then apply: what a call decides once for its shapes, and the few machine steps that are left for every call.
+
+A plan is the compiled entry point of one kernel with everything that does not depend on the data: tiling, units, workspace.
+"""
+
+import functools
+import threading
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+
+from refconv import host, tiling
+from refconv.jit import parallel
+from refconv.kernels import KERNELS
+from refconv.layout import aligned_zeros, ceil_div
+
+_ARENA = threading.local()
+
+
+class Plan(NamedTuple):
+    """A kernel made ready for one problem, element type, tiling and number of threads."""
+
+    kernel: Any
+    problem: Any
+    tiling: Any
+    units: int
+    workspace: dict
+    threads: int
+    dtype: Any
+    entry: Any
+
+    @property
+    def workspace_bytes(self):
+        """Bytes of workspace of all threads."""
+        return sum(self.workspace.values()) * self.threads * self.dtype.itemsize
+
+    def run(self, x, weight, bias, out):
+        """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type."""
+        work = tuple(_workspace(i, elements * self.threads, self.dtype) for i, elements in enumerate(self.workspace.values()))
+        if self.threads == 1:
+            self.entry(x, weight, bias, out, work, self.problem, self.tiling, 0, 0, self.units)
+        else:
+            self.entry(x, weight, bias, out, work, self.problem, self.tiling, self.units, self.threads)
+
+
+def _workspace(index, elements, dtype):
+    """Uninitialised workspace of this Python thread, kept from call to call; it grows to the largest asked for."""
+    key = index, dtype
+    arena = _ARENA.__dict__
+    if key not in arena or len(arena[key]) < elements:
+        arena[key] = aligned_zeros(elements, dtype)
+    return arena[key]
+
+
+@functools.lru_cache(maxsize=4096)
+def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
+    """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
+    row, dtype = KERNELS[name], np.dtype(dtype)
+    target = host.target()
+    row.check(problem, target.lanes(dtype.itemsize))
+    chosen = row.tiling(problem, dtype.itemsize, target)
+    if wanted_tiling is not None:
+        chosen = tiling.checked(wanted_tiling, chosen, problem, target.lanes(dtype.itemsize))
+    units = row.units(problem, chosen)
+    threads = min(threads, units)
+    workspace = row.workspace(problem, chosen)
+    run = row.run if threads == 1 else parallel(row.run)
+    entry = compiled(run, dtype, len(workspace), problem, chosen, 3 if threads == 1 else 2)
+    return Plan(row, problem, chosen, units, workspace, threads, dtype, entry)
+
+
+def compiled(run, dtype, buffers, problem, chosen, integers):
+    """The machine entry point of a kernel for flat arrays of dtype; under NUMBA_DISABLE_JIT the plain function."""
+    if not hasattr(run, "compile"):
+        return run
+    array = types.Array(numba.from_dtype(dtype), 1, "C")
+    work = types.UniTuple(array, buffers) if buffers else types.Tuple(())
+    signature = (array, array, array, array, work, numba.typeof(problem), numba.typeof(chosen), *[types.intp] * integers)
+    run.compile(signature)
+    return run.overloads[signature].entry_point
+
+
+def thread_count(threads):
+    """The number of threads a call may use: None means Numba's current number."""
+    most = numba.config.NUMBA_NUM_THREADS
+    if threads is None:
+        return numba.get_num_threads()
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads <= most:
+        raise ValueError(f"threads = {threads!r}: must be an integer from 1 to {most} (NUMBA_NUM_THREADS)")
+    return int(threads)
+
+
+def rounded(elements, itemsize, line_bytes):
+    """Bytes of a buffer, rounded up to whole cache lines."""
+    return ceil_div(elements * itemsize, line_bytes) * line_bytes

@@ -1,0 +1,96 @@
+"""The instruction set: what a kernel may do to memory and registers. The Python body of an instruction IS its definition.
+
+A *buffer* is flat (one dimension); positions and strides count its elements. A *tile* has rows of whole vectors; here it is
+an ndarray of shape (rows, vectors * lanes). `columns` is how many elements of each row exist in memory: the rest of the
+row is neither read (it becomes zero) nor written. Sums run in the order written, so results do not depend on the tiling.
+
+Machines implement these functions for their own buffer types: tile/arrays.py for NumPy arrays (LLVM vector code),
+sim/trace.py for traced buffers. What only touches registers is in tile/registers.py. Derived here, after the "tensor machine" idea
+of Lavin, "On the Efficiency of Convolutional Neural Networks"; the instruction set is this project's own.
+"""
+
+import numpy as np
+
+from refconv import host
+
+
+def lanes(buffer):
+    """Elements of the buffer's type in one vector."""
+    return host.target().lanes(buffer.dtype.itemsize)
+
+
+def length(buffer):
+    """Elements in the buffer: 0 stands for an operand that is absent (a bias)."""
+    return len(buffer)
+
+
+def zero(rows, vectors, like):
+    """A tile of zeros for elements of the type of the buffer `like`."""
+    return np.zeros((rows, vectors * lanes(like)), like.dtype)
+
+
+def load(rows, vectors, x, at, row_stride, columns):
+    """tile[r, l] = x[at + r * row_stride + l] for l < columns, else 0."""
+    tile = zero(rows, vectors, x)
+    for r in range(rows):
+        if columns > 0:
+            tile[r, :columns] = x[at + r * row_stride : at + r * row_stride + columns]
+    return tile
+
+
+def store(out, at, row_stride, tile, columns, first_row):
+    """out[at + r * row_stride + l] = tile[r, l] for r >= first_row, l < columns."""
+    for r in range(first_row, len(tile)):
+        if columns > 0:
+            out[at + r * row_stride : at + r * row_stride + columns] = tile[r, :columns]
+
+
+def outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
+    """acc[r, v] + x[x_at + r * x_row_stride] * w[w_at + v * w_vector_stride :][:lanes]: a column times a row of vectors."""
+    n = lanes(w)
+    column = np.array([x[x_at + r * x_row_stride] for r in range(len(acc))])
+    row = np.concatenate([w[at : at + n] for at in range(w_at, w_at + acc.shape[1] // n * w_vector_stride, w_vector_stride)])
+    return acc + column[:, None] * row
+
+
+def slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
+    """A window of `taps` pixels slides over a strip of x: acc[q] + sum_s x[pixel q * stride + s] * w[tap s], row by row.
+
+    Pixel i is x[x_at + i * pixel_stride :][:columns], read once for all the rows and taps that meet it; pixels outside
+    first_pixel <= i < last_pixel are border: neither read nor multiplied. Tap s is the vector w[w_at + s * tap_stride :].
+    One vector a row.
+    """
+    acc, n = acc.copy(), lanes(w)
+    weights = [w[w_at + s * tap_stride : w_at + s * tap_stride + n] for s in range(taps)]
+    for i, meetings in slide_schedule(len(acc), taps, stride):
+        if first_pixel <= i < last_pixel:
+            pixel = np.zeros(n, acc.dtype)
+            pixel[:columns] = x[x_at + i * pixel_stride : x_at + i * pixel_stride + columns]
+            for q, s in meetings:
+                acc[q] = acc[q] + pixel * weights[s]
+    return acc
+
+
+def slide_schedule(rows, taps, stride):
+    """[(pixel, [(row, tap), ...]), ...]: the pixels a slide visits, in order, and what each is multiplied for."""
+    meetings = {}
+    for q in range(rows):
+        for s in range(taps):
+            meetings.setdefault(q * stride + s, []).append((q, s))
+    return sorted(meetings.items())
+
+
+def spread(strip, at, input_stride, pixel, inputs, outputs):
+    """strip[at + j * input_stride + l] = pixel[0, l // outputs * inputs + j], or 0 past the end, for every j < inputs.
+
+    The pixel holds whole groups of `inputs` channels; vector j then holds, in each lane, the j-th input of that output's group.
+    """
+    n = pixel.shape[1]
+    for j in range(inputs):
+        source = spread_lanes(n, inputs, outputs, j)
+        strip[at + j * input_stride : at + j * input_stride + n] = np.array([pixel[0, i] if i < n else 0 for i in source], pixel.dtype)
+
+
+def spread_lanes(lanes, inputs, outputs, j):
+    """For each lane of spread's vector j the lane of the pixel it takes; `lanes` and above stand for zero."""
+    return [lane // outputs * inputs + j for lane in range(lanes)]

@@ -1,0 +1,98 @@
+"""Pieces of kernels made of instructions: copy, and lines of the input staged with their border.
+
+A *staged* line is a row of the padded input, columns side by side with only the channels a kernel wants, zeros where
+the border is. Windows then slide without a branch, and neighbouring taps are contiguous: for dilation 1 one run of S * C elements.
+Where the stride exceeds the reach of the kernel, the lines and columns in between are left out.
+"""
+
+from refconv.jit import routine
+from refconv.tile.instructions import lanes, load, outer, store, zero
+from refconv.tile.types import Static
+
+ONE = Static(1)
+
+
+@routine
+def copy(out, out_at, x, x_at, elements):
+    """out[out_at + i] = x[x_at + i] for i < elements."""
+    n = lanes(x)
+    for i in range(0, elements, n):
+        store(out, out_at + i, 0, load(ONE, ONE, x, x_at + i, 0, elements - i), elements - i, 0)
+
+
+@routine
+def fill(out, out_at, elements):
+    """out[out_at + i] = 0 for i < elements."""
+    n = lanes(out)
+    for i in range(0, elements, n):
+        store(out, out_at + i, 0, zero(ONE, ONE, out), elements - i, 0)
+
+
+@routine
+def staged_step(stride, kernel, dilation):
+    """Distance between successive windows in a staged buffer: the stride, or the kernel's reach where that is less."""
+    return min(stride, (kernel - 1) * dilation + 1)
+
+
+@routine
+def staged_count(outputs, stride, kernel, dilation):
+    """Lines (or columns) that `outputs` windows need in a staged buffer."""
+    return (outputs - 1) * staged_step(stride, kernel, dilation) + (kernel - 1) * dilation + 1
+
+
+@routine
+def stage_line(lines, lines_at, x, x_at, width, pixel_stride, channels, columns, stride, step, pad):
+    """One staged line: column j holds the `channels` elements of input pixel j // step * stride + j % step - pad, 0 outside."""
+    j = 0
+    while j < columns:
+        pixel = j // step * stride + j % step - pad
+        run = columns - j if step == stride else min(step - j % step, columns - j)
+        if pixel < 0:
+            run = min(run, -pixel)
+            fill(lines, lines_at + j * channels, run * channels)
+        elif pixel >= width:
+            fill(lines, lines_at + j * channels, run * channels)
+        else:
+            run = min(run, width - pixel)
+            if pixel_stride == channels:
+                copy(lines, lines_at + j * channels, x, x_at + pixel * pixel_stride, run * channels)
+            else:
+                for i in range(run):
+                    copy(lines, lines_at + (j + i) * channels, x, x_at + (pixel + i) * pixel_stride, channels)
+        j += run
+
+
+@routine
+def stage_lines(lines, lines_at, x, x_at, conv, channels, pixel_stride, row, count, columns):
+    """Stage `count` lines of one image of `conv`, the first being input row `row` (from -pad_top on), each of `columns` pixels.
+
+    x_at is the image's first element of the channels wanted, pixel_stride the elements between neighbouring pixels.
+    """
+    step_h = staged_step(conv.stride_h, conv.r, conv.dilation_h)
+    step_w = staged_step(conv.stride_w, conv.s, conv.dilation_w)
+    for i in range(count):
+        y = row + i // step_h * conv.stride_h + i % step_h
+        at = lines_at + i * columns * channels
+        if 0 <= y < conv.h:
+            y_at = x_at + y * conv.w * pixel_stride
+            stage_line(lines, at, x, y_at, conv.w, pixel_stride, channels, columns, conv.stride_w, step_w, conv.pad_left)
+        else:
+            fill(lines, at, columns * channels)
+
+
+@routine
+def window(acc, lines, at, line_stride, conv, channels, weight, weight_at, vector_stride):
+    """acc[q] + sum_(r, s, c) line r * dilation_h, pixel q + s * dilation_w, channel c of the staged lines * weight[r, s, c].
+
+    `at` is the first pixel's first element; successive q are one staged step apart. Weights run on in the order r, s, c, a vector each.
+    """
+    n = lanes(weight)
+    pixel_step = staged_step(conv.stride_w, conv.s, conv.dilation_w) * channels
+    runs, run = (1, conv.s * channels) if conv.dilation_w == 1 else (conv.s, channels)
+    for r in range(conv.r):
+        for s in range(runs):
+            tap_at = at + r * conv.dilation_h * line_stride + s * conv.dilation_w * channels
+            for i in range(run):
+                acc = outer(acc, lines, tap_at + i, pixel_step, weight, weight_at, vector_stride)
+                weight_at += n
+    return acc

@@ -1,0 +1,122 @@
+"""Words for writing LLVM vector code, shared by the instructions."""
+
+from llvmlite import ir
+from numba.core import cgutils
+
+INT32 = ir.IntType(32)
+
+
+def int32_vector(values):
+    """A constant vector of 32-bit integers (shuffle masks)."""
+    return ir.Constant(ir.VectorType(INT32, len(values)), values)
+
+
+def multiply_add(builder, a, b, c):
+    """a * b + c by llvm.fmuladd: one FMA where the target has it, else a multiply and an add (llvm.fma would call libm)."""
+    kind = a.type
+    suffix = "f32" if isinstance(kind.element, ir.FloatType) else "f64"
+    name = f"llvm.fmuladd.v{kind.count}{suffix}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+    return builder.call(function, [a, b, c])
+
+
+def vector_at(builder, tile, k):
+    """Register k of a tile value."""
+    return builder.extract_value(tile, k)
+
+
+def put(builder, tile, vector, k):
+    """The tile value with register k replaced."""
+    return builder.insert_value(tile, vector, k)
+
+
+def elementwise(builder, tile_type, tile, step):
+    """The tile with step(register, row, vector) in the place of each register."""
+    for r in range(tile_type.rows):
+        for v in range(tile_type.vectors):
+            k = r * tile_type.vectors + v
+            tile = put(builder, tile, step(vector_at(builder, tile, k), r, v), k)
+    return tile
+
+
+def splat(builder, scalar, lanes):
+    """A vector with every lane equal to the scalar."""
+    kind = ir.VectorType(scalar.type, lanes)
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(INT32, 0))
+    return builder.shuffle_vector(first, undefined, int32_vector([0] * lanes))
+
+
+def advance(builder, pointer, stride, count):
+    """pointer + stride * count, count being a compile-time integer."""
+    return builder.gep(pointer, [builder.mul(stride, ir.Constant(stride.type, count))])
+
+
+def element_pointer(context, builder, array_type, array, index):
+    """The address of element `index` of a flat array."""
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+
+def _as_vector(builder, pointer, kind):
+    return builder.bitcast(pointer, kind.as_pointer())
+
+
+def alignment(kind):
+    """Bytes a vector access may rely on: its element's, since channels start anywhere."""
+    return 4 if isinstance(kind.element, ir.FloatType) else 8
+
+
+def load_vector(builder, pointer, kind):
+    """A whole vector."""
+    return builder.load(_as_vector(builder, pointer, kind), align=alignment(kind))
+
+
+def store_vector(builder, value, pointer):
+    """A whole vector."""
+    builder.store(value, _as_vector(builder, pointer, value.type), align=alignment(value.type))
+
+
+def _lane_mask(builder, count, lanes):
+    index = ir.Constant(ir.VectorType(count.type, lanes), list(range(lanes)))
+    return builder.icmp_signed("<", index, splat(builder, count, lanes))
+
+
+def _masked(builder, name, kind, result, args):
+    pointer = next(a.type for a in args if isinstance(a.type, ir.PointerType))
+    suffix = "f32" if isinstance(kind.element, ir.FloatType) else "f64"
+    full_name = f"llvm.masked.{name}.v{kind.count}{suffix}.p0"
+    function_type = ir.FunctionType(result, [pointer if isinstance(a.type, ir.PointerType) else a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, full_name), args)
+
+
+def load_some(builder, pointer, kind, count):
+    """The first `count` lanes (a runtime integer; any value is legal), zeros after them; what is not loaded is not touched.
+
+    A whole vector takes the plain load: a masked one is a chain of branches where the target has no masks (SSE, NEON).
+    """
+    full = builder.icmp_signed(">=", count, ir.Constant(count.type, kind.count))
+    with builder.if_else(full, likely=True) as (whole, part):
+        with whole:
+            a, a_block = load_vector(builder, pointer, kind), builder.block
+        with part:
+            mask = _lane_mask(builder, count, kind.count)
+            typed = _as_vector(builder, pointer, kind)
+            b = _masked(builder, "load", kind, kind, [typed, ir.Constant(INT32, alignment(kind)), mask, ir.Constant(kind, None)])
+            b_block = builder.block
+    value = builder.phi(kind)
+    value.add_incoming(a, a_block)
+    value.add_incoming(b, b_block)
+    return value
+
+
+def store_some(builder, pointer, value, count):
+    """Store the first `count` lanes, as load_some loads them."""
+    kind = value.type
+    full = builder.icmp_signed(">=", count, ir.Constant(count.type, kind.count))
+    with builder.if_else(full, likely=True) as (whole, part):
+        with whole:
+            store_vector(builder, value, pointer)
+        with part:
+            mask = _lane_mask(builder, count, kind.count)
+            typed = _as_vector(builder, pointer, kind)
+            _masked(builder, "store", kind, ir.VoidType(), [value, typed, ir.Constant(INT32, alignment(kind)), mask])

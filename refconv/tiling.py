@@ -1,0 +1,200 @@
+"""The numbers of a kernel: register tile and cache blocks, chosen from the target's registers and caches by rule.
+
+A tiling is a NamedTuple of integers; those the compiler must know are Static. Every field is a legal choice or `checked`
+says which would be. `choose` is the rule; whoever knows better passes `tiling=`.
+"""
+
+from typing import NamedTuple
+
+from refconv.layout import SPARE_VECTORS, ceil_div, groups_per_vector
+from refconv.tile.lines import staged_count
+from refconv.tile.types import Static
+
+ROWS = (1, 2, 3, 4, 6, 7, 9, 10, 12, 14)
+"""Tile heights in use: each one used costs a compilation, and these leave at most a tenth of a row of up to 112 pixels idle."""
+MOST_TAPS = 7
+"""Windows up to this width keep their weights in registers."""
+
+
+class DenseTiling(NamedTuple):
+    """rows x vectors accumulators; a unit of work is `lines` output rows x `channels` output channels (of a group)."""
+
+    rows: Static
+    vectors: Static
+    lines: int
+    channels: int
+
+
+class PointwiseTiling(NamedTuple):
+    """rows x vectors accumulators; a unit of work is `pixels` pixels x `channels` output channels."""
+
+    rows: Static
+    vectors: Static
+    pixels: int
+    channels: int
+
+
+class DepthwiseTiling(NamedTuple):
+    """Strips of `rows` outputs, `taps` columns a step at a distance of `stride`; a unit is `lines` rows x `channels` channels."""
+
+    rows: Static
+    taps: Static
+    stride: Static
+    lines: int
+    channels: int
+
+
+class GroupedTiling(NamedTuple):
+    """Strips as in DepthwiseTiling; a vector of `lanes` holds `groups` groups of `inputs` -> `outputs` channels."""
+
+    rows: Static
+    taps: Static
+    stride: Static
+    inputs: Static
+    outputs: Static
+    groups: int
+    lanes: int
+    lines: int
+    vectors_per_unit: int
+
+
+class PartialTiling(NamedTuple):
+    """rows x vectors accumulators; a unit of work is `lines` output rows."""
+
+    rows: Static
+    vectors: Static
+    lines: int
+
+
+def most_rows(vectors, target):
+    """Rows of a tile so that accumulators, one row of weights and one pixel fit the registers; 14 at most (latency is hidden by 8)."""
+    return max(1, min(14, (target.registers - vectors - 1) // vectors))
+
+
+def register_tile(pixels, channels, lanes, target):
+    """(rows, vectors) with the least estimated cycles for a row of `pixels` outputs of `channels` channels.
+
+    A step of a tile takes the longest of: rows * vectors FMAs at 2 a cycle; rows + vectors loads at 2 a cycle; and 4 cycles, the
+    latency of an FMA. Every started tile costs whole steps. Derived here.
+    """
+    wanted = ceil_div(channels, lanes)
+    best = None
+    for vectors in range(1, min(SPARE_VECTORS + 1, wanted) + 1):
+        for rows in ROWS:
+            if rows > min(pixels, most_rows(vectors, target)):
+                continue
+            step = max(rows * vectors / 2, (rows + vectors) / 2, 4)
+            cost = ceil_div(pixels, rows) * ceil_div(wanted, vectors) * step
+            key = (cost, -rows * vectors, vectors)
+            if best is None or key < best[0]:
+                best = key, (rows, vectors)
+    return best[1]
+
+
+def strip_rows(pixels, taps, target):
+    """Outputs of a strip: accumulators, `taps` weights and one pixel fit the registers."""
+    most = max(1, min(14, target.registers - taps - 1))
+    return min((rows for rows in ROWS if rows <= min(pixels, most)), key=lambda rows: (ceil_div(pixels, rows) * (rows + taps - 1), -rows))
+
+
+def slide_shape(width, stride, dilation):
+    """(taps, stride) of the slides of one kernel row: all taps at once where they are dense and few, else one by one."""
+    if dilation == 1 and 1 < width <= MOST_TAPS and stride <= 2:
+        return width, stride
+    return 1, 1
+
+
+def lines_within(budget_bytes, outputs, line_bytes, kernel, stride, dilation):
+    """The most output rows (at least 1) whose staged input rows stay within the budget."""
+    lines = outputs
+    while lines > 1 and staged_count(lines, stride, kernel, dilation) * line_bytes > budget_bytes:
+        lines = ceil_div(lines, 2)
+    return lines
+
+
+def dense_tiling(problem, itemsize, target):
+    """Rule: input rows of a unit stay in half the L2 while its output channels are walked through."""
+    lanes = target.lanes(itemsize)
+    rows, vectors = register_tile(problem.q, problem.k_group, lanes, target)
+    line_bytes = staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group * itemsize
+    lines = lines_within(target.l2_bytes // 2, min(problem.p, 16), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
+    return DenseTiling(Static(rows), Static(vectors), lines, _split_channels(problem.n * problem.groups * ceil_div(problem.p, lines), problem.k_group, vectors * lanes))
+
+
+def _split_channels(units, channels, block):
+    """Output channels a unit: all, or a half where there would be only one unit (a second thread would idle)."""
+    blocks = ceil_div(channels, block)
+    return (ceil_div(blocks, 2) if units == 1 and blocks > 1 else blocks) * block
+
+
+def pointwise_tiling(problem, itemsize, target):
+    """Rule: pixels of a unit stay in a quarter of the L2 while its output channels are walked through."""
+    lanes, pixels = target.lanes(itemsize), problem.n * problem.p * problem.q
+    rows, vectors = register_tile(pixels, problem.k, lanes, target)
+    fit = target.l2_bytes // 4 // (problem.c * itemsize) // rows * rows
+    block = max(rows, min(fit, ceil_div(ceil_div(pixels, rows), 2) * rows))
+    return PointwiseTiling(Static(rows), Static(vectors), block, ceil_div(problem.k, vectors * lanes) * vectors * lanes)
+
+
+def depthwise_tiling(problem, itemsize, target):
+    """Rule: the input rows that a vector of channels walks through stay in half the L2 for the next vectors of the unit."""
+    lanes = target.lanes(itemsize)
+    taps, stride = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
+    rows = strip_rows(problem.q, taps, target)
+    line_bytes = problem.w * problem.c * itemsize
+    lines = lines_within(target.l2_bytes // 2, ceil_div(problem.p, 2), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
+    return DepthwiseTiling(Static(rows), Static(taps), Static(stride), lines, ceil_div(problem.c, lanes) * lanes)
+
+
+def grouped_tiling(problem, itemsize, target):
+    """Rule: the unit's input rows stay in half the L2; the spread strip is a few rows of one vector and stays in L1."""
+    lanes = target.lanes(itemsize)
+    step = min(problem.stride_w, (problem.s - 1) * problem.dilation_w + 1)
+    taps, stride = slide_shape(problem.s, step, problem.dilation_w)
+    rows = strip_rows(problem.q, taps, target)
+    per_vector = groups_per_vector(problem.c_group, problem.k_group, lanes)
+    line_bytes = problem.w * problem.c * itemsize
+    lines = lines_within(target.l2_bytes // 2, ceil_div(problem.p, 2), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
+    statics = (Static(i) for i in (rows, taps, stride, problem.c_group, problem.k_group))
+    return GroupedTiling(*statics, per_vector, lanes, lines, ceil_div(problem.groups, per_vector))
+
+
+def partial_tiling(problem, itemsize, target):
+    """Rule: as the dense convolution of the convolved channels."""
+    dense = dense_tiling(problem.conv, itemsize, target)
+    return PartialTiling(dense.rows, dense.vectors, min(dense.lines, max(1, ceil_div(problem.p, 2))))
+
+
+def require(legal, tiling, name, rule):
+    """A ValueError that names the field of the tiling, unless `legal`."""
+    if not legal:
+        raise ValueError(f"tiling.{name} = {getattr(tiling, name)}: must be {rule}")
+
+
+def checked(tiling, chosen, problem, lanes):
+    """The tiling with its statics made Static, or an error that names the field: `chosen` is the rule's tiling for the problem."""
+    if type(tiling).__name__ != type(chosen).__name__:
+        raise TypeError(f"tiling = {tiling!r}: must be a {type(chosen).__name__}")
+    for name, value in zip(tiling._fields, tiling, strict=True):
+        require(isinstance(value, int) and not isinstance(value, bool) and value >= 1, tiling, name, "a positive integer")
+    pixels = problem.n * problem.p * problem.q if isinstance(tiling, PointwiseTiling) else problem.q
+    require(tiling.rows <= min(pixels, 28), tiling, "rows", f"from 1 to {min(pixels, 28)}")
+    fixed = {}
+    if hasattr(tiling, "vectors"):
+        require(tiling.vectors <= SPARE_VECTORS + 1, tiling, "vectors", f"from 1 to {SPARE_VECTORS + 1}")
+    if hasattr(tiling, "pixels"):
+        require(tiling.pixels % tiling.rows == 0, tiling, "pixels", f"a multiple of rows = {tiling.rows}")
+    if hasattr(tiling, "channels"):
+        block = lanes * getattr(tiling, "vectors", 1)
+        require(tiling.channels % block == 0, tiling, "channels", f"a multiple of {block} (vectors * lanes)")
+    if hasattr(tiling, "taps"):
+        fixed = {name: getattr(chosen, name) for name in ("inputs", "outputs", "groups", "lanes") if hasattr(chosen, name)}
+        dense = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
+        legal = {(1, 1), (chosen.taps, chosen.stride), dense}
+        shape = (tiling.taps, tiling.stride)
+        if shape not in legal:
+            raise ValueError(f"tiling.taps, tiling.stride = {shape}: must be one of {sorted(legal)}")
+    for name, value in fixed.items():
+        require(getattr(tiling, name) == value, tiling, name, f"{value} for this problem")
+    statics = [Static(v) if isinstance(c, Static) else int(v) for v, c in zip(tiling, chosen, strict=True)]
+    return type(chosen)(*statics)
