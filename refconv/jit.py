@@ -27,7 +27,7 @@ from refconv.host import compiler_target
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STALE_AFTER_S = 30 * 24 * 3600.0
 
-routine = register_jitable
+routine = register_jitable(forceinline=True)
 
 
 def source_hash(root=ROOT):

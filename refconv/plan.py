@@ -14,7 +14,7 @@ from numba import types
 from refconv import host, tiling
 from refconv.jit import parallel
 from refconv.kernels import KERNELS
-from refconv.layout import aligned_zeros, ceil_div
+from refconv.layout import aligned_zeros
 
 _ARENA = threading.local()
 
@@ -67,19 +67,23 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     threads = min(threads, units)
     workspace = row.workspace(problem, chosen)
     run = row.run if threads == 1 else parallel(row.run)
-    entry = compiled(run, dtype, len(workspace), problem, chosen, 3 if threads == 1 else 2)
+    work = types.UniTuple(flat(dtype), len(workspace)) if workspace else types.Tuple(())
+    split = [types.intp] * (3 if threads == 1 else 2)  # slot, first, last or units, threads
+    entry = compiled(run, (*[flat(dtype)] * 4, work, numba.typeof(problem), numba.typeof(chosen), *split))
     return Plan(row, problem, chosen, units, workspace, threads, dtype, entry)
 
 
-def compiled(run, dtype, buffers, problem, chosen, integers):
-    """The machine entry point of a kernel for flat arrays of dtype; under NUMBA_DISABLE_JIT the plain function."""
+def compiled(run, signature):
+    """The machine entry point of a kernel for a signature; under NUMBA_DISABLE_JIT the plain function."""
     if not hasattr(run, "compile"):
         return run
-    array = types.Array(numba.from_dtype(dtype), 1, "C")
-    work = types.UniTuple(array, buffers) if buffers else types.Tuple(())
-    signature = (array, array, array, array, work, numba.typeof(problem), numba.typeof(chosen), *[types.intp] * integers)
     run.compile(signature)
     return run.overloads[signature].entry_point
+
+
+def flat(dtype):
+    """Numba's type of the flat arrays a kernel takes."""
+    return types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
 
 
 def thread_count(threads):
@@ -90,8 +94,3 @@ def thread_count(threads):
     if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads <= most:
         raise ValueError(f"threads = {threads!r}: must be an integer from 1 to {most} (NUMBA_NUM_THREADS)")
     return int(threads)
-
-
-def rounded(elements, itemsize, line_bytes):
-    """Bytes of a buffer, rounded up to whole cache lines."""
-    return ceil_div(elements * itemsize, line_bytes) * line_bytes

@@ -2,7 +2,6 @@
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
 
 from refconv import host
 from refconv.tile import instructions as op
@@ -19,6 +18,7 @@ from refconv.tile.llvm import (
     store_vector,
     vector_at,
 )
+from refconv.tile.machine import implement
 from refconv.tile.types import TileType
 
 
@@ -31,39 +31,35 @@ def _is_array(buffer):
     return isinstance(buffer, types.Array)
 
 
-@overload(op.lanes)
-def _lanes(buffer):
+@implement(op.lanes)
+def _lanes(typing_context, buffer):
     if _is_array(buffer):
         n = host.target().lanes(buffer.dtype.bitwidth // 8)
-        return lambda buffer: n
+        return types.intp(buffer), lambda context, builder, signature, args: context.get_constant(types.intp, n)
 
 
-@overload(op.length)
-def _length(buffer):
+@implement(op.length)
+def _length(typing_context, buffer):
     if _is_array(buffer):
-        return lambda buffer: len(buffer)
+        return types.intp(buffer), lambda context, builder, signature, args: context.make_array(buffer)(context, builder, args[0]).nitems
 
 
-@intrinsic
-def zero_tile(typing_context, tile):
-    """Zeros of a tile type given as a Numba TypeRef: shared with the traced machine, whose tiles hold no data."""
-    kind = tile.instance_type
-
-    def codegen(context, builder, signature, args):
-        return ir.Constant(context.get_value_type(kind), None)
-
-    return kind(tile), codegen
+def zero_code(tile):
+    """Code for a tile of zeros: shared with the traced machine, whose tiles hold no data."""
+    return lambda context, builder, signature, args: ir.Constant(context.get_value_type(tile), None)
 
 
-@overload(op.zero)
-def _zero(rows, vectors, like):
+@implement(op.zero)
+def _zero(typing_context, rows, vectors, like):
     if _is_array(like):
         tile = _tile_of(like, rows.value, vectors.value)
-        return lambda rows, vectors, like: zero_tile(tile)
+        return tile(rows, vectors, like), zero_code(tile)
 
 
-@intrinsic
-def _load_tile(typing_context, rows, vectors, x, at, row_stride, columns):
+@implement(op.load)
+def _load(typing_context, rows, vectors, x, at, row_stride, columns):
+    if not _is_array(x):
+        return None
     tile = _tile_of(x, rows.value, vectors.value)
 
     def codegen(context, builder, signature, args):
@@ -81,14 +77,13 @@ def _load_tile(typing_context, rows, vectors, x, at, row_stride, columns):
     return tile(rows, vectors, x, types.intp, types.intp, types.intp), codegen
 
 
-@overload(op.load)
-def _load(rows, vectors, x, at, row_stride, columns):
-    if _is_array(x):
-        return lambda rows, vectors, x, at, row_stride, columns: _load_tile(rows, vectors, x, at, row_stride, columns)
 
 
-@intrinsic
-def _store_tile(typing_context, out, at, row_stride, tile, columns, first_row):
+@implement(op.store)
+def _store(typing_context, out, at, row_stride, tile, columns, first_row):
+    if not _is_array(out):
+        return None
+
     def codegen(context, builder, signature, args):
         out_v, at_v, stride, tile_v, columns_v, first = args
         pointer = element_pointer(context, builder, out, out_v, at_v)
@@ -104,14 +99,13 @@ def _store_tile(typing_context, out, at, row_stride, tile, columns, first_row):
     return types.none(out, types.intp, types.intp, tile, types.intp, types.intp), codegen
 
 
-@overload(op.store)
-def _store(out, at, row_stride, tile, columns, first_row):
-    if _is_array(out):
-        return lambda out, at, row_stride, tile, columns, first_row: _store_tile(out, at, row_stride, tile, columns, first_row)
 
 
-@intrinsic
-def _outer_tile(typing_context, acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
+@implement(op.outer)
+def _outer(typing_context, acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
+    if not _is_array(x):
+        return None
+
     def codegen(context, builder, signature, args):
         acc_v, x_v, x_i, x_stride, w_v, w_i, w_stride = args
         w_p = element_pointer(context, builder, w, w_v, w_i)
@@ -127,16 +121,12 @@ def _outer_tile(typing_context, acc, x, x_at, x_row_stride, w, w_at, w_vector_st
     return acc(acc, x, types.intp, types.intp, w, types.intp, types.intp), codegen
 
 
-@overload(op.outer)
-def _outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
-    if _is_array(x):
-        return lambda acc, x, x_at, x_row_stride, w, w_at, w_vector_stride: _outer_tile(
-            acc, x, x_at, x_row_stride, w, w_at, w_vector_stride
-        )
 
 
-@intrinsic
-def _slide_tile(typing_context, acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
+@implement(op.slide)
+def _slide(typing_context, acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
+    if not _is_array(x):
+        return None
     n_taps, n_stride = taps.value, stride.value
 
     def codegen(context, builder, signature, args):
@@ -165,16 +155,13 @@ def _slide_tile(typing_context, acc, taps, stride, x, x_at, pixel_stride, column
     return acc(acc, taps, stride, x, *ints, w, types.intp, types.intp), codegen
 
 
-@overload(op.slide)
-def _slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
-    if _is_array(x):
-        return lambda acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride: _slide_tile(
-            acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride
-        )
 
 
-@intrinsic
-def _spread_tile(typing_context, strip, at, input_stride, pixel, inputs, outputs):
+@implement(op.spread)
+def _spread(typing_context, strip, at, input_stride, pixel, inputs, outputs):
+    if not _is_array(strip):
+        return None
+
     def codegen(context, builder, signature, args):
         strip_v, at_v, stride, pixel_v, _, _ = args
         pointer = element_pointer(context, builder, strip, strip_v, at_v)
@@ -187,8 +174,3 @@ def _spread_tile(typing_context, strip, at, input_stride, pixel, inputs, outputs
 
     return types.none(strip, types.intp, types.intp, pixel, inputs, outputs), codegen
 
-
-@overload(op.spread)
-def _spread(strip, at, input_stride, pixel, inputs, outputs):
-    if _is_array(strip):
-        return lambda strip, at, input_stride, pixel, inputs, outputs: _spread_tile(strip, at, input_stride, pixel, inputs, outputs)

@@ -3,9 +3,8 @@
 As in instructions.py the Python body is the definition; the LLVM form follows each.
 """
 
-from numba.extending import intrinsic, overload
-
 from refconv.tile.llvm import elementwise, multiply_add, vector_at
+from refconv.tile.machine import implement
 
 
 def add_row(acc, row):
@@ -18,7 +17,7 @@ def fused_multiply_add(acc, a, b):
     return acc + a * b
 
 
-@intrinsic
+@implement(add_row)
 def _add_row(typing_context, acc, row):
     def codegen(context, builder, signature, args):
         tile = signature.args[0]
@@ -27,7 +26,7 @@ def _add_row(typing_context, acc, row):
     return acc(acc, row), codegen
 
 
-@intrinsic
+@implement(fused_multiply_add)
 def _fused_multiply_add(typing_context, acc, a, b):
     def codegen(context, builder, signature, args):
         tile = signature.args[0]
@@ -38,14 +37,3 @@ def _fused_multiply_add(typing_context, acc, a, b):
         return elementwise(builder, tile, args[0], step)
 
     return acc(acc, a, b), codegen
-
-
-@overload(add_row)
-def _(acc, row):
-    return lambda acc, row: _add_row(acc, row)
-
-
-@overload(fused_multiply_add)
-def _(acc, a, b):
-    return lambda acc, a, b: _fused_multiply_add(acc, a, b)
-

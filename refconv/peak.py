@@ -1,0 +1,57 @@
+"""The arithmetic peak of one core, measured: multiply-adds between registers, no memory.
+
+The denominator of every efficiency: latency = operations / (efficiency x peak) (Lavin, "On the Efficiency of Convolutional
+Neural Networks").
+"""
+
+import statistics
+import time
+
+import numba
+import numpy as np
+
+from refconv import host
+from refconv.jit import kernel
+from refconv.plan import compiled, flat
+from refconv.tile import Static, fused_multiply_add, load, store
+from refconv.tile.lines import ONE
+
+
+@kernel
+def register_loop(buffer, rows, steps):
+    """`steps` times acc[r] += a * b on `rows` registers; the result is stored so that nothing can be left out."""
+    n = len(buffer) // (rows + 2)
+    acc = load(rows, ONE, buffer, 0, n, n)
+    a, b = load(ONE, ONE, buffer, rows * n, 0, n), load(ONE, ONE, buffer, (rows + 1) * n, 0, n)
+    for _ in range(steps):
+        acc = fused_multiply_add(acc, a, b)
+    store(buffer, 0, n, acc, n, 0)
+
+
+def peak_flop_per_s(dtype=np.float32, repeats=21, steps=20_000):
+    """FLOP/s of one core in multiply-adds of `dtype` vectors (1 MAC = 2 FLOP): the best of `repeats` runs of some 0.1 ms.
+
+    The best, not the median: a peak is what no kernel may exceed, and whatever else runs on the machine only lowers it.
+    """
+    times = loop_times(dtype, repeats, steps)
+    return times[0] / min(times[1])
+
+
+def typical_flop_per_s(dtype=np.float32, repeats=21, steps=20_000):
+    """As peak_flop_per_s, but the median run: what the core gives at this moment."""
+    flops, times = loop_times(dtype, repeats, steps)
+    return flops / statistics.median(times)
+
+
+def loop_times(dtype, repeats, steps):
+    """(FLOP of one run, [seconds of each run])."""
+    dtype = np.dtype(dtype)
+    lanes, rows = host.target().lanes(dtype.itemsize), Static(12)
+    buffer = np.full((rows + 2) * lanes, 1e-3, dtype)
+    entry = compiled(register_loop, (flat(dtype), numba.typeof(rows), numba.types.intp))
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        entry(buffer, rows, steps)
+        times.append(time.perf_counter() - start)
+    return 2 * rows * lanes * steps, times[1:]
