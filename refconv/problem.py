@@ -3,6 +3,7 @@
 A `Conv2d` in benchdnn's words: `g96mb1ic96ih56oc96kh7ph3`, any order, `_` optional, a name last after `n`. 1 MAC = 2 FLOP.
 """
 
+import math
 import re
 from typing import NamedTuple
 
@@ -96,7 +97,8 @@ class Conv2d(NamedTuple):
     @property
     def tensors(self):
         """Elements of {input, weight, output}."""
-        return {"input": self.n * self.c * self.h * self.w, "weight": self.k * self.c_group * self.r * self.s, "output": self.n * self.k * self.p * self.q}
+        image = self.n * self.c * self.h * self.w
+        return {"input": image, "weight": math.prod(self.weight_shape), "output": self.n * self.k * self.p * self.q}
 
     @property
     def macs(self):
@@ -115,10 +117,10 @@ class Conv2d(NamedTuple):
         columns = touched(self.w, self.pad_left, self.q, self.s, self.stride_w, self.dilation_w)
         return self.n * self.c * rows * columns
 
-    def compulsory_bytes(self, itemsize, bias=False):
-        """Bytes that any algorithm moves: each input touched and each weight read once, each output written once."""
-        tensors = self.tensors
-        return itemsize * (self.touched_input + tensors["weight"] + tensors["output"] + (self.k if bias else 0))
+    @property
+    def compulsory(self):
+        """Elements of each tensor that any algorithm moves: inputs touched and weights read once, outputs written once."""
+        return {**self.tensors, "input": self.touched_input}
 
     def checked(self):
         """This problem, or a ValueError that names the first field out of range and what would be legal."""
@@ -185,7 +187,7 @@ class PartialConv2d(NamedTuple):
     conv: Conv2d
     channels: int
 
-    n = property(lambda self: self.conv.n)
+    n = property(lambda self: self.conv.n, doc="Images.")
     p = property(lambda self: self.conv.p)
     q = property(lambda self: self.conv.q)
     h = property(lambda self: self.conv.h)
@@ -203,9 +205,10 @@ class PartialConv2d(NamedTuple):
         image = self.n * self.channels * self.h * self.w
         return {"input": image, "weight": self.conv.tensors["weight"], "output": image}
 
-    def compulsory_bytes(self, itemsize, bias=False):
-        """Every channel is read and written once (the output is a new tensor), every weight read once."""
-        return itemsize * (sum(self.tensors.values()) + (self.conv.k if bias else 0))
+    @property
+    def compulsory(self):
+        """Every channel is read and written once (the output is a new tensor), every weight read once: elements."""
+        return self.tensors
 
     def checked(self):
         """This problem, or a ValueError that names what is out of range and what would be legal."""

@@ -15,7 +15,7 @@ Loops, outer to inner:
 """
 
 from refconv.jit import kernel
-from refconv.layout import ceil_div, groups_per_vector
+from refconv.layout import ceil_div
 from refconv.problem import out_height, out_reach, out_width
 from refconv.tile import add_row, lanes, length, load, slide, spread, store, zero
 from refconv.tile.lines import ONE, staged_count, staged_step

@@ -1,0 +1,200 @@
+"""Machines: a cache hierarchy, a vector unit and two rates, read from YAML or from this host.
+
+    name: zen4
+    line: 64 B
+    vector: 64 B            # bytes of a vector register
+    registers: 32           # vector registers
+    peak: 118 GFLOP/s       # one core, float32
+    bandwidth: 25 GB/s      # one core, memory, read and written bytes together
+    caches:                 # nearest first
+      - {name: L1, size: 32 KiB, ways: 8}
+"""
+
+import importlib.resources
+import pathlib
+from typing import NamedTuple
+
+import yaml
+
+from refconv import host as real
+from refconv.host import Target
+from sim.units import parse_bytes, parse_rate
+
+MOST_BYTES = 1 << 36
+
+
+class Level(NamedTuple):
+    """One cache: size and line in bytes; sets = size / (ways * line)."""
+
+    name: str
+    size_bytes: int
+    ways: int
+    line_bytes: int
+
+    @property
+    def sets(self):
+        """Number of sets; need not be a power of two."""
+        return self.size_bytes // (self.ways * self.line_bytes)
+
+
+class Machine(NamedTuple):
+    """A machine to account on. Rates are of one core; float64 has half the peak of float32."""
+
+    name: str
+    levels: tuple
+    vector_bytes: int
+    registers: int
+    peak_flop_per_s: float
+    bandwidth_bytes_per_s: float
+    source: str
+
+    @property
+    def line_bytes(self):
+        """Bytes of a line, the same at every level."""
+        return self.levels[0].line_bytes
+
+    @property
+    def target(self):
+        """What a tiling is chosen for: this machine's vectors and first two caches."""
+        sizes = [level.size_bytes for level in self.levels]
+        return Target(self.vector_bytes, self.registers, sizes[0], sizes[1] if len(sizes) > 1 else sizes[0])
+
+    def peak_for(self, itemsize):
+        """Peak FLOP/s of one core for elements of itemsize bytes."""
+        return self.peak_flop_per_s * 4 / itemsize
+
+    def balance(self, itemsize):
+        """FLOP per byte at which arithmetic and memory take equally long: peak / bandwidth."""
+        return self.peak_for(itemsize) / self.bandwidth_bytes_per_s
+
+    def record(self):
+        """The machine as JSON."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "vector_bytes": self.vector_bytes,
+            "registers": self.registers,
+            "peak_flop_per_s": self.peak_flop_per_s,
+            "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
+            "policy": "LRU, write-back, write-allocate, non-inclusive non-exclusive, no prefetch, cold start, flushed at the end",
+            "levels": [{"name": v.name, "size_bytes": v.size_bytes, "sets": v.sets, "ways": v.ways, "line_bytes": v.line_bytes} for v in self.levels],
+        }
+
+
+def make_level(name, size, ways, line):
+    """A checked Level; ValueError names what is wrong with it."""
+    size_bytes, line_bytes = parse_bytes(size), parse_bytes(line)
+    if isinstance(ways, bool) or not isinstance(ways, int) or ways < 1:
+        raise ValueError(f"ways = {ways!r}: must be a positive integer")
+    if line_bytes < 4 or line_bytes & (line_bytes - 1):
+        raise ValueError(f"line = {line!r}: must be a power of two of at least 4 bytes")
+    if not 0 < size_bytes <= MOST_BYTES or size_bytes % (ways * line_bytes):
+        raise ValueError(f"size = {size!r}: must be a multiple of ways * line = {ways * line_bytes} bytes, at most {MOST_BYTES}")
+    return Level(name, size_bytes, ways, line_bytes)
+
+
+def parse_cache(text):
+    """A Level from the command line's `L1=32KiB,8,64` (size, ways, line bytes)."""
+    name, equals, rest = text.partition("=")
+    parts = rest.split(",")
+    if not equals or not name or len(parts) != 3:
+        raise ValueError(f"{text!r}: must be NAME=SIZE,WAYS,LINE, such as L1=32KiB,8,64")
+    try:
+        return make_level(name, parts[0], int(parts[1]), parts[2])
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from None
+
+
+def with_levels(machine, levels, build):
+    """The machine with the given levels in the place of its own of the same name, or added in the order of names; or exactly these."""
+    merged = {} if build else {level.name: level for level in machine.levels}
+    merged.update({level.name: level for level in levels})
+    ordered = tuple(merged[name] for name in sorted(merged))
+    if len({level.line_bytes for level in ordered}) > 1:
+        raise ValueError(f"line sizes {', '.join(f'{v.name}: {v.line_bytes}' for v in ordered)}: must be the same at every level")
+    return machine._replace(levels=ordered, name=f"{machine.name} with {', '.join(level.name for level in levels)} given")
+
+
+KEYS = {"name", "line", "vector", "registers", "peak", "bandwidth", "caches", "source"}
+
+
+def read_machine(path):
+    """The machine a YAML file describes; ValueError names the file, the key and what is legal."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    return machine_from(document, path)
+
+
+def machine_from(document, path):
+    """The machine in a parsed document; `path` names it in errors."""
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: must be a mapping with the keys {', '.join(sorted(KEYS))}")
+    for key in document:
+        if key not in KEYS:
+            raise ValueError(f"{path}: {key}: unknown key; legal: {', '.join(sorted(KEYS))}")
+    for key in KEYS - {"name", "source"} - set(document):
+        raise ValueError(f"{path}: {key}: is missing")
+
+    def read(key, parse):
+        try:
+            return parse(document[key])
+        except ValueError as error:
+            raise ValueError(f"{path}: {key}: {error}") from None
+
+    line = read("line", parse_bytes)
+    vector = read("vector", parse_bytes)
+    if vector not in (8, 16, 32, 64, 128):
+        raise ValueError(f"{path}: vector: {vector} bytes: must be 8, 16, 32, 64 or 128")
+    registers = document["registers"]
+    if isinstance(registers, bool) or not isinstance(registers, int) or not 8 <= registers <= 1024:
+        raise ValueError(f"{path}: registers: {registers!r}: must be an integer from 8 to 1024")
+    caches = document["caches"]
+    if not isinstance(caches, list) or not caches:
+        raise ValueError(f"{path}: caches: must be a list of at least one {{name, size, ways}}, nearest first")
+    levels = []
+    for i, cache in enumerate(caches):
+        where = f"{path}: caches[{i}]"
+        if not isinstance(cache, dict) or set(cache) != {"name", "size", "ways"}:
+            raise ValueError(f"{where}: must have the keys name, size, ways")
+        try:
+            levels.append(make_level(str(cache["name"]), cache["size"], cache["ways"], line))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+    if len({level.name for level in levels}) < len(levels):
+        raise ValueError(f"{path}: caches: names must differ")
+    rates = read("peak", lambda v: parse_rate(v, "FLOP")), read("bandwidth", lambda v: parse_rate(v, "B"))
+    return Machine(str(document.get("name", pathlib.Path(path).stem)), tuple(levels), vector, registers, *rates, str(document.get("source", path)))
+
+
+def presets():
+    """{name: path} of the machines that come with the package."""
+    folder = importlib.resources.files("sim") / "machines"
+    return {path.name.removesuffix(".yaml"): path for path in sorted(folder.iterdir(), key=lambda p: p.name) if path.name.endswith(".yaml")}
+
+
+def host_machine():
+    """This computer: caches from sysfs, vectors from the compiler, rates measured once (sim.calibrate). Raises OSError without sysfs."""
+    from sim.calibrate import host_rates
+
+    caches = real.caches()
+    if not caches:
+        raise OSError(f"{real.SYSFS_CPU}/cache: does not describe this host's caches; legal: --machine with one of {', '.join(presets())} or a file")
+    levels = tuple(Level(cache.name, cache.size_bytes, cache.ways, cache.line_bytes) for cache in caches)
+    vector_bytes, registers = real.vector_unit()
+    peak, bandwidth = host_rates()
+    return Machine("host", levels, vector_bytes, registers, peak, bandwidth, "sysfs; peak and bandwidth measured by sim.calibrate")
+
+
+def load_machine(name):
+    """The machine called `name`: "host", a preset, or the path of a YAML file."""
+    if name == "host":
+        return host_machine()
+    known = presets()
+    if name in known:
+        return read_machine(known[name])
+    if pathlib.Path(name).suffix in (".yaml", ".yml") or pathlib.Path(name).exists():
+        return read_machine(name)
+    raise ValueError(f"machine {name!r}: must be host, {', '.join(known)}, or the path of a YAML file")

@@ -1,0 +1,84 @@
+"""The report of a simulated layer for a terminal: one look tells what moves, and which side of the roof the layer is on."""
+
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
+
+from sim.units import show_bytes, show_count
+
+
+def layer_report(layer, machine):
+    """The renderables of one layer record: heading, levels, tensors, verdict."""
+    tile = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
+    heading = Text.assemble((layer["name"], "bold"), f"   {layer['descriptor']}" if layer["name"] != layer["descriptor"] else "")
+    return [
+        heading,
+        Text(f"{layer['kernel']} kernel, {layer['dtype']}, {tile}"),
+        Text(f"{show_count(layer['macs'], 'MAC')} = {show_count(layer['flops'], 'FLOP')}, workspace {show_bytes(layer['workspace_bytes'])}"),
+        level_table(layer),
+        tensor_table(layer),
+        verdict(layer, machine),
+        Text(""),
+    ]
+
+
+def _table(title, *columns):
+    table = Table(title=title, title_justify="left", title_style="", box=SIMPLE, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
+    return table
+
+
+def level_table(layer):
+    """Accesses, hits, misses and bytes moved of each level."""
+    table = _table("Caches (accesses in lines)", "level", "loads", "stores", "hits", "misses", "hit rate", "bytes in", "bytes out")
+    for level in layer["levels"]:
+        accesses, misses = level["loads"] + level["stores"], level["load_misses"] + level["store_misses"]
+        out = level["writebacks"] + level["flushed"]
+        rate = f"{100 * (accesses - misses) / accesses:.2f} %" if accesses else "-"
+        counts = [f"{count:,}" for count in (level["loads"], level["stores"], accesses - misses, misses)]
+        table.add_row(level["name"], *counts, rate, show_bytes(filled(level, layer) * level["line_bytes"]), show_bytes(out * level["line_bytes"]))
+    return table
+
+
+def filled(level, layer):
+    """Lines a level reads from below: its misses, but for whole lines written back from above, which need no read."""
+    first = level["name"] == layer["levels"][0]["name"]
+    return level["load_misses"] + (level["store_misses"] if first else 0)
+
+
+def tensor_table(layer):
+    """DRAM bytes of each tensor beside the bytes any algorithm must move."""
+    table = _table("DRAM", "tensor", "size", "read", "written", "compulsory", "ratio")
+    for name, tensor in layer["tensors"].items():
+        moved, least = tensor["read_bytes"] + tensor["write_bytes"], tensor["compulsory_bytes"]
+        ratio = f"{moved / least:.2f}" if least else "-"
+        table.add_row(name, *(show_bytes(tensor[key]) for key in ("bytes", "read_bytes", "write_bytes", "compulsory_bytes")), ratio)
+    dram = layer["dram"]
+    table.add_section()
+    total = (show_bytes(dram["read_bytes"]), show_bytes(dram["write_bytes"]), show_bytes(layer["compulsory_bytes"]), f"{layer['traffic_ratio']:.2f}")
+    table.add_row("all", "", *total)
+    return table
+
+
+def verdict(layer, machine):
+    """Intensity against the machine's balance: the roof's side, and what fraction of the peak memory allows."""
+    intensity, balance = layer["intensity"], layer["balance_flop_per_byte"]
+    side = f"{layer['bound']}-bound"
+    text = Text.assemble(
+        f"Arithmetic intensity {intensity['compulsory']:.2f} FLOP/B at compulsory traffic, {intensity['simulated']:.2f} simulated; "
+        f"balance of {machine['name']} {balance:.2f} FLOP/B: ",
+        (side, "bold"),
+    )
+    if layer["bound"] == "memory":
+        text.append(f", at most {100 * layer['attainable_efficiency']:.0f} % of peak")
+    return text
+
+
+def machine_line(machine):
+    """The machine in one line."""
+    levels = ", ".join(f"{v['name']} {show_bytes(v['size_bytes'])} {v['ways']}-way" for v in machine["levels"])
+    return Text(
+        f"{machine['name']}: {levels}, {machine['levels'][0]['line_bytes']} B lines; {machine['vector_bytes']} B vectors; "
+        f"peak {machine['peak_flop_per_s'] / 1e9:.1f} GFLOP/s (float32), {machine['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s, one core"
+    )

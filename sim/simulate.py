@@ -1,0 +1,119 @@
+"""Run a kernel on a simulated machine and account for what it moves.
+
+The kernel is the one `refconv` computes with, compiled for traced buffers (sim.trace): there is no second copy of its loops.
+"""
+
+import time
+
+import numba
+import numpy as np
+
+from refconv import kernels, tiling
+from refconv.layout import packed_size
+from refconv.plan import compiled
+from refconv.problem import Conv2d
+from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH, flush, make_hierarchy
+from sim.machine import Machine, load_machine
+from sim.trace import Trace
+
+COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
+DTYPES = ("float32", "float64")
+
+
+def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, name=None):
+    """The traffic of a kernel as a JSON-ready dict (the `layers` entry of `python -m sim.traffic --json`).
+
+    kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
+    PartialConv2d, or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one for the kernel, else
+    the rule's for that machine. dtype: "float32" or "float64". bias: whether the layer has one. Counts of lines are exact; bytes = lines * line_bytes.
+    """
+    machine = machine if isinstance(machine, Machine) else load_machine(machine)
+    problem = Conv2d.parse(problem) if isinstance(problem, str) else problem.checked()
+    if str(dtype) not in DTYPES:
+        raise ValueError(f"dtype = {dtype!r}: must be {' or '.join(DTYPES)}")
+    dtype = np.dtype(dtype)
+    lanes = machine.target.lanes(dtype.itemsize)
+    if kernel is not None and kernel not in kernels.KERNELS:
+        raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
+    row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
+    row.check(problem, lanes)
+    chosen = checked_tiling(row, problem, dtype, machine, tiling)
+    start = time.perf_counter()
+    trace, hierarchy = run_traced(row, problem, chosen, dtype, machine, bias)
+    seconds = time.perf_counter() - start
+    return {
+        "name": name or str(problem),
+        "descriptor": str(problem),
+        "kernel": row.name,
+        "tiling": {field: int(value) for field, value in chosen._asdict().items()},
+        "dtype": str(dtype),
+        **account(problem, trace, hierarchy, machine, dtype, bias, row.workspace(problem, chosen)),
+        "simulation_s": seconds,
+    }
+
+
+def checked_tiling(row, problem, dtype, machine, wanted):
+    """The tiling asked for, checked, or the rule's for the machine."""
+    chosen = row.tiling(problem, dtype.itemsize, machine.target)
+    return chosen if wanted is None else tiling.checked(wanted, chosen, problem, machine.target.lanes(dtype.itemsize))
+
+
+def run_traced(row, problem, chosen, dtype, machine, bias):
+    """(trace, hierarchy) after the kernel has run on traced buffers, dirty lines flushed."""
+    workspace = row.workspace(problem, chosen)
+    hierarchy = make_hierarchy([(level.sets, level.ways) for level in machine.levels], machine.line_bytes, 4 + len(workspace))
+    trace = Trace(hierarchy, machine.vector_bytes, dtype)
+    sizes = problem.tensors
+    x = trace.buffer("input", sizes["input"])
+    groups = problem.groups
+    weight = trace.buffer("weight", packed_size(problem.weight_shape, groups, row.order, machine.target.lanes(dtype.itemsize)))
+    bias = trace.buffer("bias", problem.weight_shape[0] if bias else 0)
+    out = trace.buffer("output", sizes["output"])
+    work = tuple(trace.buffer(name, elements) for name, elements in workspace.items())
+    arguments = (x, weight, bias, out, work, problem, chosen, 0, 0, row.units(problem, chosen))
+    compiled(row.run, tuple(numba.typeof(argument) for argument in arguments))(*arguments)
+    trace.finish()
+    flush(hierarchy)
+    return trace, hierarchy
+
+
+def account(problem, trace, hierarchy, machine, dtype, bias, workspace):
+    """The numbers of a finished trace, by level and by tensor, and what follows from them."""
+    line = machine.line_bytes
+    read, evicted, flushed = (hierarchy.dram[:, kind] * line for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
+    written = evicted + flushed
+    compulsory = {name: count * dtype.itemsize for name, count in problem.compulsory.items()}
+    if bias:
+        compulsory["bias"] = problem.weight_shape[0] * dtype.itemsize
+    used = [i for i, size in enumerate(trace.sizes) if size]
+    tensors = {
+        trace.names[i]: {
+            "bytes": trace.sizes[i] * dtype.itemsize,
+            "read_bytes": int(read[i]),
+            "write_bytes": int(written[i]),
+            "compulsory_bytes": compulsory.get(trace.names[i], 0),
+            "levels": [dict(zip(COUNTERS, map(int, counts[i]), strict=True)) for counts in hierarchy.counts],
+        }
+        for i in used
+    }
+    levels = [
+        {"name": level.name, **dict(zip(COUNTERS, map(int, counts.sum(0)), strict=True)), "line_bytes": line}
+        for level, counts in zip(machine.levels, hierarchy.counts, strict=True)
+    ]
+    moved, least = int(read.sum() + written.sum()), sum(compulsory.values())
+    intensity = {"compulsory": problem.flops / least, "simulated": problem.flops / moved}
+    balance = machine.balance(dtype.itemsize)
+    return {
+        "macs": problem.macs,
+        "flops": problem.flops,
+        "dram": {"read_bytes": int(read.sum()), "write_bytes": int(written.sum()), "flushed_bytes": int(flushed.sum())},
+        "levels": levels,
+        "tensors": tensors,
+        "compulsory_bytes": least,
+        "traffic_ratio": moved / least,
+        "workspace_bytes": sum(workspace.values()) * dtype.itemsize,
+        "intensity": intensity,
+        "balance_flop_per_byte": balance,
+        "bound": "memory" if intensity["simulated"] < balance else "compute",
+        "attainable_efficiency": min(1.0, intensity["simulated"] / balance),
+    }

@@ -1,0 +1,216 @@
+"""Traced buffers: the instruction set's second implementation. An instruction notes the lines it would touch; nothing is computed.
+
+A kernel compiled for Traced arguments is the same source as the one compiled for arrays. Its tiles have the type they would have on
+the machine simulated, whose vector may be shorter or longer than this host's.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from refconv import tile as op
+from refconv.jit import kernel, routine
+from refconv.tile.arrays import zero_code
+from refconv.tile.instructions import slide_schedule
+from refconv.tile.machine import implement
+from refconv.tile.types import Static, TileType
+from sim.cache import TENSOR_BITS, Hierarchy, run
+
+CHUNK = 1 << 16
+"""Events gathered before they are run through the caches: 512 KiB, so that the buffer itself stays in the host's L2."""
+MOST_EVENTS = 1 << 14
+"""More than any one instruction notes: a tile has at most 28 rows of 4 vectors of 16 elements."""
+
+
+class Traced(NamedTuple):
+    """A buffer of `size` elements at a byte address; events and their count are shared by all the buffers of a trace.
+
+    element: an empty array of the element type; vector_bytes: Static, of the machine simulated.
+    """
+
+    address: int
+    size: int
+    element: np.ndarray
+    vector_bytes: Static
+    events: np.ndarray
+    count: np.ndarray
+    hierarchy: Hierarchy
+
+
+class Trace:
+    """Buffers laid one after the other in memory, each from a line on, and the hierarchy their accesses run through."""
+
+    def __init__(self, hierarchy, vector_bytes, dtype):
+        self.hierarchy, self.vector_bytes, self.dtype = hierarchy, Static(vector_bytes), np.dtype(dtype)
+        self.names, self.sizes, self._offset = [], [], 0
+        self._events, self._count = np.empty(CHUNK + MOST_EVENTS, np.int64), np.zeros(1, np.int64)
+
+    def buffer(self, name, elements):
+        """A traced buffer of that many elements, named in the counts."""
+        address = len(self.names) << TENSOR_BITS | self._offset
+        line = 1 << self.hierarchy.shift
+        self.names.append(name)
+        self.sizes.append(elements)
+        self._offset += -(-elements * self.dtype.itemsize // line) * line
+        empty = np.empty(0, self.dtype)
+        return Traced(address, elements, empty, self.vector_bytes, self._events, self._count, self.hierarchy)
+
+    def finish(self):
+        """Run the events still gathered."""
+        run(self.hierarchy, self._events, self._count[0])
+        self._count[0] = 0
+
+
+def is_traced(buffer):
+    """Whether a Numba type is that of a traced buffer."""
+    return isinstance(buffer, types.BaseNamedTuple) and buffer.instance_class is Traced
+
+
+def _lanes_of(buffer):
+    return buffer[3].value // (buffer[2].dtype.bitwidth // 8)
+
+
+def _tile_of(buffer, rows, vectors):
+    return TileType(buffer[2].dtype, rows.value, vectors.value, _lanes_of(buffer))
+
+
+@kernel
+def spill(buffer):
+    """Run the gathered events."""
+    run(buffer.hierarchy, buffer.events, buffer.count[0])
+    buffer.count[0] = 0
+
+
+@routine
+def begin(buffer):
+    """The number of events gathered so far, with room for another instruction's."""
+    if buffer.count[0] > CHUNK:
+        spill(buffer)
+    return buffer.count[0]
+
+
+@routine
+def note(buffer, n, at, elements, write):
+    """Append the lines of `elements` elements from `at` on; returns the new number of events."""
+    if elements > 0:
+        first = (buffer.address + at * buffer.element.itemsize) >> buffer.hierarchy.shift
+        last = (buffer.address + (at + elements) * buffer.element.itemsize - 1) >> buffer.hierarchy.shift
+        for line in range(first, last + 1):
+            buffer.events[n] = line << 1 | write
+            n += 1
+    return n
+
+
+@routine
+def note_one(buffer, n, at):
+    """Append the line of one element loaded."""
+    buffer.events[n] = (buffer.address + at * buffer.element.itemsize) >> buffer.hierarchy.shift << 1
+    return n + 1
+
+
+@implement(op.lanes)
+def _lanes(typing_context, buffer):
+    if is_traced(buffer):
+        n = _lanes_of(buffer)
+        return types.intp(buffer), lambda context, builder, signature, args: context.get_constant(types.intp, n)
+
+
+@implement(op.zero)
+def _zero(typing_context, rows, vectors, like):
+    if is_traced(like):
+        tile = _tile_of(like, rows, vectors)
+        return tile(rows, vectors, like), zero_code(tile)
+
+
+@overload(op.length, jit_options={"forceinline": True})
+def _length(buffer):
+    if is_traced(buffer):
+        return lambda buffer: buffer.size
+
+
+@overload(op.load, jit_options={"forceinline": True})
+def _load(rows, vectors, x, at, row_stride, columns):
+    if not is_traced(x):
+        return None
+    r_count, v_count, n_lanes = rows.value, vectors.value, _lanes_of(x)
+
+    def load(rows, vectors, x, at, row_stride, columns):
+        n = begin(x)
+        for r in range(r_count):
+            for v in range(v_count):
+                n = note(x, n, at + r * row_stride + v * n_lanes, min(n_lanes, columns - v * n_lanes), 0)
+        x.count[0] = n
+        return op.zero(rows, vectors, x)
+
+    return load
+
+
+@overload(op.store, jit_options={"forceinline": True})
+def _store(out, at, row_stride, tile, columns, first_row):
+    if not is_traced(out):
+        return None
+    rows, vectors, n_lanes = tile.rows, tile.vectors, tile.lanes
+
+    def store(out, at, row_stride, tile, columns, first_row):
+        n = begin(out)
+        for r in range(first_row, rows):
+            for v in range(vectors):
+                n = note(out, n, at + r * row_stride + v * n_lanes, min(n_lanes, columns - v * n_lanes), 1)
+        out.count[0] = n
+
+    return store
+
+
+@overload(op.outer, jit_options={"forceinline": True})
+def _outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
+    if not is_traced(x):
+        return None
+    rows, vectors, n_lanes = acc.rows, acc.vectors, acc.lanes
+
+    def outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
+        n = begin(x)
+        for v in range(vectors):
+            n = note(w, n, w_at + v * w_vector_stride, n_lanes, 0)
+        for r in range(rows):
+            n = note_one(x, n, x_at + r * x_row_stride)
+        x.count[0] = n
+        return acc
+
+    return outer
+
+
+@overload(op.slide, jit_options={"forceinline": True})
+def _slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
+    if not is_traced(x):
+        return None
+    pixels = tuple(i for i, _ in slide_schedule(acc.rows, taps.value, stride.value))
+    n_taps, n_lanes = taps.value, acc.lanes
+
+    def slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
+        n = begin(x)
+        for s in range(n_taps):
+            n = note(w, n, w_at + s * tap_stride, n_lanes, 0)
+        for i in pixels:
+            if first_pixel <= i < last_pixel:
+                n = note(x, n, x_at + i * pixel_stride, min(n_lanes, columns), 0)
+        x.count[0] = n
+        return acc
+
+    return slide
+
+
+@overload(op.spread, jit_options={"forceinline": True})
+def _spread(strip, at, input_stride, pixel, inputs, outputs):
+    if not is_traced(strip):
+        return None
+    count, n_lanes = inputs.value, pixel.lanes
+
+    def spread(strip, at, input_stride, pixel, inputs, outputs):
+        n = begin(strip)
+        for j in range(count):
+            n = note(strip, n, at + j * input_stride, n_lanes, 1)
+        strip.count[0] = n
+
+    return spread

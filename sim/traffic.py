@@ -1,0 +1,141 @@
+"""`python -m sim.traffic --layer dwconv`: DRAM traffic, workspace and arithmetic intensity of a layer on a machine.
+
+The table and JSON go to stdout, progress to stderr; bad input exits with status 2 and one line.
+"""
+
+import argparse
+import csv
+import json
+import sys
+
+from sim.machine import load_machine, parse_cache, presets, with_levels
+from sim.presets import PRESETS, find_layer, with_batch
+from sim.simulate import DTYPES, simulate
+
+SCHEMA = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message):
+        """Print the message to stderr and exit with status 2."""
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+
+
+def parser():
+    """The command line of sim.traffic."""
+    layers = "\n".join(f"  {layer.name:<10} {layer.origin}" for layer in PRESETS.values())
+    machines = "\n".join(f"  {name}" for name in ("host", *presets()))
+    result = Parser(
+        prog="sim.traffic",
+        description="Run a kernel on a simulated cache hierarchy and count what it moves.",
+        epilog=f"layers:\n{layers}\n\nmachines:\n{machines}\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("--layer", action="append", metavar="NAME|DESCRIPTOR", help="a layer below, or benchdnn text such as g96mb1ic96ih56oc96kh7ph3; repeatable")
+    add("--machine", metavar="NAME|FILE", help="a machine below or a YAML file (default host)")
+    add(
+        "--cache",
+        action="append",
+        default=[],
+        metavar="L1=32KiB,8,64",
+        help="size, ways, line bytes; repeatable. With --machine, or where L1 is not among them, the given levels override that machine's or are added; "
+        "else the hierarchy is exactly the levels given",
+    )
+    add("--kernel", metavar="NAME", help="the kernel to run (default: the one refconv would choose)")
+    add("--dtype", default="float32", help=f"{' or '.join(DTYPES)} (default float32)")
+    add("--batch", type=int, metavar="N", help="images, in the place of the layer's own number")
+    add("--bias", action="store_true", help="the layer has a bias")
+    form = result.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON on stdout")
+    form.add_argument("--csv", action="store_true", help="CSV on stdout, a row a layer")
+    add("--list", action="store_true", help="list layers and machines and exit")
+    return result
+
+
+def chosen_machine(name, caches):
+    """The machine of --machine and --cache."""
+    machine = load_machine(name or "host")
+    if not caches:
+        return machine
+    levels = [parse_cache(text) for text in caches]
+    names = [level.name for level in levels]
+    for level in names:
+        if names.count(level) > 1:
+            raise ValueError(f"--cache {level}: is given twice")
+    return with_levels(machine, levels, build=name is None and "L1" in names)
+
+
+def flat_row(layer):
+    """A layer record as one flat row of scalars for CSV."""
+    row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "macs", "flops")}
+    row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
+    for level in layer["levels"]:
+        row.update({f"{level['name']}_{key}": value for key, value in level.items() if key != "name"})
+    for name in ("input", "weight", "bias", "output"):
+        tensor = layer["tensors"].get(name, {"read_bytes": 0, "write_bytes": 0})
+        row.update({f"{name}_{key}": tensor[key] for key in ("read_bytes", "write_bytes")})
+    row.update({key: layer[key] for key in ("compulsory_bytes", "traffic_ratio", "workspace_bytes")})
+    row.update({f"intensity_{key}": value for key, value in layer["intensity"].items()})
+    return {**row, "balance_flop_per_byte": layer["balance_flop_per_byte"], "bound": layer["bound"]}
+
+
+def write(layers, machine, arguments):
+    """The result in the form asked for, to stdout."""
+    if arguments.json:
+        json.dump({"schema": SCHEMA, "machine": machine.record(), "layers": layers}, sys.stdout, indent=1)
+        print()
+    elif arguments.csv:
+        rows = [flat_row(layer) for layer in layers]
+        writer = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        from rich.console import Console
+
+        from sim.report import layer_report, machine_line
+
+        console = Console(highlight=False)
+        console = console if console.is_terminal else Console(highlight=False, width=120)
+        console.print(machine_line(machine.record()))
+        console.print()
+        for layer in layers:
+            console.print(*layer_report(layer, machine.record()), sep="\n")
+
+
+def main(argv=None):
+    """Run the command line; returns the exit status."""
+    command = parser()
+    arguments = command.parse_args(argv)
+    if arguments.list:
+        print(command.epilog, end="")
+        return 0
+    if not arguments.layer:
+        command.error(f"--layer is missing: must be {', '.join(PRESETS)}, or a benchdnn descriptor; --list tells more")
+    try:
+        layers = [find_layer(text) for text in arguments.layer]
+        if arguments.batch is not None:
+            layers = [layer._replace(problem=with_batch(layer.problem, arguments.batch)) for layer in layers]
+        machine = chosen_machine(arguments.machine, arguments.cache)
+        records = []
+        for i, layer in enumerate(layers):
+            progress(f"simulating {layer.name} ({i + 1} of {len(layers)})")
+            record = simulate(arguments.kernel, layer.problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name)
+            records.append(record)
+        progress("")
+    except (ValueError, OSError) as error:
+        command.error(str(error))
+    write(records, machine, arguments)
+    return 0
+
+
+def progress(text):
+    """What is being done, on stderr, over the line before; nothing where stderr is no terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
