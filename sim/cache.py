@@ -9,8 +9,6 @@ Semantics: set-associative levels, LRU, write-back, write-allocate, neither incl
 There is no prefetcher, and addresses are used as they are (no paging).
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from refconv.jit import kernel, routine
@@ -19,142 +17,203 @@ TENSOR_BITS = 40
 """An address is tensor << TENSOR_BITS | offset: the line tells the tensor it belongs to."""
 LOADS, STORES, LOAD_MISSES, STORE_MISSES, WRITEBACKS, FLUSHED = range(6)
 READ, WRITTEN, WRITTEN_BY_FLUSH = range(3)
+CHUNK = 1 << 15
+"""Events gathered before they are run through the caches: 256 KiB, so that they stay in the real L2."""
+MOST_EVENTS = 1 << 14
+"""More than one instruction notes: a tile has at most 28 rows of 4 vectors of 32 elements."""
+
+# The state is one flat int64 array, so that a traced buffer is one pointer wide: a header, the levels' geometry, the counters, the
+# first and last line touched of each tensor, the tags driven out of each level by the miss at hand, the events, the tags. A tag is (line + 1) << 1 | dirty, most recent first in each set; 0 is empty.
+LEVELS, TENSORS, SHIFT, GATHERED, EVENTS_AT, COUNTS_AT, DRAM_AT, RANGE_AT, VICTIMS_AT, TAGS_AT, LEVEL_AT = range(11)
+START, SETS, MASK, WAYS = range(4)
+GEOMETRY = 4
+HIT = -1
 
 
-class Hierarchy(NamedTuple):
-    """State and counters of all levels, nearest first.
+class Hierarchy:
+    """Caches [(sets, ways), ...], nearest first, empty; all lines of line_bytes; counters for `tensors` tensors.
 
-    tags: per way (line + 1) << 1 | dirty, most recent first, sets and levels end to end; 0 is empty. start: first tag of each level.
-    mask: sets - 1 where sets is a power of two, else -1. counts: (levels, tensors, 6) lines. dram: (tensors, 3) lines.
-    shift: log2 of the line size.
+    state: what the compiled loop works on. counts: lines, (levels, tensors, 6), of LOADS ... FLUSHED; dram: lines, (tensors, 3), of READ,
+    WRITTEN (evicted) and WRITTEN_BY_FLUSH: views of the state.
     """
 
-    tags: np.ndarray
-    start: np.ndarray
-    sets: np.ndarray
-    mask: np.ndarray
-    ways: np.ndarray
-    counts: np.ndarray
-    dram: np.ndarray
-    shift: int
+    def __init__(self, levels, line_bytes, tensors):
+        n = len(levels)
+        counts_at = LEVEL_AT + GEOMETRY * n
+        dram_at = counts_at + n * tensors * 6
+        range_at = dram_at + tensors * 3
+        victims_at = range_at + tensors * 2
+        events_at = victims_at + n
+        tags_at = events_at + CHUNK + MOST_EVENTS
+        slots = [sets * ways for sets, ways in levels]
+        self.state = np.zeros(tags_at + sum(slots), np.int64)  # zero pages: a set that no line maps to costs nothing
+        self.line_bytes = line_bytes
+        self.state[:LEVEL_AT] = n, tensors, line_bytes.bit_length() - 1, 0, events_at, counts_at, dram_at, range_at, victims_at, tags_at
+        for level, (sets, ways) in enumerate(levels):
+            mask = sets - 1 if sets & (sets - 1) == 0 else -1
+            geometry = LEVEL_AT + GEOMETRY * level
+            self.state[geometry : geometry + GEOMETRY] = tags_at + sum(slots[:level]), sets, mask, ways
+        self.counts = self.state[counts_at:dram_at].reshape(n, tensors, 6)
+        self.dram = self.state[dram_at:range_at].reshape(tensors, 3)
+        self._ranges = self.state[range_at:victims_at].reshape(tensors, 2)
+        self.reset()
 
+    def reset(self):
+        """Counters back to zero. The caches are not touched: new ones, and those of a finished run, are empty."""
+        self.counts[...], self.dram[...], self._ranges[...] = 0, 0, (1 << 62, -1)
 
-def make_hierarchy(levels, line_bytes, tensors):
-    """An empty hierarchy of [(sets, ways), ...] for `tensors` tensors."""
-    sets, ways = (np.array(values, np.int64) for values in zip(*levels, strict=True))
-    slots = sets * ways
-    mask = np.where(sets & (sets - 1) == 0, sets - 1, -1)
-    counts, dram = np.zeros((len(levels), tensors, 6), np.int64), np.zeros((tensors, 3), np.int64)
-    tags = np.zeros(slots.sum(), np.int64)  # zero pages: a set that no line maps to costs nothing
-    return Hierarchy(tags, np.cumsum(slots) - slots, sets, mask, ways, counts, dram, int(line_bytes).bit_length() - 1)
+    def access(self, lines, writes):
+        """Run accesses: line numbers (tensor bits included) and 0 or 1 for load or store."""
+        events = np.asarray(lines, np.int64) << 1 | np.asarray(writes, np.int64)
+        at = self.state[EVENTS_AT]
+        for first in range(0, len(events), CHUNK):
+            chunk = events[first : first + CHUNK]
+            self.state[at : at + len(chunk)] = chunk
+            self.state[GATHERED] = len(chunk)
+            run(self.state)
+
+    def finish(self):
+        """Run the events still gathered, then write every dirty line to memory; the caches are empty afterwards."""
+        run(self.state)
+        flush(self.state)
 
 
 @routine
-def tensor_of(h, line):
+def geometry(m, level, what):
+    """START, SETS, MASK or WAYS of a level."""
+    return m[LEVEL_AT + GEOMETRY * level + what]
+
+
+@routine
+def tensor_of(m, line):
     """The tensor a line belongs to."""
-    return line >> (TENSOR_BITS - h.shift)
+    return line >> (TENSOR_BITS - m[SHIFT])
 
 
 @routine
-def set_start(h, level, line):
+def count(m, level, tensor, kind):
+    """One more line in a counter of a level."""
+    m[m[COUNTS_AT] + (level * m[TENSORS] + tensor) * 6 + kind] += 1
+
+
+@routine
+def count_dram(m, tensor, kind):
+    """One more line read from or written to memory."""
+    m[m[DRAM_AT] + tensor * 3 + kind] += 1
+
+
+@routine
+def set_start(m, level, line):
     """The first tag of the set of a line."""
-    mask = h.mask[level]
-    index = line & mask if mask >= 0 else line % h.sets[level]
-    return h.start[level] + index * h.ways[level]
+    mask = geometry(m, level, MASK)
+    index = line & mask if mask >= 0 else line % geometry(m, level, SETS)
+    return geometry(m, level, START) + index * geometry(m, level, WAYS)
 
 
 @routine
-def touch(h, level, line, write):
-    """Whether the level holds the line; if so it becomes the most recent, and dirty if written."""
-    s = set_start(h, level, line)
-    for w in range(h.ways[level]):
-        tag = h.tags[s + w]
+def place(m, level, line, write):
+    """Make the line the most recent of its set, dirty if written; returns HIT, or the tag it drives out (0: none).
+
+    One pass: every tag moves back one place until the line's own old place, or the end of the set, is reached.
+    """
+    s = set_start(m, level, line)
+    moving = (line + 1) << 1 | write
+    for at in range(s, s + geometry(m, level, WAYS)):
+        tag = m[at]
+        m[at] = moving
         if tag >> 1 == line + 1:
-            for i in range(s + w, s, -1):
-                h.tags[i] = h.tags[i - 1]
-            h.tags[s] = tag | write
-            return True
-    return False
-
-
-@routine
-def install(h, level, line, write):
-    """Make the line the most recent of its set; returns the tag it drives out (0: none)."""
-    s = set_start(h, level, line)
-    last = s + h.ways[level] - 1
-    victim = h.tags[last]
-    for i in range(last, s, -1):
-        h.tags[i] = h.tags[i - 1]
-    h.tags[s] = (line + 1) << 1 | write
-    return victim
+            m[s] |= tag & 1
+            return HIT
+        if tag == 0:
+            return 0
+        moving = tag
+    return moving
 
 
 @kernel
-def write_back(h, level, victim):
+def write_back(m, level, victim):
     """A tag driven out of `level`: if dirty, store its line to the levels below, as far as that drives out further dirty lines."""
-    while victim & 1:
+    while victim > 0 and victim & 1:
         line = (victim >> 1) - 1
-        tensor = tensor_of(h, line)
-        h.counts[level, tensor, WRITEBACKS] += 1
+        tensor = tensor_of(m, line)
+        count(m, level, tensor, WRITEBACKS)
         level += 1
-        if level == len(h.ways):
-            h.dram[tensor, WRITTEN] += 1
+        if level == m[LEVELS]:
+            count_dram(m, tensor, WRITTEN)
             return
-        h.counts[level, tensor, STORES] += 1
-        if touch(h, level, line, 1):
-            return
-        h.counts[level, tensor, STORE_MISSES] += 1
-        victim = install(h, level, line, 1)
+        count(m, level, tensor, STORES)
+        victim = place(m, level, line, 1)
+        if victim != HIT:
+            count(m, level, tensor, STORE_MISSES)
 
 
 @kernel
-def fetch(h, line, tensor):
+def fetch(m, line):
     """The line misses the first level: load it from where it is into every level between, then write back what that drives out."""
-    level, levels = 1, len(h.ways)
+    level, levels, tensor = 1, m[LEVELS], tensor_of(m, line)
+    m[m[RANGE_AT] + 2 * tensor] = min(m[m[RANGE_AT] + 2 * tensor], line)
+    m[m[RANGE_AT] + 2 * tensor + 1] = max(m[m[RANGE_AT] + 2 * tensor + 1], line)
     while level < levels:
-        h.counts[level, tensor, LOADS] += 1
-        if touch(h, level, line, 0):
+        count(m, level, tensor, LOADS)
+        victim = place(m, level, line, 0)
+        if victim == HIT:
             break
-        h.counts[level, tensor, LOAD_MISSES] += 1
+        count(m, level, tensor, LOAD_MISSES)
+        m[m[VICTIMS_AT] + level] = victim
         level += 1
     if level == levels:
-        h.dram[tensor, READ] += 1
+        count_dram(m, tensor, READ)
     for i in range(level - 1, 0, -1):
-        write_back(h, i, install(h, i, line, 0))
+        write_back(m, i, m[m[VICTIMS_AT] + i])
 
 
 @kernel
-def run(h, events, count):
-    """Send events[:count] through the hierarchy; an event is line << 1 | is_store."""
-    ways, mask, start, tags = h.ways[0], h.mask[0], h.start[0], h.tags
-    for e in range(count):
-        event = events[e]
-        line, write = event >> 1, event & 1
-        tensor = tensor_of(h, line)
-        h.counts[0, tensor, write] += 1
-        s = start + (line & mask) * ways if mask >= 0 else set_start(h, 0, line)
-        if tags[s] >> 1 == line + 1:
-            tags[s] |= write
-        elif not touch(h, 0, line, write):
-            h.counts[0, tensor, LOAD_MISSES + write] += 1
-            fetch(h, line, tensor)
-            write_back(h, 0, install(h, 0, line, write))
+def run(m):
+    """Send the gathered events through the hierarchy; an event is line << 1 | is_store."""
+    ways, mask, start = geometry(m, 0, WAYS), geometry(m, 0, MASK), geometry(m, 0, START)
+    counts, shift = m[COUNTS_AT], TENSOR_BITS - m[SHIFT]
+    for e in range(m[EVENTS_AT], m[EVENTS_AT] + m[GATHERED]):
+        line, write = m[e] >> 1, m[e] & 1
+        kind = counts + (line >> shift) * 6 + write
+        m[kind + LOADS] += 1
+        s = start + (line & mask) * ways if mask >= 0 else set_start(m, 0, line)
+        if m[s] >> 1 == line + 1:
+            m[s] |= write
+        else:
+            victim = place(m, 0, line, write)
+            if victim != HIT:
+                m[kind + LOAD_MISSES] += 1
+                fetch(m, line)
+                write_back(m, 0, victim)
+    m[GATHERED] = 0
+
+
+@routine
+def evict(m, line):
+    """Take a line out of all levels; if dirty anywhere, write it to memory, once, counted at the first level that holds it dirty."""
+    written = False
+    for level in range(m[LEVELS]):
+        s = set_start(m, level, line)
+        for at in range(s, s + geometry(m, level, WAYS)):
+            if m[at] >> 1 == line + 1:
+                if m[at] & 1 and not written:
+                    count(m, level, tensor_of(m, line), FLUSHED)
+                    count_dram(m, tensor_of(m, line), WRITTEN_BY_FLUSH)
+                    written = True
+                m[at] = 0
 
 
 @kernel
-def flush(h):
-    """Write every dirty line to memory, each once: from the first level that holds it through those below, which it cleans."""
-    for level in range(len(h.ways)):
-        for slot in range(h.start[level], h.start[level] + h.sets[level] * h.ways[level]):
-            tag = h.tags[slot]
-            if tag & 1:
-                line = (tag >> 1) - 1
-                tensor = tensor_of(h, line)
-                h.tags[slot] = tag ^ 1
-                h.counts[level, tensor, FLUSHED] += 1
-                for below in range(level + 1, len(h.ways)):
-                    s = set_start(h, below, line)
-                    for i in range(s, s + h.ways[below]):
-                        if h.tags[i] >> 1 == line + 1:
-                            h.tags[i] &= -2
-                h.dram[tensor, WRITTEN_BY_FLUSH] += 1
+def flush(m):
+    """Empty all levels, dirty lines to memory: by the range of lines each tensor has touched, or by all tags where those are fewer."""
+    lines = 0
+    for tensor in range(m[TENSORS]):
+        lines += max(0, m[m[RANGE_AT] + 2 * tensor + 1] - m[m[RANGE_AT] + 2 * tensor] + 1)
+    if lines < len(m) - m[TAGS_AT]:
+        for tensor in range(m[TENSORS]):
+            for line in range(m[m[RANGE_AT] + 2 * tensor], m[m[RANGE_AT] + 2 * tensor + 1] + 1):
+                evict(m, line)
+    else:
+        for at in range(m[TAGS_AT], len(m)):
+            if m[at]:
+                evict(m, (m[at] >> 1) - 1)

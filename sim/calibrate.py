@@ -17,13 +17,13 @@ from refconv.peak import peak_flop_per_s
 
 
 def bandwidth_bytes_per_s(repeats=3):
-    """Bytes read plus bytes written per second in a copy of arrays twice as large as all caches: the best of `repeats`.
+    """Bytes read plus bytes written per second in a copy of arrays twice as large as all caches (at most 512 MiB): the best of `repeats`.
 
     A large NumPy copy writes with non-temporal stores (memcpy), so the bytes counted are the bytes moved.
     """
     caches = sum(cache.size_bytes for cache in host.caches()) or 64 << 20
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    size = min(max(2 * caches, 128 << 20), memory // 8)
+    size = min(max(2 * caches, 128 << 20), 512 << 20, memory // 8)
     x, y = np.ones(size // 2, np.uint8), np.ones(size // 2, np.uint8)
     best = float("inf")
     for _ in range(repeats):

@@ -3,6 +3,7 @@
 The kernel is the one `refconv` computes with, compiled for traced buffers (sim.trace): there is no second copy of its loops.
 """
 
+import functools
 import time
 
 import numba
@@ -12,7 +13,7 @@ from refconv import kernels, tiling
 from refconv.layout import packed_size
 from refconv.plan import compiled
 from refconv.problem import Conv2d
-from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH, flush, make_hierarchy
+from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH, Hierarchy
 from sim.machine import Machine, load_machine
 from sim.trace import Trace
 
@@ -39,7 +40,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     row.check(problem, lanes)
     chosen = checked_tiling(row, problem, dtype, machine, tiling)
     start = time.perf_counter()
-    trace, hierarchy = run_traced(row, problem, chosen, dtype, machine, bias)
+    trace, counts, dram = run_traced(row, problem, chosen, dtype, machine, bias)
     seconds = time.perf_counter() - start
     return {
         "name": name or str(problem),
@@ -47,7 +48,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
         "kernel": row.name,
         "tiling": {field: int(value) for field, value in chosen._asdict().items()},
         "dtype": str(dtype),
-        **account(problem, trace, hierarchy, machine, dtype, bias, row.workspace(problem, chosen)),
+        **account(problem, trace, counts, dram, machine, dtype, bias, row.workspace(problem, chosen)),
         "simulation_s": seconds,
     }
 
@@ -58,11 +59,19 @@ def checked_tiling(row, problem, dtype, machine, wanted):
     return chosen if wanted is None else tiling.checked(wanted, chosen, problem, machine.target.lanes(dtype.itemsize))
 
 
+@functools.lru_cache(maxsize=4)
+def _idle(levels, line_bytes, tensors):
+    """Hierarchies of this geometry that no run is using: their pages are mapped already, which takes longer than a small layer."""
+    return []
+
+
 def run_traced(row, problem, chosen, dtype, machine, bias):
-    """(trace, hierarchy) after the kernel has run on traced buffers, dirty lines flushed."""
+    """(trace, counts, dram) of sim.cache after the kernel has run on traced buffers, dirty lines flushed."""
     workspace = row.workspace(problem, chosen)
-    hierarchy = make_hierarchy([(level.sets, level.ways) for level in machine.levels], machine.line_bytes, 4 + len(workspace))
-    trace = Trace(hierarchy, machine.vector_bytes, dtype)
+    geometry = tuple((level.sets, level.ways) for level in machine.levels), machine.line_bytes, 4 + len(workspace)
+    idle = _idle(*geometry)
+    hierarchy = idle.pop() if idle else Hierarchy(*geometry)
+    trace = Trace(hierarchy, machine.vector_bytes, dtype.itemsize)
     sizes = problem.tensors
     x = trace.buffer("input", sizes["input"])
     groups = problem.groups
@@ -72,15 +81,17 @@ def run_traced(row, problem, chosen, dtype, machine, bias):
     work = tuple(trace.buffer(name, elements) for name, elements in workspace.items())
     arguments = (x, weight, bias, out, work, problem, chosen, 0, 0, row.units(problem, chosen))
     compiled(row.run, tuple(numba.typeof(argument) for argument in arguments))(*arguments)
-    trace.finish()
-    flush(hierarchy)
-    return trace, hierarchy
+    hierarchy.finish()
+    counts, dram = hierarchy.counts.copy(), hierarchy.dram.copy()
+    hierarchy.reset()
+    idle.append(hierarchy)
+    return trace, counts, dram
 
 
-def account(problem, trace, hierarchy, machine, dtype, bias, workspace):
+def account(problem, trace, counts, dram, machine, dtype, bias, workspace):
     """The numbers of a finished trace, by level and by tensor, and what follows from them."""
     line = machine.line_bytes
-    read, evicted, flushed = (hierarchy.dram[:, kind] * line for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
+    read, evicted, flushed = (dram[:, kind] * line for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
     written = evicted + flushed
     compulsory = {name: count * dtype.itemsize for name, count in problem.compulsory.items()}
     if bias:
@@ -92,13 +103,13 @@ def account(problem, trace, hierarchy, machine, dtype, bias, workspace):
             "read_bytes": int(read[i]),
             "write_bytes": int(written[i]),
             "compulsory_bytes": compulsory.get(trace.names[i], 0),
-            "levels": [dict(zip(COUNTERS, map(int, counts[i]), strict=True)) for counts in hierarchy.counts],
+            "levels": [dict(zip(COUNTERS, map(int, level[i]), strict=True)) for level in counts],
         }
         for i in used
     }
     levels = [
-        {"name": level.name, **dict(zip(COUNTERS, map(int, counts.sum(0)), strict=True)), "line_bytes": line}
-        for level, counts in zip(machine.levels, hierarchy.counts, strict=True)
+        {"name": level.name, **dict(zip(COUNTERS, map(int, of_level.sum(0)), strict=True)), "line_bytes": line}
+        for level, of_level in zip(machine.levels, counts, strict=True)
     ]
     moved, least = int(read.sum() + written.sum()), sum(compulsory.values())
     intensity = {"compulsory": problem.flops / least, "simulated": problem.flops / moved}

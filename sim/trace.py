@@ -11,56 +11,41 @@ from numba import types
 from numba.extending import overload
 
 from refconv import tile as op
-from refconv.jit import kernel, routine
+from refconv.jit import routine
 from refconv.tile.arrays import zero_code
 from refconv.tile.instructions import slide_schedule
 from refconv.tile.machine import implement
 from refconv.tile.types import Static, TileType
-from sim.cache import TENSOR_BITS, Hierarchy, run
+from sim.cache import CHUNK, EVENTS_AT, GATHERED, TENSOR_BITS, run
 
-CHUNK = 1 << 16
-"""Events gathered before they are run through the caches: 512 KiB, so that the buffer itself stays in the host's L2."""
-MOST_EVENTS = 1 << 14
-"""More than any one instruction notes: a tile has at most 28 rows of 4 vectors of 16 elements."""
+INLINE = {"forceinline": True}
 
 
 class Traced(NamedTuple):
-    """A buffer of `size` elements at a byte address; events and their count are shared by all the buffers of a trace.
-
-    element: an empty array of the element type; vector_bytes: Static, of the machine simulated.
-    """
+    """A buffer of `size` elements at a byte address, on a machine with the given vector and line; state: sim.cache.Hierarchy's."""
 
     address: int
     size: int
-    element: np.ndarray
+    itemsize: Static
     vector_bytes: Static
-    events: np.ndarray
-    count: np.ndarray
-    hierarchy: Hierarchy
+    line_shift: Static
+    state: np.ndarray
 
 
 class Trace:
     """Buffers laid one after the other in memory, each from a line on, and the hierarchy their accesses run through."""
 
-    def __init__(self, hierarchy, vector_bytes, dtype):
-        self.hierarchy, self.vector_bytes, self.dtype = hierarchy, Static(vector_bytes), np.dtype(dtype)
+    def __init__(self, hierarchy, vector_bytes, itemsize):
+        self.hierarchy, self.vector_bytes, self.itemsize = hierarchy, Static(vector_bytes), Static(itemsize)
         self.names, self.sizes, self._offset = [], [], 0
-        self._events, self._count = np.empty(CHUNK + MOST_EVENTS, np.int64), np.zeros(1, np.int64)
 
     def buffer(self, name, elements):
         """A traced buffer of that many elements, named in the counts."""
-        address = len(self.names) << TENSOR_BITS | self._offset
-        line = 1 << self.hierarchy.shift
+        address, line = len(self.names) << TENSOR_BITS | self._offset, self.hierarchy.line_bytes
         self.names.append(name)
         self.sizes.append(elements)
-        self._offset += -(-elements * self.dtype.itemsize // line) * line
-        empty = np.empty(0, self.dtype)
-        return Traced(address, elements, empty, self.vector_bytes, self._events, self._count, self.hierarchy)
-
-    def finish(self):
-        """Run the events still gathered."""
-        run(self.hierarchy, self._events, self._count[0])
-        self._count[0] = 0
+        self._offset += -(-elements * self.itemsize // line) * line
+        return Traced(address, elements, self.itemsize, self.vector_bytes, Static(line.bit_length() - 1), self.hierarchy.state)
 
 
 def is_traced(buffer):
@@ -69,36 +54,37 @@ def is_traced(buffer):
 
 
 def _lanes_of(buffer):
-    return buffer[3].value // (buffer[2].dtype.bitwidth // 8)
+    itemsize, vector_bytes = buffer[2], buffer[3]
+    return vector_bytes.value // itemsize.value
 
 
 def _tile_of(buffer, rows, vectors):
-    return TileType(buffer[2].dtype, rows.value, vectors.value, _lanes_of(buffer))
-
-
-@kernel
-def spill(buffer):
-    """Run the gathered events."""
-    run(buffer.hierarchy, buffer.events, buffer.count[0])
-    buffer.count[0] = 0
+    element = types.float64 if buffer[2].value == 8 else types.float32
+    return TileType(element, rows.value, vectors.value, _lanes_of(buffer))
 
 
 @routine
 def begin(buffer):
-    """The number of events gathered so far, with room for another instruction's."""
-    if buffer.count[0] > CHUNK:
-        spill(buffer)
-    return buffer.count[0]
+    """Where in the state the next event goes; the events gathered are run first if they are many."""
+    if buffer.state[GATHERED] > CHUNK:
+        run(buffer.state)
+    return buffer.state[EVENTS_AT] + buffer.state[GATHERED]
+
+
+@routine
+def end(buffer, n):
+    """The events up to position n are gathered."""
+    buffer.state[GATHERED] = n - buffer.state[EVENTS_AT]
 
 
 @routine
 def note(buffer, n, at, elements, write):
-    """Append the lines of `elements` elements from `at` on; returns the new number of events."""
+    """Append the lines of `elements` elements from `at` on; returns the next position."""
     if elements > 0:
-        first = (buffer.address + at * buffer.element.itemsize) >> buffer.hierarchy.shift
-        last = (buffer.address + (at + elements) * buffer.element.itemsize - 1) >> buffer.hierarchy.shift
+        first = (buffer.address + at * buffer.itemsize) >> buffer.line_shift
+        last = (buffer.address + (at + elements) * buffer.itemsize - 1) >> buffer.line_shift
         for line in range(first, last + 1):
-            buffer.events[n] = line << 1 | write
+            buffer.state[n] = line << 1 | write
             n += 1
     return n
 
@@ -106,7 +92,7 @@ def note(buffer, n, at, elements, write):
 @routine
 def note_one(buffer, n, at):
     """Append the line of one element loaded."""
-    buffer.events[n] = (buffer.address + at * buffer.element.itemsize) >> buffer.hierarchy.shift << 1
+    buffer.state[n] = (buffer.address + at * buffer.itemsize) >> buffer.line_shift << 1
     return n + 1
 
 
@@ -124,13 +110,13 @@ def _zero(typing_context, rows, vectors, like):
         return tile(rows, vectors, like), zero_code(tile)
 
 
-@overload(op.length, jit_options={"forceinline": True})
+@overload(op.length, jit_options=INLINE)
 def _length(buffer):
     if is_traced(buffer):
         return lambda buffer: buffer.size
 
 
-@overload(op.load, jit_options={"forceinline": True})
+@overload(op.load, jit_options=INLINE)
 def _load(rows, vectors, x, at, row_stride, columns):
     if not is_traced(x):
         return None
@@ -141,13 +127,13 @@ def _load(rows, vectors, x, at, row_stride, columns):
         for r in range(r_count):
             for v in range(v_count):
                 n = note(x, n, at + r * row_stride + v * n_lanes, min(n_lanes, columns - v * n_lanes), 0)
-        x.count[0] = n
+        end(x, n)
         return op.zero(rows, vectors, x)
 
     return load
 
 
-@overload(op.store, jit_options={"forceinline": True})
+@overload(op.store, jit_options=INLINE)
 def _store(out, at, row_stride, tile, columns, first_row):
     if not is_traced(out):
         return None
@@ -158,12 +144,12 @@ def _store(out, at, row_stride, tile, columns, first_row):
         for r in range(first_row, rows):
             for v in range(vectors):
                 n = note(out, n, at + r * row_stride + v * n_lanes, min(n_lanes, columns - v * n_lanes), 1)
-        out.count[0] = n
+        end(out, n)
 
     return store
 
 
-@overload(op.outer, jit_options={"forceinline": True})
+@overload(op.outer, jit_options=INLINE)
 def _outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
     if not is_traced(x):
         return None
@@ -175,13 +161,13 @@ def _outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
             n = note(w, n, w_at + v * w_vector_stride, n_lanes, 0)
         for r in range(rows):
             n = note_one(x, n, x_at + r * x_row_stride)
-        x.count[0] = n
+        end(x, n)
         return acc
 
     return outer
 
 
-@overload(op.slide, jit_options={"forceinline": True})
+@overload(op.slide, jit_options=INLINE)
 def _slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
     if not is_traced(x):
         return None
@@ -195,13 +181,13 @@ def _slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_
         for i in pixels:
             if first_pixel <= i < last_pixel:
                 n = note(x, n, x_at + i * pixel_stride, min(n_lanes, columns), 0)
-        x.count[0] = n
+        end(x, n)
         return acc
 
     return slide
 
 
-@overload(op.spread, jit_options={"forceinline": True})
+@overload(op.spread, jit_options=INLINE)
 def _spread(strip, at, input_stride, pixel, inputs, outputs):
     if not is_traced(strip):
         return None
@@ -211,6 +197,6 @@ def _spread(strip, at, input_stride, pixel, inputs, outputs):
         n = begin(strip)
         for j in range(count):
             n = note(strip, n, at + j * input_stride, n_lanes, 1)
-        strip.count[0] = n
+        end(strip, n)
 
     return spread
