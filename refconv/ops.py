@@ -86,8 +86,8 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
     if weight.shape[0] > x.shape[3]:
         raise ValueError(f"weight of shape {weight.shape}: must convolve at most the {x.shape[3]} channels of x")
     n, h, w, channels = x.shape
-    conv = _problem((n, h, w, weight.shape[0]), weight.shape, 1, "same", 1, 1)
-    return _run("partial", PartialConv2d(conv, channels), x, weight, bias, conv.k, batched, layout, out, tiling, threads)
+    problem = PartialConv2d(n, channels, h, w, weight.shape[0], *weight.shape[2:]).checked()
+    return _run("partial", problem, x, weight, bias, problem.convolved, batched, layout, out, tiling, threads)
 
 
 def _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, tiling, threads):

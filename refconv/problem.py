@@ -179,30 +179,32 @@ LONG_NAME = dict(
 
 
 class PartialConv2d(NamedTuple):
-    """FasterNet's partial convolution: the first conv.c of `channels` channels convolved, the rest passed through.
+    """FasterNet's partial convolution: the first `convolved` of c channels convolved (stride 1, same padding), the rest passed through.
 
     Source: Chen et al., "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks", Sec. 3.2.
     """
 
-    conv: Conv2d
-    channels: int
+    n: int
+    c: int
+    h: int
+    w: int
+    convolved: int
+    r: int
+    s: int
 
-    n = property(lambda self: self.conv.n, doc="Images.")
-    p = property(lambda self: self.conv.p)
-    q = property(lambda self: self.conv.q)
-    h = property(lambda self: self.conv.h)
-    w = property(lambda self: self.conv.w)
-    c = property(lambda self: self.channels, doc="Input channels, those passed through included.")
-    k = property(lambda self: self.channels, doc="Output channels, those passed through included.")
-    groups = property(lambda self: 1)
+    k = property(lambda self: self.c, doc="Output channels, those passed through included.")
+    p = property(lambda self: self.h, doc="Output rows.")
+    q = property(lambda self: self.w, doc="Output columns.")
+    groups = property(lambda self: 1, doc="Of the convolved part.")
+    conv = property(lambda self: convolved_part(self), doc="The convolution of the first channels, a Conv2d.")
     macs = property(lambda self: self.conv.macs, doc="Of the convolved channels.")
-    flops = property(lambda self: self.conv.flops)
-    weight_shape = property(lambda self: self.conv.weight_shape)
+    flops = property(lambda self: self.conv.flops, doc="2 * MACs.")
+    weight_shape = property(lambda self: self.conv.weight_shape, doc="(convolved, convolved, R, S).")
 
     @property
     def tensors(self):
         """Elements of {input, weight, output}."""
-        image = self.n * self.channels * self.h * self.w
+        image = self.n * self.c * self.h * self.w
         return {"input": image, "weight": self.conv.tensors["weight"], "output": image}
 
     @property
@@ -213,15 +215,20 @@ class PartialConv2d(NamedTuple):
     def checked(self):
         """This problem, or a ValueError that names what is out of range and what would be legal."""
         self.conv.checked()
-        if self.conv.groups != 1 or self.conv.c != self.conv.k or (self.p, self.q) != (self.h, self.w):
-            raise ValueError(f"partial convolution of {self.conv}: must have groups 1, equal channels, stride 1 and same padding")
-        if not self.conv.c <= self.channels < LARGEST:
-            raise ValueError(f"channels = {self.channels}: must be from {self.conv.c} (those convolved) to {LARGEST - 1}")
+        if not self.convolved <= self.c < LARGEST:
+            raise ValueError(f"input channels = {self.c}: must be from {self.convolved} (those convolved) to {LARGEST - 1}")
         return self
 
     def __str__(self):
         """The convolved part in benchdnn's text, and the channels it is part of."""
-        return f"{self.conv} of {self.channels} channels"
+        return f"{self.conv} of {self.c} channels"
+
+
+@routine
+def convolved_part(partial):
+    """The Conv2d of a PartialConv2d; of an even kernel's padding the odd element goes to the bottom and right, as in torch."""
+    c, r, s = partial.convolved, partial.r, partial.s
+    return Conv2d(partial.n, c, partial.h, partial.w, c, r, s, 1, 1, (r - 1) // 2, (s - 1) // 2, r // 2, s // 2, 1, 1, 1)
 
 
 TOKEN = re.compile(r"(mb|[iokspd][dhw]|ic|oc|g)(-?\d+)")

@@ -23,7 +23,7 @@ PRESETS = {
         Layer("gconv", Conv2d.parse("g8mb1ic64ih64oc64kh3ph1"), "ConvFirst grouped 3x3, 64 channels of group width 8, 64x64"),
         Layer(
             "pconv",
-            PartialConv2d(Conv2d.parse("mb1ic24ih56oc24kh3ph1"), 96),
+            PartialConv2d(1, 96, 56, 56, 24, 3, 3),
             "FasterNet-T2 stage 1 partial 3x3, 24 of 96 channels, 56x56",
         ),
     )
@@ -42,6 +42,4 @@ def find_layer(text):
 
 def with_batch(problem, batch):
     """The problem for `batch` images."""
-    if isinstance(problem, PartialConv2d):
-        return problem._replace(conv=problem.conv._replace(n=batch)).checked()
     return problem._replace(n=batch).checked()

@@ -59,6 +59,11 @@ def checked_tiling(row, problem, dtype, machine, wanted):
     return chosen if wanted is None else tiling.checked(wanted, chosen, problem, machine.target.lanes(dtype.itemsize))
 
 
+def compiled_for(run, arguments):
+    """A kernel compiled for the types of these arguments."""
+    return compiled(run, tuple(numba.typeof(argument) for argument in arguments))
+
+
 @functools.lru_cache(maxsize=4)
 def _idle(levels, line_bytes, tensors):
     """Hierarchies of this geometry that no run is using: their pages are mapped already, which takes longer than a small layer."""
@@ -80,7 +85,7 @@ def run_traced(row, problem, chosen, dtype, machine, bias):
     out = trace.buffer("output", sizes["output"])
     work = tuple(trace.buffer(name, elements) for name, elements in workspace.items())
     arguments = (x, weight, bias, out, work, problem, chosen, 0, 0, row.units(problem, chosen))
-    compiled(row.run, tuple(numba.typeof(argument) for argument in arguments))(*arguments)
+    compiled_for(row.run, arguments)(*arguments)
     hierarchy.finish()
     counts, dram = hierarchy.counts.copy(), hierarchy.dram.copy()
     hierarchy.reset()

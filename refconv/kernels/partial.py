@@ -14,7 +14,7 @@ Source: FasterNet (Chen et al. 2023), Sec. 3.2. Loops, outer to inner:
 
 from refconv.jit import kernel
 from refconv.layout import ceil_div
-from refconv.problem import out_height, out_width
+from refconv.problem import convolved_part
 from refconv.tile import add_row, lanes, length, load, store, zero
 from refconv.tile.lines import ONE, copy, stage_lines, staged_count, window
 
@@ -35,8 +35,8 @@ def workspace(problem, t):
 def partial(x, weight, bias, out, work, problem, t, slot, first, last):
     """Units first to last-1. x and out NHWC, weight packed dense, bias of length Cp or 0; all flat. `slot` picks the workspace."""
     (lines,) = work
-    conv, channels = problem.conv, problem.channels
-    height, width, n_lanes = out_height(conv), out_width(conv), lanes(weight)
+    conv, channels = convolved_part(problem), problem.c
+    height, width, n_lanes = problem.h, problem.w, lanes(weight)
     blocks = -(-height // t.lines)
     vector_stride = conv.r * conv.s * conv.c * n_lanes
     columns = staged_count(width, 1, conv.s, conv.dilation_w)

@@ -1,8 +1,8 @@
 """The instruction set: what a kernel may do to memory and registers. The Python body of an instruction IS its definition.
 
 A *buffer* is flat (one dimension); positions and strides count its elements. A *tile* has rows of whole vectors; here it is
-an ndarray of shape (rows, vectors * lanes). `columns` is how many elements of each row exist in memory: the rest of the
-row is neither read (it becomes zero) nor written. Sums run in the order written, so results do not depend on the tiling.
+an ndarray of shape (rows, vectors * lanes). `columns` is how many elements of each row exist in memory (more than
+a row holds means all): the rest of the row is neither read (it becomes zero) nor written. Sums run in the order written, so results do not depend on the tiling.
 
 Machines implement these functions for their own buffer types: tile/arrays.py for NumPy arrays (LLVM vector code),
 sim/trace.py for traced buffers. What only touches registers is in tile/registers.py. Derived here, after the "tensor machine" idea
@@ -32,6 +32,7 @@ def zero(rows, vectors, like):
 def load(rows, vectors, x, at, row_stride, columns):
     """tile[r, l] = x[at + r * row_stride + l] for l < columns, else 0."""
     tile = zero(rows, vectors, x)
+    columns = min(columns, tile.shape[1])
     for r in range(rows):
         if columns > 0:
             tile[r, :columns] = x[at + r * row_stride : at + r * row_stride + columns]
@@ -40,6 +41,7 @@ def load(rows, vectors, x, at, row_stride, columns):
 
 def store(out, at, row_stride, tile, columns, first_row):
     """out[at + r * row_stride + l] = tile[r, l] for r >= first_row, l < columns."""
+    columns = min(columns, tile.shape[1])
     for r in range(first_row, len(tile)):
         if columns > 0:
             out[at + r * row_stride : at + r * row_stride + columns] = tile[r, :columns]
@@ -61,6 +63,7 @@ def slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_p
     One vector a row.
     """
     acc, n = acc.copy(), lanes(w)
+    columns = min(columns, n)
     weights = [w[w_at + s * tap_stride : w_at + s * tap_stride + n] for s in range(taps)]
     for i, meetings in slide_schedule(len(acc), taps, stride):
         if first_pixel <= i < last_pixel:

@@ -1,0 +1,10 @@
+"""Settings shared by the tests: deterministic hypothesis profiles that leave compile time out of account."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=checks, max_examples=60)
+settings.register_profile("thorough", parent=settings.get_profile("default"), derandomize=False, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

@@ -1,0 +1,81 @@
+"""Strategies for problems and data, and the oracle written by others: scipy.signal.correlate."""
+
+import numpy as np
+from hypothesis import strategies as st
+from scipy import signal
+
+from refconv import Conv2d, PartialConv2d
+
+SIZES = st.sampled_from([1, 2, 3, 5, 7, 8, 9, 13, 15, 17])
+CHANNELS = st.sampled_from([1, 2, 3, 4, 5, 8, 10, 15, 16, 17, 20, 33])
+KERNELS = st.sampled_from([1, 2, 3, 4, 5, 7, 9])
+
+
+@st.composite
+def conv_problems(draw, groups=None):
+    """Any legal Conv2d of small size. groups: "depthwise", "pointwise", "narrow", or None for any."""
+    n = draw(st.integers(1, 3))
+    if groups == "pointwise":
+        c, k, g, r, s = draw(CHANNELS), draw(CHANNELS), 1, 1, 1
+        return Conv2d(n, c, draw(SIZES), draw(SIZES), k, r, s)
+    if groups == "depthwise":
+        g, c_group, k_group = draw(CHANNELS), 1, draw(st.sampled_from([1, 1, 1, 2, 3]))
+    elif groups == "narrow":
+        g, c_group, k_group = draw(st.integers(2, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    else:
+        g = draw(st.sampled_from([1, 1, 1, 2, 3]))
+        c_group, k_group = draw(CHANNELS), draw(CHANNELS)
+    r, s = draw(KERNELS), draw(KERNELS)
+    stride, dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (3, 1), (1, 4)])), draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 3)]))
+    pads = [draw(st.integers(0, 4)) for _ in range(4)]
+    reach_h, reach_w = (r - 1) * dilation[0] + 1, (s - 1) * dilation[1] + 1
+    h = max(draw(SIZES), reach_h - pads[0] - pads[2])
+    w = max(draw(SIZES), reach_w - pads[1] - pads[3])
+    return Conv2d(n, g * c_group, h, w, g * k_group, r, s, *stride, *pads, *dilation, g).checked()
+
+
+@st.composite
+def partial_problems(draw):
+    """Any legal PartialConv2d of small size: also even kernels, and kernels larger than the map."""
+    convolved, r, s = draw(st.sampled_from([1, 3, 10, 16, 24])), draw(st.sampled_from([1, 2, 3, 5])), draw(st.sampled_from([1, 3, 4]))
+    n, h, w = draw(st.integers(1, 2)), draw(SIZES), draw(SIZES)
+    return PartialConv2d(n, convolved + draw(st.sampled_from([0, 1, 7, 30])), h, w, convolved, r, s).checked()
+
+
+def integers(rng, shape, dtype=np.float32):
+    """Integer-valued floats whose products and sums are exact."""
+    return rng.integers(-4, 5, shape).astype(dtype)
+
+
+def operands(problem, seed=0, dtype=np.float32, make=integers):
+    """(x NCHW, weight, bias) for a problem."""
+    rng = np.random.default_rng(seed)
+    x = make(rng, (problem.n, problem.c, problem.h, problem.w), dtype)
+    return x, make(rng, problem.weight_shape, dtype), make(rng, problem.weight_shape[:1], dtype)
+
+
+def correlate(problem, x, weight, bias):
+    """The convolution of a Conv2d by scipy.signal.correlate, a channel at a time, float64."""
+    x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    p = problem
+    x = np.pad(x, ((0, 0), (0, 0), (p.pad_top, p.pad_bottom), (p.pad_left, p.pad_right)))
+    spread = np.zeros((*weight.shape[:2], (p.r - 1) * p.dilation_h + 1, (p.s - 1) * p.dilation_w + 1))
+    spread[:, :, :: p.dilation_h, :: p.dilation_w] = weight
+    out = np.empty((p.n, p.k, p.p, p.q))
+    for n in range(p.n):
+        for k in range(p.k):
+            first = k // p.k_group * p.c_group
+            sums = [signal.correlate(x[n, first + c], spread[k, c], "valid", "direct") for c in range(p.c_group)]
+            out[n, k] = sum(sums)[:: p.stride_h, :: p.stride_w]
+    return out + np.asarray(bias, np.float64)[:, None, None]
+
+
+def call(problem, x, weight, bias, **options):
+    """The problem through refconv's shell."""
+    import refconv
+
+    if isinstance(problem, PartialConv2d):
+        return refconv.partial_conv2d(x, weight, bias, **options)
+    pads = problem.pad_top, problem.pad_left, problem.pad_bottom, problem.pad_right
+    stride, dilation = (problem.stride_h, problem.stride_w), (problem.dilation_h, problem.dilation_w)
+    return refconv.conv2d(x, weight, bias, stride, pads, dilation, problem.groups, **options)

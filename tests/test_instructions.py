@@ -1,0 +1,132 @@
+"""Each instruction: compiled on arrays against its plain Python definition, for every tile shape and ragged end, both float widths."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refconv import host
+from refconv.jit import kernel, plain
+from refconv.plan import compiled, flat
+from refconv.tile import Static, add_row, fused_multiply_add, load, outer, slide, spread, store
+from refconv.tile.instructions import lanes, slide_schedule
+from refconv.tile.lines import ONE, copy, fill
+
+DTYPE = st.sampled_from([np.float32, np.float64])
+
+
+def both(function, arrays, *numbers):
+    """Run a kernel compiled and plain on copies of the arrays; the arrays must come out alike. Returns them."""
+    import numba
+
+    dtype = arrays[0].dtype
+    signature = (*[flat(dtype)] * len(arrays), *[numba.typeof(n) if isinstance(n, Static) else numba.types.intp for n in numbers])
+    mine, defined = [a.copy() for a in arrays], [a.copy() for a in arrays]
+    compiled(function, signature)(*mine, *numbers)
+    plain(function)(*defined, *numbers)
+    for a, b in zip(mine, defined, strict=True):
+        np.testing.assert_array_equal(a, b)
+    return mine
+
+
+def data(size, dtype, seed=0):
+    return np.random.default_rng(seed).integers(-4, 5, size).astype(dtype)
+
+
+@kernel
+def move(x, out, rows, vectors, at, stride, columns, first_row, width):
+    tile = load(rows, vectors, x, at, stride, columns)
+    store(out, at, stride, tile, width, first_row)
+
+
+@given(DTYPE, st.sampled_from([(1, 1), (3, 2), (14, 2), (2, 4)]), st.integers(-1, 70), st.integers(0, 3), st.integers(-1, 70), st.integers(0, 5))
+def test_load_and_store_touch_only_their_columns(dtype, shape, columns, first_row, width, at):
+    """Ragged loads give zeros, ragged stores leave the rest; buffers end where the last column does."""
+    rows, vectors = shape
+    whole = vectors * host.target().lanes(np.dtype(dtype).itemsize)
+    reach = max(min(columns, whole), min(width, whole), 1)
+    size = at + (rows - 1) * (reach + 3) + reach
+    both(move, [data(size, dtype), np.full(size, 9, dtype)], Static(rows), Static(vectors), at, reach + 3, min(columns, whole), first_row, min(width, whole))
+
+
+@kernel
+def multiply(x, w, out, rows, vectors, x_stride, w_stride):
+    n = lanes(w)
+    acc = load(rows, vectors, out, 0, vectors * n, vectors * n)
+    for i in range(3):
+        acc = outer(acc, x, i, x_stride, w, i * n, w_stride)
+    store(out, 0, vectors * n, add_row(fused_multiply_add(acc, load(ONE, vectors, w, 0, 0, vectors * n), load(ONE, vectors, w, n, 0, vectors * n)),
+                                       load(ONE, vectors, w, 0, 0, vectors * n)), vectors * n, 0)  # fmt: skip
+
+
+@given(DTYPE, st.sampled_from([(1, 1), (7, 3), (14, 2), (6, 4)]), st.integers(3, 9))
+def test_outer_add_row_and_multiply_add(dtype, shape, x_stride):
+    rows, vectors = shape
+    n = host.target().lanes(np.dtype(dtype).itemsize)
+    arrays = [data(rows * x_stride + 3, dtype), data((vectors + 3) * 4 * n, dtype, 1), data(rows * vectors * n, dtype, 2)]
+    both(multiply, arrays, Static(rows), Static(vectors), x_stride, 3 * n)
+
+
+@kernel
+def slid(x, w, out, rows, taps, stride, x_at, pixel_stride, columns, first, last):
+    n = lanes(w)
+    acc = load(rows, ONE, out, 0, n, n)
+    store(out, 0, n, slide(acc, taps, stride, x, x_at, pixel_stride, columns, first, last, w, 0, n), n, 0)
+
+
+@settings(max_examples=80)
+@given(DTYPE, st.sampled_from([(1, 1, 1), (7, 3, 1), (14, 7, 1), (6, 5, 2), (9, 1, 1)]), st.integers(1, 40), st.integers(-2, 8), st.integers(0, 40))
+def test_slide_clips_pixels_and_columns(dtype, shape, columns, first, length):
+    rows, taps, stride = shape
+    n = host.target().lanes(np.dtype(dtype).itemsize)
+    pixels, columns = (rows - 1) * stride + taps, min(columns, n)
+    last = min(first + length, pixels)
+    low = max(first, 0)
+    size = max(0, last - low) * columns  # the buffer holds just the pixels inside: any other access would be out of bounds
+    x = data(max(size, 1), dtype)
+    both(slid, [x, data(taps * n, dtype, 1), data(rows * n, dtype, 2)], Static(rows), Static(taps), Static(stride), -low * columns, columns, columns, first, last)
+
+
+@kernel
+def spreading(x, out, inputs, outputs, columns):
+    spread(out, 0, lanes(out), load(ONE, ONE, x, 0, 0, columns), inputs, outputs)
+
+
+@given(DTYPE, st.integers(1, 16), st.integers(1, 16), st.integers(1, 16))
+def test_spread(dtype, inputs, outputs, columns):
+    n = host.target().lanes(np.dtype(dtype).itemsize)
+    inputs, outputs, columns = min(inputs, n), min(outputs, n), min(columns, n)
+    result = both(spreading, [data(n, dtype), np.zeros(inputs * n, dtype)], Static(inputs), Static(outputs), columns)[1]
+    x = data(n, dtype)
+    for lane in range(n // max(inputs, outputs) * outputs):
+        group = lane // outputs
+        wanted = [x[group * inputs + j] if group * inputs + j < columns else 0 for j in range(inputs)]
+        assert result.reshape(inputs, n)[:, lane].tolist() == wanted
+
+
+@kernel
+def copying(x, out, at, elements):
+    fill(out, 0, at)
+    copy(out, at, x, 1, elements)
+
+
+@given(DTYPE, st.integers(0, 50), st.integers(0, 40))
+def test_copy_and_fill(dtype, elements, at):
+    both(copying, [data(elements + 1, dtype), np.full(at + elements, 9, dtype)], at, elements)
+
+
+def test_schedule_meets_every_row_and_tap_once():
+    for rows, taps, stride in ((1, 1, 1), (5, 3, 2), (4, 7, 1)):
+        pairs = [pair for _, meetings in slide_schedule(rows, taps, stride) for pair in meetings]
+        assert sorted(pairs) == [(q, s) for q in range(rows) for s in range(taps)]
+
+
+def test_target_is_what_the_environment_asks_for():
+    """The suite runs under other targets too (test_targets.py): then lanes and registers must be theirs."""
+    import os
+
+    wanted = {"haswell": (32, 16), "x86-64": (16, 16), "skylake-avx512": (64, 32), "znver4": (64, 32)}
+    name = os.environ.get("NUMBA_CPU_NAME")
+    if name not in wanted:
+        pytest.skip("the host's own target")
+    assert host.vector_unit() == wanted[name]

@@ -1,0 +1,135 @@
+"""One kernel source on three machines: compiled on arrays, plain Python on recorded arrays, traced. Invariants 1 and 2 of the design."""
+
+import ast
+import pathlib
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from problems import conv_problems, operands, partial_problems
+
+from refconv import host, kernels, layout
+from refconv.plan import make_plan
+from refconv.tile.recorded import Recorded
+from sim.cache import TAGS_AT, TENSOR_BITS, Hierarchy, run
+from sim.simulate import compiled_for
+from sim.trace import Trace
+
+ROOT = pathlib.Path(__file__).parent.parent
+NAN = np.float32(np.nan)
+
+
+def packed_operands(problem, row):
+    """(x NHWC, packed weight, bias) flat, for a kernel's order."""
+    x, weight, bias = operands(problem)
+    lanes = host.target().lanes(4)
+    groups = getattr(problem, "groups", 1)
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(-1), layout.pack_weight(weight, groups, row.order, lanes), bias
+
+
+def touched_by_trace(row, problem, plan, arrays):
+    """({(buffer number, element)} touched, those of them stored) by the traced kernel.
+
+    Lines of one element, in a cache that holds them all, each in a set of its own: what is resident has been touched, what is dirty stored.
+    """
+    hierarchy = Hierarchy([(1 << 16, 1)], 4, len(arrays))
+    trace = Trace(hierarchy, host.target().vector_bytes, 4)
+    buffers = [trace.buffer(str(i), len(array)) for i, array in enumerate(arrays)]
+    assert sum(trace.sizes) < 1 << 16
+    arguments = (*buffers[:4], tuple(buffers[4:]), problem, plan.tiling, 0, 0, plan.units)
+    compiled_for(row.run, arguments)(*arguments)
+    run(hierarchy.state)
+    tags = hierarchy.state[hierarchy.state[TAGS_AT] :]
+    tags = tags[tags != 0]
+    lines, dirty = (tags >> 1) - 1, (tags & 1).astype(bool)
+    tensors = lines >> (TENSOR_BITS - 2)
+    starts = np.array([(buffer.address & ((1 << TENSOR_BITS) - 1)) >> 2 for buffer in buffers])
+    elements = (lines & ((1 << (TENSOR_BITS - 2)) - 1)) - starts[tensors]
+    pairs = np.stack([tensors, elements], 1)
+    return set(map(tuple, pairs.tolist())), set(map(tuple, pairs[dirty].tolist()))
+
+
+def check_three_machines(problem, row):
+    """Compiled, plain and traced runs of one kernel on one problem agree."""
+    plan = make_plan(row.name, problem, np.dtype(np.float32))
+    x, weight, bias = packed_operands(problem, row)
+    sizes = problem.tensors
+    compiled_out = np.full(sizes["output"], NAN)
+    plan.run(x, weight, bias, compiled_out)
+    recorded = [Recorded(x), Recorded(weight), Recorded(bias), Recorded(np.full(sizes["output"], NAN))]
+    recorded += [Recorded(np.full(elements, NAN)) for elements in plan.workspace.values()]
+    row.source(*recorded[:4], tuple(recorded[4:]), problem, plan.tiling, 0, 0, plan.units)
+    np.testing.assert_array_equal(compiled_out, recorded[3].values)
+    assert (recorded[3].stores == 1).all(), "every output element is stored exactly once"
+    assert (recorded[3].loads == 0).all()
+    assert all((operand.stores == 0).all() for operand in recorded[:3])
+    stored = {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.stores)}
+    touched = stored | {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.loads)}
+    assert (touched, stored) == touched_by_trace(row, problem, plan, recorded)
+
+
+SMALL = {"conv2d": (None, 3e3), "pointwise": ("pointwise", 2e4), "depthwise": ("depthwise", 2e4), "grouped": ("narrow", 4e3), "partial": ("partial", 3e3)}
+
+
+@pytest.mark.parametrize("name", kernels.KERNELS)
+def test_three_machines_agree(name):
+    """Values, stores and the set of elements touched, for every kernel of the table."""
+    groups, most_macs = SMALL[name]
+    strategy = partial_problems() if groups == "partial" else conv_problems(groups)
+    row, lanes = kernels.KERNELS[name], host.target().lanes(4)
+    tried = []
+
+    @settings(max_examples=40, phases=[Phase.generate])
+    @given(strategy)
+    def check(problem):
+        if problem.macs <= most_macs and sum(problem.tensors.values()) < 6000 and not row.needs(problem, lanes):
+            tried.append(problem)
+            check_three_machines(problem, row)
+
+    check()
+    assert len(tried) >= 3
+
+
+@given(st.integers(1, 3), st.integers(1, 20), st.sampled_from([4, 8]))
+def test_recorded_arrays_refuse_what_lies_outside(low, size, itemsize):
+    array = Recorded(np.zeros(size, f"f{itemsize}"))
+    for key in (-low, size, slice(-low, size), slice(0, size + low), slice(0, size, 2)):
+        with pytest.raises(IndexError):
+            array[key]
+
+
+def imports(path):
+    """The modules a source file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
+
+
+def test_refconv_never_imports_sim_and_kernels_never_import_each_other():
+    files = list((ROOT / "refconv").rglob("*.py"))
+    assert len(files) > 15
+    for path in files:
+        assert not any(name == "sim" or name.startswith("sim.") for name in imports(path)), path
+    names = {path.stem for path in (ROOT / "refconv/kernels").glob("*.py")} - {"__init__"}
+    assert names == set(kernels.KERNELS)
+    for name in names:
+        assert not any(module.startswith("refconv.kernels") for module in imports(ROOT / f"refconv/kernels/{name}.py"))
+
+
+def test_kernels_reach_memory_only_through_instructions():
+    """No kernel and no routine of the tile package indexes a buffer: the only subscripts are of nothing at all."""
+    for path in [*(ROOT / "refconv/kernels").glob("*.py"), ROOT / "refconv/tile/lines.py"]:
+        if path.stem != "__init__":
+            subscripts = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Subscript)]
+            assert not subscripts, f"{path}:{subscripts[0].lineno}"
+
+
+def test_the_simulator_holds_no_loops_of_a_kernel():
+    """sim compiles the table's own functions: no file of sim knows a kernel by name or the layout of its loops."""
+    for path in (ROOT / "sim").rglob("*.py"):
+        assert not any(name.startswith("refconv.kernels.") for name in imports(path)), path

@@ -1,0 +1,216 @@
+"""Every operation against scipy.signal.correlate and the definitions in refconv.reference; layouts, threads, packing, errors."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import call, conv_problems, correlate, integers, operands, partial_problems
+
+import refconv
+from refconv import reference
+from refconv.plan import make_plan
+
+DTYPES = st.sampled_from([np.float32, np.float32, np.float64])
+SIDE = {"pointwise": "pointwise", "depthwise": "depthwise", "narrow": "narrow", "any": None}
+
+
+@pytest.mark.parametrize("groups", SIDE)
+def test_convolutions_are_exact_on_integers(groups):
+    """Bit for bit: scipy's correlation, ours, and our definition, for any shape, padding, stride, dilation, groups, batch."""
+
+    @given(conv_problems(SIDE[groups]), DTYPES, st.booleans())
+    def check(problem, dtype, nhwc):
+        x, weight, bias = operands(problem, dtype=dtype)
+        expected = correlate(problem, x, weight, bias)
+        if nhwc:
+            result = call(problem, np.ascontiguousarray(x.transpose(0, 2, 3, 1)), weight, bias, layout="NHWC", threads=1).transpose(0, 3, 1, 2)
+        else:
+            result = call(problem, x, weight, bias, threads=1)
+        assert result.dtype == dtype
+        np.testing.assert_array_equal(result, expected)
+
+    check()
+
+
+@given(partial_problems(), DTYPES)
+def test_partial_convolution_is_exact_on_integers(problem, dtype):
+    x, weight, bias = operands(problem, dtype=dtype)
+    conv = problem.conv
+    expected = np.concatenate([correlate(conv, x[:, : conv.c], weight, bias), x[:, conv.c :]], axis=1)
+    np.testing.assert_array_equal(call(problem, x, weight, bias, threads=1), expected)
+    np.testing.assert_array_equal(reference.partial_conv2d(x, weight, bias), expected)
+
+
+@given(conv_problems(), st.integers(0, 1 << 30))
+def test_definition_agrees_with_scipy(problem, seed):
+    x, weight, bias = operands(problem, seed)
+    pads = problem.pad_top, problem.pad_left, problem.pad_bottom, problem.pad_right
+    strides = (problem.stride_h, problem.stride_w), pads, (problem.dilation_h, problem.dilation_w)
+    np.testing.assert_array_equal(reference.conv2d(x, weight, bias, *strides, problem.groups), correlate(problem, x, weight, bias))
+
+
+LAYERS = [
+    "mb2ic64ih14oc64kh3ph1",
+    "mb1ic3ih35oc64kh7sh2ph3",
+    "mb3ic40ih10oc80kh1",
+    "g112mb2ic112ih14oc112kh5ph2",
+    "g96mb1ic96ih28oc96kh7ph3",
+    "g8mb2ic64ih16oc64kh3ph1",
+    "g4mb1ic96ih9oc192kh3sh2ph1",
+    "g1mb1ic1ih28oc6kh5ph2",
+    "g32mb1ic32ih15iw8oc64kh3ph1",
+]
+
+
+@pytest.mark.parametrize("descriptor", LAYERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_real_data_within_the_rounding_of_the_sum(descriptor, dtype):
+    """A sum of d products rounds to at most d * eps * sum |x w|: the tolerance, scaled by the depth, not chosen."""
+    problem = refconv.Conv2d.parse(descriptor)
+    x, weight, bias = operands(problem, 3, dtype, lambda rng, shape, kind: rng.standard_normal(shape).astype(kind))
+    result = call(problem, x, weight, bias, threads=1)
+    depth = problem.c_group * problem.r * problem.s + 1
+    bound = depth * np.finfo(dtype).eps * correlate(problem, abs(x), abs(weight), abs(bias))
+    assert (abs(result - correlate(problem, x, weight, bias)) <= bound).all()
+
+
+@pytest.mark.parametrize("descriptor", [*LAYERS, "partial"])
+def test_threads_layouts_and_packing_agree_bit_for_bit(descriptor):
+    """Real data, so that a different order of sums would show."""
+    partial = refconv.PartialConv2d(2, 96, 14, 14, 24, 3, 3)
+    problem = partial if descriptor == "partial" else refconv.Conv2d.parse(descriptor)
+    x, weight, bias = operands(problem, 5, make=lambda rng, shape, kind: rng.standard_normal(shape).astype(kind))
+    expected = call(problem, x, weight, bias, threads=1)
+    np.testing.assert_array_equal(call(problem, x, weight, bias, threads=2), expected)
+    packed = refconv.pack(weight, problem.groups)
+    np.testing.assert_array_equal(call(problem, x, packed, bias, threads=2), expected)
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(call(problem, last, packed, bias, layout="NHWC").transpose(0, 3, 1, 2), expected)
+    np.testing.assert_array_equal(call(problem, last.transpose(0, 3, 1, 2), packed, bias), expected)
+
+
+@pytest.mark.parametrize("descriptor", LAYERS)
+def test_any_legal_tiling_gives_the_same_bits(descriptor):
+    problem = refconv.Conv2d.parse(descriptor)
+    x, weight, bias = operands(problem, 7, make=lambda rng, shape, kind: rng.standard_normal(shape).astype(kind))
+    expected = call(problem, x, weight, bias, threads=1)
+    chosen = make_plan(refconv.kernels.choose(problem, refconv.host.target().lanes(4)).name, problem, np.float32).tiling
+    for change in ({"rows": 1}, {"lines": 1}, {"vectors": 1, "channels": 16 * 64}, {"taps": 1, "stride": 1}):
+        known = {name: value for name, value in change.items() if hasattr(chosen, name)}
+        if known and ("taps" in known) == ("taps" in change) and ("vectors" in known) == ("vectors" in change):
+            np.testing.assert_array_equal(call(problem, x, weight, bias, threads=1, tiling=chosen._replace(**known)), expected)
+
+
+def test_one_pixel_one_channel_and_kernel_larger_than_the_input():
+    for shape, kernel, padding in (((1, 1, 1, 1), (1, 1), 0), ((1, 1, 1, 1), (9, 9), 4), ((2, 1, 1, 7), (3, 1), (1, 0)), ((1, 5, 3, 3), (7, 5), (3, 2))):
+        rng = np.random.default_rng(1)
+        x, weight = integers(rng, shape), integers(rng, (4, shape[1], *kernel))
+        pads = (padding,) * 2 if isinstance(padding, int) else padding
+        np.testing.assert_array_equal(refconv.conv2d(x, weight, padding=padding), reference.conv2d(x, weight, padding=(*pads, *pads)))
+
+
+def test_unbatched_strided_read_only_and_same_padding():
+    rng = np.random.default_rng(2)
+    base = integers(rng, (4, 20, 26, 22))
+    weight = integers(rng, (7, 5, 3, 4))
+    view = base[::2, ::-4, ::2, ::-3][:, :, :-1]
+    before = base.copy()
+    expected = reference.conv2d(view, weight, padding=(1, 1, 1, 2))
+    np.testing.assert_array_equal(refconv.conv2d(view, weight, padding="same"), expected)
+    np.testing.assert_array_equal(refconv.conv2d(view[0], weight, padding="same"), expected[0])
+    np.testing.assert_array_equal(refconv.conv2d(view, weight, padding="valid"), reference.conv2d(view, weight))
+    fixed = view.copy()
+    fixed.flags.writeable = False
+    np.testing.assert_array_equal(refconv.conv2d(fixed, weight, padding=[1, 1, 1, 2]), expected)
+    np.testing.assert_array_equal(base, before)
+    assert refconv.conv2d(view[0].transpose(1, 2, 0), weight, padding="same", layout="NHWC").shape == (12, 8, 7)
+
+
+def test_infinities_outside_the_window_do_not_leak():
+    """What no window touches is not computed with: NaN rows that a negative-stride skip leaves out, channels of other groups."""
+    x = np.full((1, 4, 9, 9), np.nan, np.float32)
+    x[:, :2, ::3, ::3] = 1
+    weight = np.ones((4, 2, 1, 1), np.float32)
+    out = refconv.conv2d(x, weight, stride=3, groups=2)
+    np.testing.assert_array_equal(out[:, :2], np.full((1, 2, 3, 3), 2, np.float32))
+    assert np.isnan(out[:, 2:]).all()
+
+
+def test_out_is_written_and_returned():
+    rng = np.random.default_rng(4)
+    x, weight = integers(rng, (2, 8, 6, 5)), integers(rng, (12, 8, 3, 3))
+    expected = reference.conv2d(x, weight, padding=(1, 1, 1, 1))
+    for out in (np.empty((2, 12, 6, 5), np.float32), np.empty((2, 6, 5, 12), np.float32).transpose(0, 3, 1, 2)):
+        assert refconv.conv2d(x, weight, padding=1, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+    y = np.empty((2, 6, 5, 12), np.float32)
+    assert refconv.conv2d(x.transpose(0, 2, 3, 1), weight, padding=1, layout="NHWC", out=y) is y
+    np.testing.assert_array_equal(y.transpose(0, 3, 1, 2), expected)
+    single = np.empty((12, 6, 5), np.float32)
+    np.testing.assert_array_equal(refconv.conv2d(x[1], weight, padding=1, out=single), expected[1])
+
+
+def test_depthwise_and_pointwise_functions():
+    rng = np.random.default_rng(5)
+    x, bias = integers(rng, (2, 6, 9, 9)), integers(rng, (12,))
+    weight = integers(rng, (12, 1, 3, 3))
+    expected = reference.depthwise_conv2d(x, weight, bias, (2, 1), (1, 1, 1, 1), (1, 2))
+    np.testing.assert_array_equal(refconv.depthwise_conv2d(x, weight, bias, (2, 1), 1, (1, 2)), expected)
+    np.testing.assert_array_equal(refconv.depthwise_conv2d(x, refconv.pack(weight, 6), bias, (2, 1), 1, (1, 2)), expected)
+    matrix = integers(rng, (12, 6))
+    expected = reference.pointwise_conv2d(x, matrix[:, :, None, None], bias)
+    np.testing.assert_array_equal(refconv.pointwise_conv2d(x, matrix, bias), expected)
+    np.testing.assert_array_equal(refconv.pointwise_conv2d(x, refconv.pack(matrix[:, :, None, None]), bias), expected)
+
+
+X, W = np.zeros((1, 4, 5, 5), np.float32), np.zeros((6, 4, 3, 3), np.float32)
+
+
+def overlapping():
+    """An out that shares memory with x."""
+    return X.base if X.base is not None else X
+
+
+ERRORS = [
+    (lambda: refconv.conv2d(X.astype(np.int32), W), TypeError, "x of dtype int32: must be float32 or float64"),
+    (lambda: refconv.conv2d(X, W.astype(np.float64)), TypeError, "weight of dtype float64: must be float32 as x"),
+    (lambda: refconv.conv2d(X, W, np.zeros(6)), ValueError, r"bias of shape \(6,\), float64: must be \(6,\), float32 as x"),
+    (lambda: refconv.conv2d(X, W, np.zeros(5, np.float32)), ValueError, r"bias of shape \(5,\).*must be \(6,\)"),
+    (lambda: refconv.conv2d(X[0, 0], W), ValueError, r"x of shape \(5, 5\): must have 4 axes \(NCHW\) or 3 \(CHW\)"),
+    (lambda: refconv.conv2d(X[:0], W), ValueError, "x of shape .* no axis of size 0"),
+    (lambda: refconv.conv2d(X, W[0]), ValueError, r"weight of shape \(4, 3, 3\): must be \(K, C/groups, R, S\)"),
+    (lambda: refconv.conv2d(X, W, groups=2), ValueError, "takes 8 input channels, x has 4"),
+    (lambda: refconv.conv2d(X, W, groups=4), ValueError, "groups = 4: must be a positive divisor of the 6 output channels"),
+    (lambda: refconv.conv2d(X, W, groups=0), ValueError, "groups = 0"),
+    (lambda: refconv.conv2d(X, W, stride=0), ValueError, "stride = 0: must be a positive int or a pair"),
+    (lambda: refconv.conv2d(X, W, stride=(1, 2, 3)), ValueError, r"stride = \(1, 2, 3\)"),
+    (lambda: refconv.conv2d(X, W, stride=1.5), ValueError, "stride = 1.5"),
+    (lambda: refconv.conv2d(X, W, dilation=-1), ValueError, "dilation = -1"),
+    (lambda: refconv.conv2d(X, W, padding=-1), ValueError, "padding = -1: must be an int of 0 or more"),
+    (lambda: refconv.conv2d(X, W, padding=(1, 2, 3)), ValueError, r"padding = \(1, 2, 3\)"),
+    (lambda: refconv.conv2d(X, W, padding="full"), ValueError, "padding = 'full'"),
+    (lambda: refconv.conv2d(X, W, stride=2, padding="same"), ValueError, "padding = 'same' with stride"),
+    (lambda: refconv.conv2d(X, W, dilation=3), ValueError, "output has no elements.*7 in height.*only 5"),
+    (lambda: refconv.conv2d(X, W, layout="CHWN"), ValueError, "layout = 'CHWN': must be 'NCHW' or 'NHWC'"),
+    (lambda: refconv.conv2d(X, W, threads=0), ValueError, "threads = 0: must be an integer from 1 to"),
+    (lambda: refconv.conv2d(X, W, threads=10_000), ValueError, "threads = 10000"),
+    (lambda: refconv.conv2d(X, W, out=np.empty((1, 6, 3, 4), np.float32)), ValueError, r"out = \(1, 6, 3, 4\), float32: must be .* \(1, 6, 3, 3\)"),
+    (lambda: refconv.conv2d(X, W, out=np.empty((1, 6, 3, 3))), ValueError, "out = .*float64: must be .* float32"),
+    (lambda: refconv.conv2d(X, W, out=[0]), ValueError, "out = list"),
+    (lambda: refconv.conv2d(X, W, out=np.empty((1, 6, 3, 6), np.float32)[..., ::2]), ValueError, "out with strides .* contiguous"),
+    (lambda: refconv.conv2d(X, np.zeros((4, 4, 1, 1), np.float32), out=X), ValueError, "out overlaps x in memory"),
+    (lambda: refconv.conv2d(X, refconv.pack(W), groups=2), ValueError, "groups = 2: must be 1, for which the weight is packed"),
+    (lambda: refconv.conv2d(X, W, tiling=(1, 2)), TypeError, "tiling = .*must be a DenseTiling"),
+    (lambda: refconv.pointwise_conv2d(X, W), ValueError, r"weight of shape \(6, 4, 3, 3\): must be \(K, C, 1, 1\)"),
+    (lambda: refconv.partial_conv2d(X, W), ValueError, r"weight of shape \(6, 4, 3, 3\): must be \(Cp, Cp, R, S\)"),
+    (lambda: refconv.partial_conv2d(X[:, :3], np.zeros((4, 4, 3, 3), np.float32)), ValueError, "at most the 3 channels"),
+    (lambda: refconv.pack(W.astype(np.int8)), TypeError, "weight of dtype int8"),
+    (lambda: refconv.pack(W, groups=1.0), ValueError, "groups = 1.0"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(ERRORS)))
+def test_bad_input_names_argument_value_and_what_is_legal(number):
+    act, kind, text = ERRORS[number]
+    with pytest.raises(kind, match=text):
+        act()
