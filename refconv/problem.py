@@ -152,7 +152,10 @@ class Conv2d(NamedTuple):
         return self
 
     def __str__(self):
-        """benchdnn's text, defaults left out; a width is written where it differs: `parse(str(problem)) == problem`."""
+        """benchdnn's text, defaults left out, widths where they differ.
+
+        It gives the outputs, from which the bottom and right pads follow: parsed again, those are what the windows reach.
+        """
         height = (self.h, self.p, self.r, self.stride_h, self.pad_top, self.dilation_h - 1)
         width = (self.w, self.q, self.s, self.stride_w, self.pad_left, self.dilation_w - 1)
 
@@ -240,8 +243,8 @@ def parse_named(text):
     """(name or "", Conv2d) from a benchdnn descriptor.
 
     Defaults: g1 mb2, strides 1, dilations 0 (benchdnn counts the gaps, torch's dilation is one more). A missing width token
-    copies the height's. ph is the pad at the top, the pad at the bottom follows from oh and may be negative; without oh the padding
-    is symmetric; with oh and without ph the top pad is half of what oh needs. 1-D and 3-D descriptors raise a ValueError that says
+    copies the height's. ph is the pad at the top; the pad at the bottom is what the last window reaches, and may be negative. Without oh there
+    are as many outputs as symmetric padding allows; with oh and without ph the top pad is half of what oh needs. 1-D and 3-D descriptors raise a ValueError that says
     so, as does anything unknown. Source: oneDNN, tests/benchdnn/conv/conv_aux.cpp and doc/knobs_desc.
     """
     described, named, name = text.partition("n")
@@ -289,11 +292,12 @@ def _axis(axis, tokens):
     if stride < 1:
         raise ValueError(f"s{axis} = {stride}: must be 1 or more")
     if outputs is None:
-        before = after = pad or 0
+        pad = pad or 0
+        outputs = out_size(size, pad, pad, kernel, stride, dilation)
+        if outputs < 1:
+            return size, pad, pad, kernel, stride, dilation  # no output: `checked` says so
     elif outputs < 1:
         raise ValueError(f"o{axis} = {outputs}: must be 1 or more")
-    else:
-        needed = out_reach(outputs, kernel, stride, dilation) - size
-        before = max(needed, 0) // 2 if pad is None else pad
-        after = needed - before
-    return size, before, after, kernel, stride, dilation
+    needed = out_reach(outputs, kernel, stride, dilation) - size
+    before = max(needed, 0) // 2 if pad is None else pad
+    return size, before, needed - before, kernel, stride, dilation
