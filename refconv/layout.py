@@ -9,8 +9,8 @@ Packed orders, with the last axis one vector of `lanes` output channels, zero wh
 import numpy as np
 
 LINE_BYTES = 64
-SPARE_VECTORS = 3
-"""Zero vectors after the last one of a group, so that a tile of up to 4 vectors may start at any vector."""
+MOST_VECTORS = 4
+"""A tile is at most this many vectors wide."""
 
 
 def ceil_div(a, b):
@@ -32,11 +32,17 @@ def order_of(weight_shape, groups, lanes):
     return "dense" if wide else "grouped"
 
 
+def spare_vectors(vectors):
+    """Zero vectors after the last of `vectors`, so that tiles of any legal width cover them with whole tiles."""
+    return max(-vectors % width for width in range(1, min(MOST_VECTORS, vectors) + 1))
+
+
 def packed_size(weight_shape, groups, order, lanes):
     """Elements of the packed weight."""
     k, c_group, r, s = weight_shape
     if order == "dense":
-        return groups * (ceil_div(k // groups, lanes)) * r * s * c_group * lanes + SPARE_VECTORS * r * s * c_group * lanes
+        vectors = ceil_div(k // groups, lanes)
+        return (groups * vectors + spare_vectors(vectors)) * r * s * c_group * lanes
     per_vector = groups_per_vector(c_group, k // groups, lanes)
     return ceil_div(groups, per_vector) * r * c_group * s * lanes
 

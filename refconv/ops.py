@@ -132,7 +132,9 @@ def _result(out, shape, dtype, layout, batched, inputs):
     view = out if batched else out[None]
     view = view if layout == "NHWC" else view.transpose(0, 2, 3, 1)
     if not (out.flags.c_contiguous or view.flags.c_contiguous) or not out.flags.writeable:
-        raise ValueError(f"out with strides {out.strides}, writeable {out.flags.writeable}: must be writeable and contiguous in {layout} or NHWC order")
+        raise ValueError(
+            f"out with strides {out.strides}, writeable {out.flags.writeable}: must be writeable and contiguous in {layout} or NHWC order"
+        )
     for name, array in inputs:
         if array is not None and np.may_share_memory(out, array) and np.shares_memory(out, array):
             raise ValueError(f"out overlaps {name} in memory: must be apart from every input")

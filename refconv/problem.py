@@ -276,9 +276,7 @@ def parse_named(text):
     try:
         h, top, bottom, r, sh, dh = _axis("h", height)
         w, left, right, s, sw, dw = _axis("w", width)
-        problem = Conv2d(
-            given.get("mb", 2), given["ic"], h, w, given["oc"], r, s, sh, sw, top, left, bottom, right, dh, dw, given.get("g", 1)
-        )
+        problem = Conv2d(given.get("mb", 2), given["ic"], h, w, given["oc"], r, s, sh, sw, top, left, bottom, right, dh, dw, given.get("g", 1))
         return name.strip('"') if named else "", problem.checked()
     except ValueError as error:
         raise ValueError(f"descriptor {text!r}: {error}") from None

@@ -6,7 +6,7 @@ says which would be. `choose` is the rule; whoever knows better passes `tiling=`
 
 from typing import NamedTuple
 
-from refconv.layout import SPARE_VECTORS, ceil_div, groups_per_vector
+from refconv.layout import MOST_VECTORS, ceil_div, groups_per_vector
 from refconv.tile.lines import staged_count
 from refconv.tile.types import Static
 
@@ -79,7 +79,7 @@ def register_tile(pixels, channels, lanes, target):
     """
     wanted = ceil_div(channels, lanes)
     best = None
-    for vectors in range(1, min(SPARE_VECTORS + 1, wanted) + 1):
+    for vectors in range(1, min(MOST_VECTORS, wanted) + 1):
         for rows in ROWS:
             if rows > min(pixels, most_rows(vectors, target)):
                 continue
@@ -118,7 +118,12 @@ def dense_tiling(problem, itemsize, target):
     rows, vectors = register_tile(problem.q, problem.k_group, lanes, target)
     line_bytes = staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group * itemsize
     lines = lines_within(target.l2_bytes // 2, min(problem.p, 16), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
-    return DenseTiling(Static(rows), Static(vectors), lines, _split_channels(problem.n * problem.groups * ceil_div(problem.p, lines), problem.k_group, vectors * lanes))
+    return DenseTiling(
+        Static(rows),
+        Static(vectors),
+        lines,
+        _split_channels(problem.n * problem.groups * ceil_div(problem.p, lines), problem.k_group, vectors * lanes),
+    )
 
 
 def _split_channels(units, channels, block):
@@ -181,7 +186,8 @@ def checked(tiling, chosen, problem, lanes):
     require(tiling.rows <= min(pixels, 28), tiling, "rows", f"from 1 to {min(pixels, 28)}")
     fixed = {}
     if hasattr(tiling, "vectors"):
-        require(tiling.vectors <= SPARE_VECTORS + 1, tiling, "vectors", f"from 1 to {SPARE_VECTORS + 1}")
+        widest = min(MOST_VECTORS, ceil_div(problem.weight_shape[0] // problem.groups, lanes))
+        require(tiling.vectors <= widest, tiling, "vectors", f"from 1 to {widest}")
     if hasattr(tiling, "pixels"):
         require(tiling.pixels % tiling.rows == 0, tiling, "pixels", f"a multiple of rows = {tiling.rows}")
     if hasattr(tiling, "channels"):

@@ -1,13 +1,13 @@
 """Machines: a cache hierarchy, a vector unit and two rates, read from YAML or from this host.
 
-    name: zen4
-    line: 64 B
-    vector: 64 B            # bytes of a vector register
-    registers: 32           # vector registers
-    peak: 118 GFLOP/s       # one core, float32
-    bandwidth: 25 GB/s      # one core, memory, read and written bytes together
-    caches:                 # nearest first
-      - {name: L1, size: 32 KiB, ways: 8}
+name: zen4
+line: 64 B
+vector: 64 B            # bytes of a vector register
+registers: 32           # vector registers
+peak: 118 GFLOP/s       # one core, float32
+bandwidth: 25 GB/s      # one core, memory, read and written bytes together
+caches:                 # nearest first
+  - {name: L1, size: 32 KiB, ways: 8}
 """
 
 import importlib.resources

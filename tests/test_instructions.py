@@ -46,7 +46,17 @@ def test_load_and_store_touch_only_their_columns(dtype, shape, columns, first_ro
     whole = vectors * host.target().lanes(np.dtype(dtype).itemsize)
     reach = max(min(columns, whole), min(width, whole), 1)
     size = at + (rows - 1) * (reach + 3) + reach
-    both(move, [data(size, dtype), np.full(size, 9, dtype)], Static(rows), Static(vectors), at, reach + 3, min(columns, whole), first_row, min(width, whole))
+    both(
+        move,
+        [data(size, dtype), np.full(size, 9, dtype)],
+        Static(rows),
+        Static(vectors),
+        at,
+        reach + 3,
+        min(columns, whole),
+        first_row,
+        min(width, whole),
+    )
 
 
 @kernel
@@ -84,7 +94,18 @@ def test_slide_clips_pixels_and_columns(dtype, shape, columns, first, length):
     low = max(first, 0)
     size = max(0, last - low) * columns  # the buffer holds just the pixels inside: any other access would be out of bounds
     x = data(max(size, 1), dtype)
-    both(slid, [x, data(taps * n, dtype, 1), data(rows * n, dtype, 2)], Static(rows), Static(taps), Static(stride), -low * columns, columns, columns, first, last)
+    both(
+        slid,
+        [x, data(taps * n, dtype, 1), data(rows * n, dtype, 2)],
+        Static(rows),
+        Static(taps),
+        Static(stride),
+        -low * columns,
+        columns,
+        columns,
+        first,
+        last,
+    )
 
 
 @kernel

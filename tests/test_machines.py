@@ -69,7 +69,13 @@ def check_three_machines(problem, row):
     assert (touched, stored) == touched_by_trace(row, problem, plan, recorded)
 
 
-SMALL = {"conv2d": (None, 3e3), "pointwise": ("pointwise", 2e4), "depthwise": ("depthwise", 2e4), "grouped": ("narrow", 4e3), "partial": ("partial", 3e3)}
+SMALL = {
+    "conv2d": (None, 3e3),
+    "pointwise": ("pointwise", 2e4),
+    "depthwise": ("depthwise", 2e4),
+    "grouped": ("narrow", 4e3),
+    "partial": ("partial", 3e3),
+}
 
 
 @pytest.mark.parametrize("name", kernels.KERNELS)

@@ -102,7 +102,12 @@ def test_any_legal_tiling_gives_the_same_bits(descriptor):
 
 
 def test_one_pixel_one_channel_and_kernel_larger_than_the_input():
-    for shape, kernel, padding in (((1, 1, 1, 1), (1, 1), 0), ((1, 1, 1, 1), (9, 9), 4), ((2, 1, 1, 7), (3, 1), (1, 0)), ((1, 5, 3, 3), (7, 5), (3, 2))):
+    for shape, kernel, padding in (
+        ((1, 1, 1, 1), (1, 1), 0),
+        ((1, 1, 1, 1), (9, 9), 4),
+        ((2, 1, 1, 7), (3, 1), (1, 0)),
+        ((1, 5, 3, 3), (7, 5), (3, 2)),
+    ):
         rng = np.random.default_rng(1)
         x, weight = integers(rng, shape), integers(rng, (4, shape[1], *kernel))
         pads = (padding,) * 2 if isinstance(padding, int) else padding

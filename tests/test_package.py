@@ -13,7 +13,6 @@ import pytest
 from problems import integers
 
 import refconv
-from refconv import reference
 from refconv.jit import source_hash
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -34,7 +33,7 @@ calls = []
 real = dispatcher._FunctionCompiler.compile
 dispatcher._FunctionCompiler.compile = lambda *a, **k: calls.append(1) or real(*a, **k)
 import refconv, sys
-print(len(calls), [name for name in ("sim", "scipy.signal", "matplotlib", "rich", "onnx", "yaml") if name in sys.modules])
+print(len(calls), [name for name in ("sim", "scipy.signal", "matplotlib", "rich", "onnx") if name in sys.modules])
 """
     assert python(code) == "0 []"
 

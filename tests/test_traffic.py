@@ -215,7 +215,14 @@ def test_the_module_runs_as_a_command():
     assert done.stderr == ""
 
 
-GOOD = {"line": "64 B", "vector": "64 B", "registers": 32, "peak": "1 GFLOP/s", "bandwidth": "1 GB/s", "caches": [{"name": "L1", "size": "32 KiB", "ways": 8}]}
+GOOD = {
+    "line": "64 B",
+    "vector": "64 B",
+    "registers": 32,
+    "peak": "1 GFLOP/s",
+    "bandwidth": "1 GB/s",
+    "caches": [{"name": "L1", "size": "32 KiB", "ways": 8}],
+}
 
 
 @pytest.mark.parametrize("name", presets())

@@ -77,8 +77,6 @@ def _load(typing_context, rows, vectors, x, at, row_stride, columns):
     return tile(rows, vectors, x, types.intp, types.intp, types.intp), codegen
 
 
-
-
 @implement(op.store)
 def _store(typing_context, out, at, row_stride, tile, columns, first_row):
     if not _is_array(out):
@@ -99,8 +97,6 @@ def _store(typing_context, out, at, row_stride, tile, columns, first_row):
     return types.none(out, types.intp, types.intp, tile, types.intp, types.intp), codegen
 
 
-
-
 @implement(op.outer)
 def _outer(typing_context, acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
     if not _is_array(x):
@@ -119,8 +115,6 @@ def _outer(typing_context, acc, x, x_at, x_row_stride, w, w_at, w_vector_stride)
         return acc_v
 
     return acc(acc, x, types.intp, types.intp, w, types.intp, types.intp), codegen
-
-
 
 
 @implement(op.slide)
@@ -155,8 +149,6 @@ def _slide(typing_context, acc, taps, stride, x, x_at, pixel_stride, columns, fi
     return acc(acc, taps, stride, x, *ints, w, types.intp, types.intp), codegen
 
 
-
-
 @implement(op.spread)
 def _spread(typing_context, strip, at, input_stride, pixel, inputs, outputs):
     if not _is_array(strip):
@@ -173,4 +165,3 @@ def _spread(typing_context, strip, at, input_stride, pixel, inputs, outputs):
         return context.get_dummy_value()
 
     return types.none(strip, types.intp, types.intp, pixel, inputs, outputs), codegen
-

@@ -1,6 +1,6 @@
 """Arrays that record which elements are loaded and stored: run a kernel's plain Python source on them and look.
 
-    x = Recorded(np.arange(12, dtype=np.float32)); plain(kernel)(x, ...); x.loads[5]   # how often element 5 was read
+x = Recorded(np.arange(12, dtype=np.float32)); plain(kernel)(x, ...); x.loads[5]   # how often element 5 was read
 """
 
 import numpy as np
