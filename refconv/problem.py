@@ -174,11 +174,24 @@ class Conv2d(NamedTuple):
         return parse_named(text)[1]
 
 
-LONG_NAME = dict(
-    n="batch", c="input channels", h="height", w="width", k="output channels", r="kernel height", s="kernel width",
-    stride_h="vertical stride", stride_w="horizontal stride", dilation_h="vertical dilation", dilation_w="horizontal dilation",
-    groups="groups", pad_top="top padding", pad_left="left padding", pad_bottom="bottom padding", pad_right="right padding",
-)  # fmt: skip
+LONG_NAME = {
+    "n": "batch",
+    "c": "input channels",
+    "h": "height",
+    "w": "width",
+    "k": "output channels",
+    "r": "kernel height",
+    "s": "kernel width",
+    "stride_h": "vertical stride",
+    "stride_w": "horizontal stride",
+    "dilation_h": "vertical dilation",
+    "dilation_w": "horizontal dilation",
+    "groups": "groups",
+    "pad_top": "top padding",
+    "pad_left": "left padding",
+    "pad_bottom": "bottom padding",
+    "pad_right": "right padding",
+}
 
 
 class PartialConv2d(NamedTuple):
@@ -243,9 +256,10 @@ def parse_named(text):
     """(name or "", Conv2d) from a benchdnn descriptor.
 
     Defaults: g1 mb2, strides 1, dilations 0 (benchdnn counts the gaps, torch's dilation is one more). A missing width token
-    copies the height's. ph is the pad at the top; the pad at the bottom is what the last window reaches, and may be negative. Without oh there
-    are as many outputs as symmetric padding allows; with oh and without ph the top pad is half of what oh needs. 1-D and 3-D descriptors raise a ValueError that says
-    so, as does anything unknown. Source: oneDNN, tests/benchdnn/conv/conv_aux.cpp and doc/knobs_desc.
+    copies the height's. ph is the pad at the top; the pad at the bottom is what the last window reaches, and may be negative.
+    Without oh there are as many outputs as symmetric padding allows; with oh and without ph the top pad is half of what oh
+    needs. 1-D and 3-D descriptors raise a ValueError that says so, as does anything unknown.
+    Source: oneDNN, tests/benchdnn/conv/conv_aux.cpp and doc/knobs_desc.
     """
     described, named, name = text.partition("n")
     given, at = {}, 0

@@ -12,7 +12,7 @@ def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(
     x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
     top, left, bottom, right = padding
     x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
-    n, c, height, width = x.shape
+    n, _, height, width = x.shape
     k, c_group, kernel_h, kernel_w = weight.shape
     p = (height - (kernel_h - 1) * dilation[0] - 1) // stride[0] + 1
     q = (width - (kernel_w - 1) * dilation[1] - 1) // stride[1] + 1

@@ -22,8 +22,9 @@ CHUNK = 1 << 15
 MOST_EVENTS = 1 << 14
 """More than one instruction notes: a tile has at most 28 rows of 4 vectors of 32 elements."""
 
-# The state is one flat int64 array, so that a traced buffer is one pointer wide: a header, the levels' geometry, the counters, the
-# first and last line touched of each tensor, the tags driven out of each level by the miss at hand, the events, the tags. A tag is (line + 1) << 1 | dirty, most recent first in each set; 0 is empty.
+# The state is one flat int64 array, so that a traced buffer is one pointer wide: a header, the levels' geometry, the counters,
+# the first and last line touched of each tensor, the tags driven out of each level by the miss at hand, the events, the tags.
+# A tag is (line + 1) << 1 | dirty, most recent first in each set; 0 is empty.
 LEVELS, TENSORS, SHIFT, GATHERED, EVENTS_AT, COUNTS_AT, DRAM_AT, RANGE_AT, VICTIMS_AT, TAGS_AT, LEVEL_AT = range(11)
 START, SETS, MASK, WAYS = range(4)
 GEOMETRY = 4

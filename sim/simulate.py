@@ -25,8 +25,9 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     """The traffic of a kernel as a JSON-ready dict (the `layers` entry of `python -m sim.traffic --json`).
 
     kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
-    PartialConv2d, or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one for the kernel, else
-    the rule's for that machine. dtype: "float32" or "float64". bias: whether the layer has one. Counts of lines are exact; bytes = lines * line_bytes.
+    PartialConv2d, or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one
+    for the kernel, else the rule's for that machine. dtype: "float32" or "float64". bias: whether the layer has one. Counts of
+    lines are exact; bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
     """
     machine = machine if isinstance(machine, Machine) else load_machine(machine)
     problem = Conv2d.parse(problem) if isinstance(problem, str) else problem.checked()

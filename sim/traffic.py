@@ -41,8 +41,8 @@ def parser():
         action="append",
         default=[],
         metavar="L1=32KiB,8,64",
-        help="size, ways, line bytes; repeatable. With --machine, or where L1 is not among them, the given levels override that machine's or are added; "
-        "else the hierarchy is exactly the levels given",
+        help="size, ways, line bytes; repeatable. With --machine, or where L1 is not among them, the levels given override that "
+        "machine's or are added; else the hierarchy is exactly the levels given",
     )
     add("--kernel", metavar="NAME", help="the kernel to run (default: the one refconv would choose)")
     add("--dtype", default="float32", help=f"{' or '.join(DTYPES)} (default float32)")

@@ -268,7 +268,7 @@ def test_machine_files_that_are_none(tmp_path):
     for content in (b"", b"- a\n- b", b"\xff\xfe\x00", b"a: [1", b"&a [*a]", b"a: !!python/object:os.system {}"):
         path = tmp_path / "bad.yaml"
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="bad.yaml") as caught:
+        with pytest.raises(ValueError, match=r"bad\.yaml") as caught:
             read_machine(path)
         assert "\n" not in str(caught.value)
 

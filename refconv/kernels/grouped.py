@@ -75,7 +75,7 @@ def grouped(x, weight, bias, out, work, problem, t, slot, first, last):
                     weight_at = v * problem.r * t.inputs * problem.s * n_lanes
                     for r in range(problem.r):
                         at = strip_at + (top + r * problem.dilation_h) % ring * row_size
-                        for j in range(t.inputs):
+                        for _ in range(t.inputs):
                             for s in range(0, problem.s, t.taps):
                                 s_at = at + s * problem.dilation_w * n_lanes
                                 acc = slide(acc, t.taps, t.stride, strip, s_at, slide_step * n_lanes, n_lanes, 0, 1 << 30, weight, weight_at, n_lanes)

@@ -1,8 +1,9 @@
 """The instruction set: what a kernel may do to memory and registers. The Python body of an instruction IS its definition.
 
-A *buffer* is flat (one dimension); positions and strides count its elements. A *tile* has rows of whole vectors; here it is
-an ndarray of shape (rows, vectors * lanes). `columns` is how many elements of each row exist in memory (more than
-a row holds means all): the rest of the row is neither read (it becomes zero) nor written. Sums run in the order written, so results do not depend on the tiling.
+A *buffer* is flat (one dimension); positions and strides count its elements. A *tile* has rows of whole vectors; here it
+is an ndarray of shape (rows, vectors * lanes). `columns` is how many elements of each row exist in memory (more than a row
+holds means all): the rest of the row is neither read (it becomes zero) nor written. Sums run in the order written, so
+results do not depend on the tiling.
 
 Machines implement these functions for their own buffer types: tile/arrays.py for NumPy arrays (LLVM vector code),
 sim/trace.py for traced buffers. What only touches registers is in tile/registers.py. Derived here, after the "tensor machine" idea
