@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from refconv import host, kernels
-from refconv.layout import order_of, pack_weight
+from refconv.layout import empty, order_of, pack_weight
 from refconv.plan import make_plan, thread_count
 from refconv.problem import Conv2d, PartialConv2d
 
@@ -108,7 +108,7 @@ def _run(name, problem, x, weight, bias, bias_size, batched, layout, out, tiling
     shape = (problem.n, problem.p, problem.q, problem.k)
     result = _result(out, shape, x.dtype, layout, batched, [("x", x), ("weight", weight.data), ("bias", bias)])
     plan = make_plan(name, problem, x.dtype, tiling, thread_count(threads))
-    direct = result if result.flags.c_contiguous else np.empty(shape, x.dtype)
+    direct = result if result.flags.c_contiguous else empty(shape, x.dtype)
     flat_bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
     plan.run(np.ascontiguousarray(x).reshape(-1), weight.data, flat_bias, direct.reshape(-1))
     if direct is not result:
@@ -123,7 +123,7 @@ def _result(out, shape, dtype, layout, batched, inputs):
     """The array to write, seen as NHWC: new, or the checked `out`."""
     n, p, q, k = shape
     if out is None:
-        return np.empty(shape, dtype) if layout == "NHWC" else np.empty((n, k, p, q), dtype).transpose(0, 2, 3, 1)
+        return empty(shape, dtype) if layout == "NHWC" else empty((n, k, p, q), dtype).transpose(0, 2, 3, 1)
     wanted = (n, p, q, k) if layout == "NHWC" else (n, k, p, q)
     wanted = wanted if batched else wanted[1:]
     if not isinstance(out, np.ndarray) or out.shape != wanted or out.dtype != dtype:

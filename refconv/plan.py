@@ -14,7 +14,7 @@ from numba import types
 from refconv import host, tiling
 from refconv.jit import parallel
 from refconv.kernels import KERNELS
-from refconv.layout import aligned_zeros
+from refconv.layout import empty
 
 _ARENA = threading.local()
 
@@ -50,7 +50,7 @@ def _workspace(index, elements, dtype):
     key = index, dtype
     arena = _ARENA.__dict__
     if key not in arena or len(arena[key]) < elements:
-        arena[key] = aligned_zeros(elements, dtype)
+        arena[key] = empty(elements, dtype)
     return arena[key]
 
 

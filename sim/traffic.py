@@ -9,7 +9,7 @@ import json
 import sys
 
 from sim.machine import load_machine, parse_cache, presets, with_levels
-from sim.presets import PRESETS, find_layer, with_batch
+from refconv.layers import PRESETS, find_layer, with_batch
 from sim.simulate import DTYPES, simulate
 
 SCHEMA = 1

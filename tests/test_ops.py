@@ -8,7 +8,6 @@ from problems import call, conv_problems, correlate, integers, operands, partial
 
 import refconv
 from refconv import reference
-from refconv.plan import make_plan
 
 DTYPES = st.sampled_from([np.float32, np.float32, np.float64])
 SIDE = {"pointwise": "pointwise", "depthwise": "depthwise", "narrow": "narrow", "any": None}
@@ -87,18 +86,6 @@ def test_threads_layouts_and_packing_agree_bit_for_bit(descriptor):
     last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     np.testing.assert_array_equal(call(problem, last, packed, bias, layout="NHWC").transpose(0, 3, 1, 2), expected)
     np.testing.assert_array_equal(call(problem, last.transpose(0, 3, 1, 2), packed, bias), expected)
-
-
-@pytest.mark.parametrize("descriptor", LAYERS)
-def test_any_legal_tiling_gives_the_same_bits(descriptor):
-    problem = refconv.Conv2d.parse(descriptor)
-    x, weight, bias = operands(problem, 7, make=lambda rng, shape, kind: rng.standard_normal(shape).astype(kind))
-    expected = call(problem, x, weight, bias, threads=1)
-    chosen = make_plan(refconv.kernels.choose(problem, refconv.host.target().lanes(4)).name, problem, np.float32).tiling
-    for change in ({"rows": 1}, {"lines": 1}, {"vectors": 1, "channels": 16 * 64}, {"taps": 1, "stride": 1}):
-        known = {name: value for name, value in change.items() if hasattr(chosen, name)}
-        if known and ("taps" in known) == ("taps" in change) and ("vectors" in known) == ("vectors" in change):
-            np.testing.assert_array_equal(call(problem, x, weight, bias, threads=1, tiling=chosen._replace(**known)), expected)
 
 
 def test_one_pixel_one_channel_and_kernel_larger_than_the_input():

@@ -15,7 +15,7 @@ import sim
 from refconv import Conv2d, PartialConv2d
 from sim import traffic
 from sim.machine import Level, load_machine, machine_from, make_level, parse_cache, presets, read_machine
-from sim.presets import PRESETS
+from refconv.layers import PRESETS
 from sim.units import parse_bytes, parse_rate
 
 ZEN4 = load_machine("zen4")

@@ -5,8 +5,8 @@
 Loops, outer to inner:
 
     unit: image n, block of t.lines output rows, block of t.channels channels   (units run in parallel)
-        c  vectors of channels              r input rows of one vector stay in L1 while p moves down
-        p  rows of the block
+        p  rows of the block            the r input rows under the window stay in L1 or L2 as p moves down
+        c  vectors of channels
         q  strips of t.rows pixels          accumulators: t.rows registers
         r  kernel rows inside the image     the border is clipped, not padded: no work outside the image
         s  t.taps columns a step            each pixel is loaded once for all the taps and outputs it meets
@@ -42,9 +42,9 @@ def depthwise(x, weight, bias, out, work, problem, t, slot, first, last):
     for unit in range(first, last):
         rest, chunk = divmod(unit, chunks)
         n, block = divmod(rest, blocks)
-        for c in range(chunk * t.channels, min((chunk + 1) * t.channels, channels), n_lanes):
-            columns = channels - c
-            for p in range(block * t.lines, min((block + 1) * t.lines, height)):
+        for p in range(block * t.lines, min((block + 1) * t.lines, height)):
+            for c in range(chunk * t.channels, min((chunk + 1) * t.channels, channels), n_lanes):
+                columns = channels - c
                 for q_next in range(0, width, t.rows):
                     q = min(q_next, width - t.rows)
                     acc = zero(t.rows, ONE, out)

@@ -64,12 +64,18 @@ def grouped(x, weight, bias, out, work, problem, t, slot, first, last):
                     top = p * problem.stride_h
                     for row in range(max(staged, top), top + ring):
                         y = row - problem.pad_top
-                        for i in range(columns):
-                            column = q * problem.stride_w + i // step * problem.stride_w + i % step - problem.pad_left
+                        inside = 0 <= y < problem.h
+                        at, x_at = strip_at + row % ring * row_size, (n * problem.h + y) * problem.w * problem.c + c
+                        column, left = q * problem.stride_w - problem.pad_left, step
+                        for _ in range(columns):
                             pixel = zero(ONE, ONE, out)
-                            if 0 <= y < problem.h and 0 <= column < problem.w:
-                                pixel = load(ONE, ONE, x, ((n * problem.h + y) * problem.w + column) * problem.c + c, 0, c_columns)
-                            spread(strip, strip_at + row % ring * row_size + i * n_lanes, columns * n_lanes, pixel, t.inputs, t.outputs)
+                            if inside and 0 <= column < problem.w:
+                                pixel = load(ONE, ONE, x, x_at + column * problem.c, 0, c_columns)
+                            spread(strip, at, columns * n_lanes, pixel, t.inputs, t.outputs)
+                            at += n_lanes
+                            column, left = column + 1, left - 1
+                            if left == 0:  # past the reach of this window: on to the next
+                                column, left = column + problem.stride_w - step, step
                     staged = top + ring
                     acc = zero(t.rows, ONE, out)
                     weight_at = v * problem.r * t.inputs * problem.s * n_lanes

@@ -1,0 +1,121 @@
+"""`python -m refconv.bench`: this project's kernels and every installed peer on the same layers, interleaved in one process.
+
+Results go to stdout, progress to stderr; bad input exits with status 2 and one line.
+"""
+
+import argparse
+import json
+import sys
+
+from refconv.bench.measure import copy_bytes_per_s, measure
+from refconv.bench.operators import operators
+from refconv.bench.peers import PEERS, installed
+from refconv.layers import PRESETS, SETS, Layer, find_layer, with_batch
+from refconv.peak import peak_flop_per_s
+from refconv.plan import thread_count
+
+DTYPES = ("float32", "float64")
+NAMES = (*SETS, "operators", "all")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message):
+        """Print the message to stderr and exit with status 2."""
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+
+
+def parser():
+    """The command line of refconv.bench."""
+    result = Parser(prog="refconv.bench", description="Time the kernels beside torch and onnxruntime, one thread unless told otherwise.")
+    add = result.add_argument
+    add("--layer", action="append", metavar="NAME|DESCRIPTOR", help=f"{', '.join(PRESETS)}, or benchdnn text; repeatable")
+    add("--set", action="append", metavar="NAME", help=f"{', '.join(NAMES)}; repeatable (default all, without operators)")
+    add("--threads", type=int, default=1, help="threads of every contender (default 1)")
+    add("--dtype", default="float32", help=f"{' or '.join(DTYPES)} (default float32)")
+    add("--batch", type=int, help="images, in the place of the layers' own number")
+    add("--layout", default="NHWC", help="arrays given to and taken from this project: NHWC, or NCHW, which pays the conversion (default NHWC)")
+    add("--peers", default=",".join(PEERS), help=f"comma-separated: {', '.join(PEERS)}; or none (default all that are installed)")
+    add("--rounds", type=int, default=31, help="interleaved rounds, of which the median is taken (default 31)")
+    add("--json", action="store_true", help="JSON on stdout")
+    add("--plot", metavar="FILE", help="a bar chart of the achieved FLOP/s, PNG, SVG or PDF (extra: bench)")
+    return result
+
+
+def chosen_sets(arguments):
+    """{name: layers} that the command line asks for."""
+    sets = {}
+    if arguments.layer:
+        sets["layers"] = [find_layer(text) for text in arguments.layer]
+    names = arguments.set or ([] if arguments.layer else list(SETS))
+    for name in names:
+        if name not in NAMES:
+            raise ValueError(f"--set {name}: must be {', '.join(NAMES)}")
+    names = list(SETS) if "all" in names else [name for name in names if name != "operators"]
+    sets.update({name: [Layer(str(problem), problem, name) for problem in SETS[name]] for name in names})
+    if arguments.batch is not None:
+        sets = {name: [layer._replace(problem=with_batch(layer.problem, arguments.batch)) for layer in layers] for name, layers in sets.items()}
+    return sets
+
+
+def chosen_peers(text):
+    """The peers asked for that are installed; says on stderr which are not."""
+    wanted = [] if text == "none" else text.split(",")
+    for name in wanted:
+        if name not in PEERS:
+            raise ValueError(f"--peers {name}: must be of {', '.join(PEERS)}, or none")
+    found = installed(wanted)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        print(f"not installed: {', '.join(missing)}; pip install 'refconv[bench]' brings them", file=sys.stderr)
+    return found
+
+
+def main(argv=None):
+    """Run the command line; returns the exit status."""
+    command = parser()
+    arguments = command.parse_args(argv)
+    try:
+        if arguments.dtype not in DTYPES:
+            raise ValueError(f"--dtype {arguments.dtype}: must be {' or '.join(DTYPES)}")
+        if arguments.layout not in ("NHWC", "NCHW"):
+            raise ValueError(f"--layout {arguments.layout}: must be NHWC or NCHW")
+        if arguments.rounds < 1:
+            raise ValueError(f"--rounds {arguments.rounds}: must be 1 or more")
+        threads, peers, sets = thread_count(arguments.threads), chosen_peers(arguments.peers), chosen_sets(arguments)
+    except ValueError as error:
+        command.error(str(error))
+    host = {"peak_flop_per_s": peak_flop_per_s(arguments.dtype), "copy_bytes_per_s": copy_bytes_per_s()}
+    results = {}
+    for name, layers in sets.items():
+        results[name] = []
+        for record in measure(layers, peers, arguments.dtype, threads, arguments.layout, arguments.rounds):
+            results[name].append(record)
+            if sys.stderr.isatty():
+                print(f"\r\033[K{name}: {record['descriptor']}", end="", file=sys.stderr, flush=True)
+    stacked = operators(threads, arguments.rounds) if arguments.set and "operators" in arguments.set else []
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    if arguments.json:
+        document = {"schema": 1, "host": host, "dtype": arguments.dtype, "threads": threads, "layout": arguments.layout}
+        json.dump({**document, "sets": results, "operators": stacked}, sys.stdout, indent=1)
+        print()
+    else:
+        from refconv.bench.report import report
+
+        report(host, results, stacked, threads, arguments)
+    if arguments.plot:
+        from refconv.bench.plot import plot
+
+        try:
+            plot(results, arguments.plot)
+        except (ImportError, ValueError, OSError) as error:
+            command.error(f"--plot {arguments.plot}: {error}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+

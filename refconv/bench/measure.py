@@ -1,0 +1,87 @@
+"""How a layer is measured: contenders interleaved in one process, medians of many rounds, the peak measured in between."""
+
+import math
+import statistics
+import time
+
+import numpy as np
+
+from refconv.bench.peers import FORMS, Operands, ours
+from refconv.peak import loop_times
+
+ROUNDS, SAMPLE_S = 31, 3e-4
+
+
+def measure(layers, peers, dtype="float32", threads=1, layout="NHWC", rounds=ROUNDS):
+    """Yield a record for each layer: seconds of every contender's every form, ratio to the best peer, efficiency.
+
+    A round calls every form in turn, as often in a row as fills some 0.3 ms, and a register-only loop of multiply-adds for the peak
+    of this moment. A contender's time is the median over the rounds of its best form.
+    """
+    for layer in layers:
+        operands = Operands(layer.problem, dtype)
+        forms = {f"refconv {name}": run for name, run in ours(operands, threads, layout).items()}
+        for peer in peers:
+            forms.update({f"{peer} {name}": run for name, run in FORMS[peer](operands, threads).items()})
+        times, peak = rounds_of(forms, operands.dtype, rounds)
+        yield record(layer, times, peak * threads, threads)
+
+
+def rounds_of(forms, dtype, rounds):
+    """({form: median seconds of a call}, median FLOP/s of one core) over interleaved rounds."""
+    often = {}
+    for name, run in forms.items():
+        for _ in range(3):  # compiles, packs, warms
+            run()
+        start = time.perf_counter()
+        run()
+        often[name] = max(1, int(SAMPLE_S / max(time.perf_counter() - start, 1e-7)))
+    samples, peaks = {name: [] for name in forms}, []
+    for _ in range(rounds):
+        for name, run in forms.items():
+            run()  # the others' data leave the caches, the branch predictors and the clock as they were
+            start = time.perf_counter()
+            for _ in range(often[name]):
+                run()
+            samples[name].append((time.perf_counter() - start) / often[name])
+        flops, seconds = loop_times(dtype, 1, 4000)
+        peaks.append(flops / seconds[0])
+    return {name: statistics.median(values) for name, values in samples.items()}, statistics.median(peaks)
+
+
+def record(layer, times, peak, threads):
+    """The numbers of one layer."""
+    mine = min((name for name in times if name.startswith("refconv ")), key=times.get)
+    others = [name for name in times if not name.startswith("refconv ")]
+    best = min(others, key=times.get) if others else None
+    flops = layer.problem.flops
+    return {
+        "name": layer.name,
+        "descriptor": str(layer.problem),
+        "flops": flops,
+        "threads": threads,
+        "seconds": times[mine],
+        "flop_per_s": flops / times[mine],
+        "efficiency": flops / times[mine] / peak,
+        "peak_flop_per_s": peak,
+        "times_s": times,
+        "best_peer": best,
+        "best_peer_s": times[best] if best else None,
+        "ratio": times[best] / times[mine] if best else None,
+    }
+
+
+def geometric_mean(values):
+    """exp of the mean logarithm."""
+    return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+def copy_bytes_per_s(repeats=7, megabytes=64):
+    """Bytes read plus bytes written per second in a NumPy copy of arrays larger than most caches: the median of `repeats`."""
+    x, y = np.ones(megabytes << 20, np.uint8), np.ones(megabytes << 20, np.uint8)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        np.copyto(y, x)
+        times.append(time.perf_counter() - start)
+    return 2 * len(x) / statistics.median(times)

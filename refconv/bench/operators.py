@@ -1,0 +1,66 @@
+"""FasterNet's Table 1 on this host: ten layers of one operator stacked, beside the paper's CPU column.
+
+Source: Chen et al., "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks", Table 1 (Intel i9-9900X, one thread,
+PyTorch). The paper's claim is about the FLOPS an operator reaches: PConv 6.2 times those of DWConv on its CPU. Its table calls
+multiply-adds FLOPs: 1 of its GFLOPS is 2 of the GFLOP/s here.
+"""
+
+import numpy as np
+
+import refconv
+from refconv.bench.measure import rounds_of
+from refconv.layers import OPERATORS
+from refconv.problem import PartialConv2d
+
+LAYERS = 10
+PAPER_MS = {
+    "Conv": (35.67, 28.41, 31.85, 62.71),
+    "GConv": (21.90, 7.58, 4.40, 4.28),
+    "DWConv": (3.59, 1.97, 1.06, 0.68),
+    "PConv": (5.46, 3.09, 3.58, 5.02),
+}
+"""Table 1, CPU latency of ten layers in milliseconds, for the four stages of `refconv.layers.OPERATORS`."""
+
+
+def stacked(problem, threads):
+    """A function that runs ten layers of the problem, each on the output of the one before; weights packed beforehand."""
+    rng = np.random.default_rng(0)
+    conv = problem.conv if isinstance(problem, PartialConv2d) else problem
+    weights = [refconv.pack(rng.standard_normal(conv.weight_shape, dtype=np.float32) / 100, conv.groups) for _ in range(LAYERS)]
+    buffers = [refconv.empty((problem.n, problem.h, problem.w, problem.c)) for _ in range(2)]
+    buffers[0][...] = rng.standard_normal(buffers[0].shape)
+    options = {"layout": "NHWC", "threads": threads}
+
+    def run():
+        x, y = buffers
+        for weight in weights:
+            if isinstance(problem, PartialConv2d):
+                refconv.partial_conv2d(x, weight, out=y, **options)
+            else:
+                refconv.conv2d(x, weight, padding=1, groups=conv.groups, out=y, **options)
+            x, y = y, x
+
+    return run
+
+
+def operators(threads=1, rounds=31):
+    """[record] of each operator at each stage: milliseconds and GFLOP/s here, and the paper's."""
+    records = []
+    for stage in range(len(next(iter(OPERATORS.values())))):
+        problems = {name: layers[stage] for name, layers in OPERATORS.items()}
+        times, peak = rounds_of({name: stacked(problem, threads) for name, problem in problems.items()}, np.dtype(np.float32), rounds)
+        for name, problem in problems.items():
+            flops, paper_s = LAYERS * problem.flops, PAPER_MS[name][stage] / 1e3
+            records.append(
+                {
+                    "operator": name,
+                    "map": f"{problem.c}@{problem.h}",
+                    "flops": flops,
+                    "seconds": times[name],
+                    "flop_per_s": flops / times[name],
+                    "efficiency": flops / times[name] / (peak * threads),
+                    "paper_s": paper_s,
+                    "paper_flop_per_s": flops / paper_s,
+                }
+            )
+    return records

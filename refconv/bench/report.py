@@ -1,0 +1,59 @@
+"""The benchmark's tables for a terminal."""
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from refconv.bench.measure import geometric_mean
+
+
+def _table(title, *columns):
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 or "best" in column else "right", no_wrap=True)
+    return table
+
+
+def report(host, results, stacked, threads, arguments):
+    """Print a table for each set, and for FasterNet's operators."""
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=130)
+    console.print(
+        f"peak {host['peak_flop_per_s'] / 1e9:.1f} GFLOP/s of one core at best ({arguments.dtype}), copy {host['copy_bytes_per_s'] / 1e9:.1f} GB/s; "
+        f"{threads} thread{'s' if threads > 1 else ''}, {arguments.layout}, medians of {arguments.rounds} interleaved rounds"
+    )
+    for name, records in results.items():
+        console.print(set_table(name, records))
+    if stacked:
+        console.print(operator_table(stacked))
+
+
+def set_table(name, records):
+    """Milliseconds, GFLOP/s, % of the peak of the moment and the ratio to the best peer of each layer; geometric means below."""
+    table = _table(name, "layer", "ms", "GFLOP/s", "% of peak", "best peer", "its ms", "ratio")
+    for record in records:
+        peer = (record["best_peer"] or "-", f"{1e3 * record['best_peer_s']:.3f}", f"{record['ratio']:.2f}") if record["best_peer"] else ("-", "-", "-")
+        numbers = (f"{1e3 * record['seconds']:.3f}", f"{record['flop_per_s'] / 1e9:.1f}", f"{100 * record['efficiency']:.1f}")
+        table.add_row(record["descriptor"], *numbers, *peer)
+    table.add_section()
+    ratios = [record["ratio"] for record in records if record["ratio"]]
+    mean = f"{geometric_mean(ratios):.2f}" if ratios else "-"
+    rates = geometric_mean([record["flop_per_s"] for record in records]) / 1e9
+    table.add_row("geometric mean", "", f"{rates:.1f}", f"{100 * geometric_mean([r['efficiency'] for r in records]):.1f}", "", "", mean)
+    return table
+
+
+def operator_table(records):
+    """FasterNet's Table 1 here and in the paper, and how many times the FLOP/s of DWConv PConv reaches in each."""
+    title = "FasterNet Table 1: ten stacked layers, here and on the paper's CPU (one thread; 1 MAC = 2 FLOP in both)"
+    table = _table(title, "operator", "map", "MFLOP", "ms", "GFLOP/s", "% of peak", "paper ms", "paper GFLOP/s")
+    for record in records:
+        numbers = (f"{1e3 * record['seconds']:.2f}", f"{record['flop_per_s'] / 1e9:.1f}", f"{100 * record['efficiency']:.1f}")
+        paper = (f"{1e3 * record['paper_s']:.2f}", f"{record['paper_flop_per_s'] / 1e9:.1f}")
+        table.add_row(record["operator"], record["map"], f"{record['flops'] / 1e6:.1f}", *numbers, *paper)
+    table.add_section()
+    for side, key in (("here", "flop_per_s"), ("paper", "paper_flop_per_s")):
+        rate = {name: [r[key] for r in records if r["operator"] == name] for name in ("PConv", "DWConv")}
+        times = sum(rate["PConv"]) / sum(rate["DWConv"])
+        table.add_row(f"PConv / DWConv, {side}", "", "", "", f"{times:.1f} x" if side == "here" else "", "", "", f"{times:.1f} x" if side == "paper" else "")
+    return table

@@ -1,0 +1,73 @@
+"""Every tiling that is offered computes the same bits; illegal ones are refused by field; the choice is explained in one line."""
+
+import numpy as np
+import pytest
+from problems import call, correlate, operands
+
+import refconv
+from refconv import Conv2d, PartialConv2d, kernels
+from refconv.host import Target
+from refconv.tiling import DenseTiling, DepthwiseTiling, GroupedTiling, PartialTiling, PointwiseTiling
+
+SMALL = {
+    "conv2d": Conv2d.parse("mb2ic5ih5oc20kh3ph1"),
+    "pointwise": Conv2d.parse("mb1ic7ih3iw2oc20kh1kw1"),
+    "depthwise": Conv2d.parse("g20mb1ic20ih5oc20kh3ph1"),
+    "grouped": Conv2d.parse("g4mb1ic12ih5oc20kh3ph1"),
+    "partial": PartialConv2d(1, 24, 5, 4, 20, 3, 3),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_candidate_gives_the_exact_result(name):
+    problem = SMALL[name]
+    x, weight, bias = operands(problem)
+    if name == "partial":
+        expected = np.concatenate([correlate(problem.conv, x[:, : problem.convolved], weight, bias), x[:, problem.convolved :]], axis=1)
+    else:
+        expected = correlate(problem, x, weight, bias)
+    candidates = list(refconv.tilings(problem))
+    assert len(candidates) > 6
+    assert len(set(candidates)) == len(candidates)
+    assert candidates[0] == refconv.choose(problem).tiling
+    for tiling in candidates:
+        np.testing.assert_array_equal(call(problem, x, weight, bias, tiling=tiling, threads=1), expected, err_msg=str(tiling))
+
+
+def test_the_choice_is_explained_in_one_line_of_numbers():
+    for name, problem in SMALL.items():
+        choice = refconv.choose(problem)
+        assert choice.kernel == name
+        assert "\n" not in str(choice)
+        assert "KiB" in choice.explanation
+        assert "registers" in choice.explanation
+    small = Target(16, 16, 32 << 10, 256 << 10)
+    assert refconv.choose("mb1ic64ih56oc64kh3ph1", target=small).tiling.rows * 2 < 16
+    assert len(list(refconv.tilings("g8mb1ic64ih14oc64kh3ph1", kernel="conv2d"))) > 1
+    with pytest.raises(ValueError, match="kernel 'gemm': must be conv2d|kernel 'gemm': must be depthwise"):
+        list(refconv.tilings("mb1ic64ih56oc64kh3ph1", kernel="gemm"))
+
+
+ILLEGAL = [
+    ("conv2d", DenseTiling(6, 1, 1, 16), "tiling.rows = 6: must be from 1 to 5"),
+    ("conv2d", DenseTiling(1, 5, 1, 16), "tiling.vectors = 5: must be from 1 to"),
+    ("conv2d", DenseTiling(1, 1, 0, 16), "tiling.lines = 0: must be a positive integer"),
+    ("conv2d", DenseTiling(1, 1, 1, 17), "tiling.channels = 17: must be a multiple of"),
+    ("conv2d", DenseTiling(1.0, 1, 1, 16), "tiling.rows = 1.0: must be a positive integer"),
+    ("pointwise", PointwiseTiling(2, 1, 3, 16), "tiling.pixels = 3: must be a multiple of rows = 2"),
+    ("depthwise", DepthwiseTiling(1, 2, 1, 1, 16), r"tiling.taps, tiling.stride = \(2, 1\): must be one of"),
+    ("grouped", GroupedTiling(1, 1, 1, 3, 4, 3, 16, 1, 1), "tiling.outputs = 4: must be 5 for this problem"),
+    ("partial", PartialTiling(5, 1, 1), "tiling.rows = 5: must be from 1 to 4"),
+    ("partial", DenseTiling(1, 1, 1, 16), "must be a PartialTiling"),
+]
+
+
+@pytest.mark.parametrize(("name", "tiling", "text"), ILLEGAL)
+def test_illegal_tilings_name_the_field(name, tiling, text):
+    x, weight, bias = operands(SMALL[name])
+    with pytest.raises((ValueError, TypeError), match=text):
+        call(SMALL[name], x, weight, bias, tiling=tiling)
+
+
+def test_kernels_are_all_covered():
+    assert set(SMALL) == set(kernels.KERNELS)
