@@ -15,13 +15,12 @@ SYSFS_CPU = pathlib.Path("/sys/devices/system/cpu/cpu0")
 
 
 class Cache(NamedTuple):
-    """One data or unified cache as the operating system describes it: sizes in bytes, `cores` sharing one instance."""
+    """One data or unified cache as the operating system describes it, sizes in bytes."""
 
     name: str
     size_bytes: int
     ways: int
     line_bytes: int
-    cores: int
 
 
 class Target(NamedTuple):
@@ -79,12 +78,6 @@ def parse_size(text):
     return int(text) if scale is None else int(text[:-1]) * scale
 
 
-def count_cpus(text):
-    """Number of CPUs in a sysfs list such as '0-3,8'."""
-    spans = [[int(end) for end in span.split("-")] for span in text.split(",")]
-    return sum(span[-1] - span[0] + 1 for span in spans)
-
-
 @functools.cache
 def caches(cpu=SYSFS_CPU):
     """The data caches of one CPU, nearest first, as a tuple of Cache; empty where sysfs does not tell."""
@@ -98,15 +91,13 @@ def caches(cpu=SYSFS_CPU):
                     "level",
                     "size",
                     "ways_of_associativity",
-                    "number_of_sets",
                     "coherency_line_size",
-                    "shared_cpu_list",
                 )
             }
             if read["type"] == "Instruction":
                 continue
             size, line, ways = parse_size(read["size"]), int(read["coherency_line_size"]), int(read["ways_of_associativity"])
-            cache = Cache(f"L{read['level']}", size, ways or size // line, line, count_cpus(read["shared_cpu_list"]))
+            cache = Cache(f"L{read['level']}", size, ways or size // line, line)
         except (OSError, ValueError):
             return ()
         found.append(cache)

@@ -9,6 +9,7 @@ an edit of a helper it serves stale code, which for a simulator is a silently wr
 by a hash of every source of both packages, of the Numba version and of the compiler's target.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -42,22 +43,24 @@ def source_hash(root=ROOT):
 def user_cache():
     """The folder that everything this project keeps on disk lies in: $REFCONV_CACHE_DIR, else the user's cache folder."""
     named = os.environ.get("REFCONV_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(named) if named else pathlib.Path(base) / "refconv"
+    if named:
+        return pathlib.Path(named)
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path("~/.cache").expanduser()) / "refconv"
 
 
 @functools.cache
 def code_cache():
     """The folder of the compiled code of these very sources. Folders that no run has used for 30 days are removed."""
-    folder = user_cache() / f"code-{source_hash()}"
     try:
+        folder = user_cache() / f"code-{source_hash()}"
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
-        for other in folder.parent.glob("code-*"):
+    except (OSError, RuntimeError):
+        return None  # a read-only home, or none: Numba compiles in memory
+    for other in folder.parent.glob("code-*"):
+        with contextlib.suppress(OSError):  # another process may be removing it
             if time.time() - other.stat().st_mtime > STALE_AFTER_S:
                 shutil.rmtree(other, ignore_errors=True)
-    except OSError:
-        return None  # a read-only home: Numba compiles in memory
     return folder
 
 

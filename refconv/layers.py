@@ -90,7 +90,10 @@ def find_layer(text):
         return PRESETS[text]
     if not any(character.isdigit() for character in text):
         raise ValueError(f"layer {text!r}: must be {', '.join(PRESETS)}, or a benchdnn descriptor such as g96mb1ic96ih56oc96kh7ph3")
-    name, problem = parse_named(text)
+    try:
+        name, problem = parse_named(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or a layer by name: {', '.join(PRESETS)}") from None
     return Layer(name or str(problem), problem, "descriptor")
 
 

@@ -10,11 +10,14 @@ import math
 
 import numpy as np
 
+from refconv.jit import routine
+
 LINE_BYTES = 64
 MOST_VECTORS = 4
 """A tile is at most this many vectors wide."""
 
 
+@routine
 def ceil_div(a, b):
     """The least integer not below a / b."""
     return -(-a // b)

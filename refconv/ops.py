@@ -7,7 +7,8 @@ import numpy as np
 from refconv import host, kernels
 from refconv.layout import empty, order_of, pack_weight
 from refconv.plan import make_plan, thread_count
-from refconv.problem import Conv2d, PartialConv2d
+from refconv.problem import LARGEST, Conv2d, PartialConv2d, is_integer, same_pads
+from refconv.tiling import normalised
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -32,14 +33,15 @@ class PackedWeight:
 
 
 def pack(weight, groups=1):
-    """Pack a weight (K, C/groups, R, S), float32 or float64, once for many calls.
+    """Pack a weight (K, C/groups, R, S), or (K, C) of a pointwise convolution, float32 or float64, once for many calls.
 
     The packed weight is a copy: later changes of the array do not reach it. ValueError or TypeError names what is wrong with it.
     """
     weight = _float_array("weight", weight)
+    weight = weight[:, :, None, None] if weight.ndim == 2 else weight
     if weight.ndim != 4 or 0 in weight.shape:
-        raise ValueError(f"weight of shape {weight.shape}: must be (K, C/groups, R, S), none of them 0")
-    if isinstance(groups, bool) or not isinstance(groups, int | np.integer) or groups < 1 or weight.shape[0] % groups:
+        raise ValueError(f"weight of shape {weight.shape}: must be (K, C/groups, R, S) or (K, C), none of them 0")
+    if not is_integer(groups) or groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"groups = {groups!r}: must be a positive divisor of the {weight.shape[0]} output channels")
     return PackedWeight(weight, int(groups))
 
@@ -60,7 +62,11 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
 
 
 def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCHW", out=None, tiling=None, threads=None):
-    """As conv2d with one group for each of the C channels: weight (C * multiplier, 1, R, S), output channel k from input k // multiplier."""
+    """As conv2d with one group for each of the C channels: weight (C * multiplier, 1, R, S), output channel k from input k // multiplier.
+
+    Packed: `pack(weight, groups=C)`. With multiplier 1 the border is skipped, not multiplied by zero: where a weight is infinite or NaN
+    the border of the result is what the image alone gives.
+    """
     return _convolve(x, weight, bias, stride, padding, dilation, None, layout, out, tiling, threads)
 
 
@@ -69,7 +75,7 @@ def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=No
     if not isinstance(weight, PackedWeight):
         weight = _float_array("weight", weight)
         weight = weight[:, :, None, None] if weight.ndim == 2 else weight
-    if tuple(weight.shape[2:]) != (1, 1):
+    if tuple(weight.shape[2:]) != (1, 1) or weight.shape[1] == 0:
         raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (K, C, 1, 1) or (K, C)")
     return _convolve(x, weight, bias, 1, 0, 1, 1, layout, out, tiling, threads)
 
@@ -80,35 +86,43 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
     weight: (Cp, Cp, R, S) or packed, Cp at most C; bias (Cp,). Everything else as in conv2d. Source: FasterNet, Sec. 3.2.
     """
     x, batched = _image("x", x, layout)
-    weight = _weight(weight, 1, x.dtype)
-    if weight.shape[0] != weight.shape[1]:
-        raise ValueError(f"weight of shape {weight.shape}: must be (Cp, Cp, R, S)")
-    if weight.shape[0] > x.shape[3]:
-        raise ValueError(f"weight of shape {weight.shape}: must convolve at most the {x.shape[3]} channels of x")
+    packed = _weight(weight, 1, x.dtype)
+    if packed.shape[0] != packed.shape[1]:
+        raise ValueError(f"weight of shape {packed.shape}: must be (Cp, Cp, R, S)")
+    if packed.shape[0] > x.shape[3]:
+        raise ValueError(f"weight of shape {packed.shape}: must convolve at most the {x.shape[3]} channels of x")
     n, h, w, channels = x.shape
-    problem = PartialConv2d(n, channels, h, w, weight.shape[0], *weight.shape[2:]).checked()
-    return _run("partial", problem, x, weight, bias, problem.convolved, batched, layout, out, tiling, threads)
+    problem = _partial(n, channels, h, w, packed.shape[0], *packed.shape[2:])
+    result = _result(out, problem, x.dtype, layout, batched, {"x": x, "weight": weight, "bias": bias})
+    return _run("partial", problem, x, packed, bias, problem.convolved, result, batched, layout, out, tiling, threads)
+
+
+@functools.lru_cache(maxsize=4096)
+def _partial(*sizes):
+    return PartialConv2d(*sizes).checked()
 
 
 def _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, tiling, threads):
     x, batched = _image("x", x, layout)
-    groups = x.shape[3] if groups is None else groups
-    weight = _weight(weight, groups, x.dtype)
-    problem = _problem(x.shape, weight.shape, _hashable(stride), _hashable(padding), _hashable(dilation), weight.groups)
+    if groups is None:
+        groups = x.shape[3]
+        weight = _depthwise_weight(weight, groups)
+    packed = _weight(weight, groups, x.dtype)
+    stride, dilation = _pair("stride", stride), _pair("dilation", dilation)
+    problem = _problem(x.shape, packed.shape, stride, sides(padding, packed.shape[2:], stride, dilation), dilation, packed.groups)
     row = kernels.choose(problem, host.target().lanes(x.dtype.itemsize))
-    return _run(row.name, problem, x, weight, bias, problem.k, batched, layout, out, tiling, threads)
+    result = _result(out, problem, x.dtype, layout, batched, {"x": x, "weight": weight, "bias": bias})
+    return _run(row.name, problem, x, packed, bias, problem.k, result, batched, layout, out, tiling, threads)
 
 
-def _run(name, problem, x, weight, bias, bias_size, batched, layout, out, tiling, threads):
-    """x is NHWC, of any strides; returns the result in `layout`."""
+def _run(name, problem, x, weight, bias, bias_size, result, batched, layout, out, tiling, threads):
+    """x and result are NHWC, of any strides; returns the result in `layout`."""
     if bias is not None:
         bias = _float_array("bias", bias)
         if bias.dtype != x.dtype or bias.shape != (bias_size,):
             raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be ({bias_size},), {x.dtype} as x")
-    shape = (problem.n, problem.p, problem.q, problem.k)
-    result = _result(out, shape, x.dtype, layout, batched, [("x", x), ("weight", weight.data), ("bias", bias)])
-    plan = make_plan(name, problem, x.dtype, tiling, thread_count(threads))
-    direct = result if result.flags.c_contiguous else empty(shape, x.dtype)
+    plan = make_plan(name, problem, x.dtype, None if tiling is None else normalised(tiling), thread_count(threads))
+    direct = result if result.flags.c_contiguous else empty(result.shape, x.dtype)
     flat_bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
     plan.run(np.ascontiguousarray(x).reshape(-1), weight.data, flat_bias, direct.reshape(-1))
     if direct is not result:
@@ -119,9 +133,9 @@ def _run(name, problem, x, weight, bias, bias_size, batched, layout, out, tiling
     return result if batched else result[0]
 
 
-def _result(out, shape, dtype, layout, batched, inputs):
+def _result(out, problem, dtype, layout, batched, inputs):
     """The array to write, seen as NHWC: new, or the checked `out`."""
-    n, p, q, k = shape
+    n, p, q, k = shape = problem.n, problem.p, problem.q, problem.k
     if out is None:
         return empty(shape, dtype) if layout == "NHWC" else empty((n, k, p, q), dtype).transpose(0, 2, 3, 1)
     wanted = (n, p, q, k) if layout == "NHWC" else (n, k, p, q)
@@ -135,8 +149,9 @@ def _result(out, shape, dtype, layout, batched, inputs):
         raise ValueError(
             f"out with strides {out.strides}, writeable {out.flags.writeable}: must be writeable and contiguous in {layout} or NHWC order"
         )
-    for name, array in inputs:
-        if array is not None and np.may_share_memory(out, array) and np.shares_memory(out, array):
+    for name, array in inputs.items():
+        array = array.data if isinstance(array, PackedWeight) else array
+        if isinstance(array, np.ndarray) and np.may_share_memory(out, array) and np.shares_memory(out, array):
             raise ValueError(f"out overlaps {name} in memory: must be apart from every input")
     return view
 
@@ -167,51 +182,61 @@ def _weight(weight, groups, dtype):
     packed = weight if isinstance(weight, PackedWeight) else pack(weight, groups)
     if packed.dtype != dtype:
         raise TypeError(f"weight of dtype {packed.dtype}: must be {dtype} as x")
-    if packed.groups != groups:
-        raise ValueError(f"groups = {groups!r}: must be {packed.groups}, for which the weight is packed")
+    if not is_integer(groups) or packed.groups != groups:
+        raise ValueError(f"groups = {groups!r}: must be {packed.groups}, for which the weight is packed (or pack(weight, groups=...) anew)")
     return packed
 
 
-def _hashable(value):
-    return tuple(value) if isinstance(value, list | np.ndarray) else value
+def _depthwise_weight(weight, channels):
+    """The weight of a depthwise convolution of so many channels, its shape checked."""
+    if not isinstance(weight, PackedWeight):
+        weight = _float_array("weight", weight)
+    if len(weight.shape) != 4 or weight.shape[1] != 1 or weight.shape[0] % channels:
+        raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (C * multiplier, 1, R, S) for the {channels} channels of x")
+    if isinstance(weight, PackedWeight) and weight.groups != channels:
+        raise ValueError(f"weight packed for {weight.groups} groups: must be packed as pack(weight, groups={channels})")
+    return weight
 
 
 @functools.lru_cache(maxsize=4096)
-def _problem(x_shape, weight_shape, stride, padding, dilation, groups):
-    """The checked Conv2d of an NHWC input and a weight."""
+def _problem(x_shape, weight_shape, stride, pads, dilation, groups):
+    """The checked Conv2d of an NHWC input and a weight; the arguments are checked one by one already."""
     n, h, w, c = x_shape
     k, c_group, r, s = weight_shape
     if c != c_group * groups:
         raise ValueError(f"weight of shape {weight_shape} with groups = {groups}: takes {c_group * groups} input channels, x has {c}")
-    stride, dilation = _pair("stride", stride), _pair("dilation", dilation)
-    top, left, bottom, right = sides(padding, (r, s), stride, dilation)
+    top, left, bottom, right = pads
     return Conv2d(n, c, h, w, k, r, s, *stride, top, left, bottom, right, *dilation, groups).checked()
 
 
+def _integers(value):
+    """A tuple of ints for an int or a sequence of ints, None for anything else."""
+    if is_integer(value):
+        return (int(value),)
+    if isinstance(value, tuple | list) or (isinstance(value, np.ndarray) and value.ndim == 1):
+        return tuple(int(i) for i in value) if all(is_integer(i) for i in value) else None
+    return None
+
+
 def _pair(name, value):
-    pair = value if isinstance(value, tuple) else (value, value)
-    if len(pair) != 2 or not all(_is_int(i) and i >= 1 for i in pair):
-        raise ValueError(f"{name} = {value!r}: must be a positive int or a pair of them")
-    return tuple(int(i) for i in pair)
-
-
-def _is_int(value):
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    given = _integers(value)
+    if given is None or len(given) > 2 or not given or not all(1 <= i < LARGEST for i in given):
+        raise ValueError(f"{name} = {value!r}: must be a positive int or a pair of them, below {LARGEST}")
+    return given if len(given) == 2 else given * 2
 
 
 def sides(padding, kernel, stride, dilation):
     """(top, left, bottom, right) of a padding given as an int, a pair, four sides, "valid" or "same"."""
-    if padding == "valid":
+    if isinstance(padding, str) and padding == "valid":
         return 0, 0, 0, 0
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         if stride != (1, 1):
             raise ValueError(f"padding = 'same' with stride = {stride}: must have stride 1")
-        total = [(size - 1) * step for size, step in zip(kernel, dilation, strict=True)]
-        return total[0] // 2, total[1] // 2, total[0] - total[0] // 2, total[1] - total[1] // 2
-    given = padding if isinstance(padding, tuple) else (padding, padding)
-    if len(given) not in (2, 4) or not all(_is_int(i) and i >= 0 for i in given):
+        (top, bottom), (left, right) = (same_pads(size, step) for size, step in zip(kernel, dilation, strict=True))
+        return top, left, bottom, right
+    given = _integers(padding)
+    if given is None or len(given) not in (1, 2, 4) or not all(0 <= i < LARGEST for i in given):
         raise ValueError(
             f"padding = {padding!r}: must be an int of 0 or more, a pair of them, four sides (top, left, bottom, right), 'same' or 'valid'"
         )
-    given = tuple(int(i) for i in given)
-    return given if len(given) == 4 else given * 2
+    return given * (4 // len(given))

@@ -4,7 +4,6 @@ The denominator of every efficiency: latency = operations / (efficiency x peak) 
 Neural Networks").
 """
 
-import statistics
 import time
 
 import numba
@@ -35,12 +34,6 @@ def peak_flop_per_s(dtype=np.float32, repeats=21, steps=20_000):
     """
     times = loop_times(dtype, repeats, steps)
     return times[0] / min(times[1])
-
-
-def typical_flop_per_s(dtype=np.float32, repeats=21, steps=20_000):
-    """As peak_flop_per_s, but the median run: what the core gives at this moment."""
-    flops, times = loop_times(dtype, repeats, steps)
-    return flops / statistics.median(times)
 
 
 def loop_times(dtype, repeats, steps):

@@ -15,8 +15,10 @@ from refconv import host, tiling
 from refconv.jit import parallel
 from refconv.kernels import KERNELS
 from refconv.layout import empty
+from refconv.problem import is_integer
 
 _ARENA = threading.local()
+MOST_WORKSPACE_BYTES = 1 << 33
 
 
 class Plan(NamedTuple):
@@ -30,11 +32,6 @@ class Plan(NamedTuple):
     threads: int
     dtype: Any
     entry: Any
-
-    @property
-    def workspace_bytes(self):
-        """Bytes of workspace of all threads."""
-        return sum(self.workspace.values()) * self.threads * self.dtype.itemsize
 
     def run(self, x, weight, bias, out):
         """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type."""
@@ -54,7 +51,7 @@ def _workspace(index, elements, dtype):
     return arena[key]
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096, typed=True)
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
     row, dtype = KERNELS[name], np.dtype(dtype)
@@ -66,6 +63,8 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     units = row.units(problem, chosen)
     threads = min(threads, units)
     workspace = row.workspace(problem, chosen)
+    if sum(workspace.values()) * threads * dtype.itemsize > MOST_WORKSPACE_BYTES:
+        raise ValueError(f"{problem}: {name} would stage {workspace} elements a thread; legal: a smaller dilation, map or number of threads")
     run = row.run if threads == 1 else parallel(row.run)
     work = types.UniTuple(flat(dtype), len(workspace)) if workspace else types.Tuple(())
     split = [types.intp] * (3 if threads == 1 else 2)  # slot, first, last or units, threads
@@ -87,10 +86,13 @@ def flat(dtype):
 
 
 def thread_count(threads):
-    """The number of threads a call may use: None means Numba's current number."""
+    """The number of threads a call may use: None means Numba's current number.
+
+    Threads are Numba's, with GNU OpenMP by default: a process that has used them must not fork and use them again (spawn instead).
+    """
     most = numba.config.NUMBA_NUM_THREADS
     if threads is None:
         return numba.get_num_threads()
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads <= most:
+    if not is_integer(threads) or not 1 <= threads <= most:
         raise ValueError(f"threads = {threads!r}: must be an integer from 1 to {most} (NUMBA_NUM_THREADS)")
     return int(threads)

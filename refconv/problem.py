@@ -7,10 +7,14 @@ import math
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 from refconv.jit import routine
 
 LARGEST = 1 << 31
-"""No size may reach this, and no tensor may have more than this many elements squared (address arithmetic is 64-bit)."""
+"""No size, stride, pad or block may reach this."""
+MOST_ELEMENTS = 1 << 40
+"""No tensor may have as many elements: all address arithmetic then stays within 64 bits."""
 
 
 @routine
@@ -37,12 +41,48 @@ def out_width(conv):
     return out_size(conv.w, conv.pad_left, conv.pad_right, conv.s, conv.stride_w, conv.dilation_w)
 
 
+@routine
+def same_pads(kernel, dilation):
+    """(before, after) along one axis that keep its size at stride 1; the odd element goes after, as in torch."""
+    total = (kernel - 1) * dilation
+    return total // 2, total - total // 2
+
+
 def touched(size, pad_before, outputs, kernel, stride, dilation):
-    """How many of the `size` inputs along one axis any window touches (a stride larger than the kernel skips some)."""
-    if stride == 1 and dilation == 1:
-        return max(0, min(size, outputs + kernel - 1 - pad_before) - max(0, -pad_before))
-    reached = {p * stride + r * dilation - pad_before for p in range(outputs) for r in range(kernel)}
-    return sum(0 <= i < size for i in reached)
+    """How many of the `size` inputs along one axis any window touches (a stride larger than the kernel skips some).
+
+    Tap r meets the inputs r * dilation - pad + stride * i for i < outputs: runs in the residue classes of the stride.
+    """
+    count = 0
+    for residue in range(min(stride, size)):
+        last = (size - 1 - residue) // stride
+        covered = -1
+        for r in range(kernel):
+            first, other = divmod(r * dilation - pad_before - residue, stride)
+            if other == 0:
+                low, high = max(first, covered + 1, 0), min(first + outputs - 1, last)
+                count += max(0, high - low + 1)
+                covered = max(covered, high)
+    return count
+
+
+def used_taps(size, pad_before, outputs, kernel, stride, dilation):
+    """How many taps along one axis meet an input in any window: in the border of a small map, not all."""
+    starts = (r * dilation - pad_before for r in range(kernel))
+    return sum(max(0, -(start // stride)) <= min(outputs - 1, (size - 1 - start) // stride) for start in starts)
+
+
+def is_integer(value):
+    """Whether a value is an int of Python or NumPy; a bool is not."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def integers(problem):
+    """The record with plain ints, or a ValueError that names the first field that is no integer."""
+    for name, value in zip(problem._fields, problem, strict=True):
+        if not is_integer(value):
+            raise ValueError(f"{LONG_NAME[name]} = {value!r}: must be an integer")
+    return problem._make(map(int, problem))
 
 
 class Conv2d(NamedTuple):
@@ -113,17 +153,29 @@ class Conv2d(NamedTuple):
     @property
     def touched_input(self):
         """Input elements that some window touches: what has to be read at least."""
-        rows = touched(self.h, self.pad_top, self.p, self.r, self.stride_h, self.dilation_h)
-        columns = touched(self.w, self.pad_left, self.q, self.s, self.stride_w, self.dilation_w)
-        return self.n * self.c * rows * columns
+        return self.n * self.c * math.prod(touched(*axis) for axis in self._axes)
+
+    @property
+    def touched_weight(self):
+        """Weight elements that meet an input in some window: taps that only ever lie in the border are not needed."""
+        return self.k * self.c_group * math.prod(used_taps(*axis) for axis in self._axes)
+
+    @property
+    def _axes(self):
+        """(size, pad before, outputs, kernel, stride, dilation), vertical and horizontal."""
+        return (
+            (self.h, self.pad_top, self.p, self.r, self.stride_h, self.dilation_h),
+            (self.w, self.pad_left, self.q, self.s, self.stride_w, self.dilation_w),
+        )
 
     @property
     def compulsory(self):
-        """Elements of each tensor that any algorithm moves: inputs touched and weights read once, outputs written once."""
-        return {**self.tensors, "input": self.touched_input}
+        """Elements of each tensor that any algorithm moves: inputs and weights that meet read once, outputs written once."""
+        return {**self.tensors, "input": self.touched_input, "weight": self.touched_weight}
 
     def checked(self):
-        """This problem, or a ValueError that names the first field out of range and what would be legal."""
+        """This problem in plain ints, or a ValueError that names the first field out of range and what would be legal."""
+        self = integers(self)
         for name in ("n", "c", "h", "w", "k", "r", "s", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups"):
             value = getattr(self, name)
             if not 1 <= value < LARGEST:
@@ -147,8 +199,8 @@ class Conv2d(NamedTuple):
                     f"legal: padding of at least {reach - size} in all, or a kernel reach of at most {size + pads}"
                 )
         for name, elements in self.tensors.items():
-            if elements >= 1 << 40:
-                raise ValueError(f"{name} has {elements} elements: must be below {1 << 40}")
+            if elements >= MOST_ELEMENTS:
+                raise ValueError(f"{name} has {elements} elements: must be below {MOST_ELEMENTS}")
         return self
 
     def __str__(self):
@@ -187,6 +239,7 @@ LONG_NAME = {
     "dilation_h": "vertical dilation",
     "dilation_w": "horizontal dilation",
     "groups": "groups",
+    "convolved": "convolved channels",
     "pad_top": "top padding",
     "pad_left": "left padding",
     "pad_bottom": "bottom padding",
@@ -225,11 +278,12 @@ class PartialConv2d(NamedTuple):
 
     @property
     def compulsory(self):
-        """Every channel is read and written once (the output is a new tensor), every weight read once: elements."""
-        return self.tensors
+        """Every channel is read and written once (the output is a new tensor), every weight that meets an input read once."""
+        return {**self.tensors, "weight": self.conv.touched_weight}
 
     def checked(self):
-        """This problem, or a ValueError that names what is out of range and what would be legal."""
+        """This problem in plain ints, or a ValueError that names what is out of range and what would be legal."""
+        self = integers(self)
         self.conv.checked()
         if not self.convolved <= self.c < LARGEST:
             raise ValueError(f"input channels = {self.c}: must be from {self.convolved} (those convolved) to {LARGEST - 1}")
@@ -244,7 +298,8 @@ class PartialConv2d(NamedTuple):
 def convolved_part(partial):
     """The Conv2d of a PartialConv2d; of an even kernel's padding the odd element goes to the bottom and right, as in torch."""
     c, r, s = partial.convolved, partial.r, partial.s
-    return Conv2d(partial.n, c, partial.h, partial.w, c, r, s, 1, 1, (r - 1) // 2, (s - 1) // 2, r // 2, s // 2, 1, 1, 1)
+    (top, bottom), (left, right) = same_pads(r, 1), same_pads(s, 1)
+    return Conv2d(partial.n, c, partial.h, partial.w, c, r, s, 1, 1, top, left, bottom, right, 1, 1, 1)
 
 
 TOKEN = re.compile(r"(mb|[iokspd][dhw]|ic|oc|g)(-?\d+)")
@@ -261,6 +316,8 @@ def parse_named(text):
     needs. 1-D and 3-D descriptors raise a ValueError that says so, as does anything unknown.
     Source: oneDNN, tests/benchdnn/conv/conv_aux.cpp and doc/knobs_desc.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"descriptor {text!r}: must be text such as g96mb1ic96ih56oc96kh7ph3")
     described, named, name = text.partition("n")
     given, at = {}, 0
     described = described.replace("_", "")
@@ -285,11 +342,13 @@ def parse_named(text):
     own_width = any(f"{letter}w" in given for letter in "iokspd")
     height = {letter: given.get(f"{letter}h") for letter in "iokspd"}
     width = {letter: given.get(f"{letter}w") for letter in "iokspd"} if own_width else height
-    for letter in "iksd" if width["o"] is not None else "ikspd":
-        width[letter] = height[letter] if width[letter] is None else width[letter]
+    copied = "iksd" if width["o"] is not None else "iokspd"
+    width = {letter: height[letter] if value is None and letter in copied else value for letter, value in width.items()}
     try:
         h, top, bottom, r, sh, dh = _axis("h", height)
         w, left, right, s, sw, dw = _axis("w", width)
+        if right < 0 and "oh" in given and "ow" not in given and own_width:
+            raise ValueError(f"ow is missing, and oh's {given['oh']} in its place leaves {-right} input columns unread; legal: give ow")
         problem = Conv2d(given.get("mb", 2), given["ic"], h, w, given["oc"], r, s, sh, sw, top, left, bottom, right, dh, dw, given.get("g", 1))
         return name.strip('"') if named else "", problem.checked()
     except ValueError as error:

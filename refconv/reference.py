@@ -30,7 +30,7 @@ def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(
 
 def depthwise_conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1)):
     """As conv2d with one group for each channel of x; weight (C * multiplier, 1, R, S)."""
-    return conv2d(x, weight, bias, stride, padding, dilation, groups=x.shape[1])
+    return conv2d(x, weight, bias, stride, padding, dilation, groups=np.shape(x)[1])
 
 
 def pointwise_conv2d(x, weight, bias=None):

@@ -1,12 +1,13 @@
 """The numbers of a kernel: register tile and cache blocks, chosen from the target's registers and caches by rule.
 
 A tiling is a NamedTuple of integers; those the compiler must know are Static. Every field is a legal choice or `checked`
-says which would be. `choose` is the rule; whoever knows better passes `tiling=`.
+says which would be. The functions below are the rules, one a kernel; whoever knows better passes `tiling=`.
 """
 
 from typing import NamedTuple
 
 from refconv.layout import MOST_VECTORS, ceil_div, groups_per_vector
+from refconv.problem import LARGEST, is_integer
 from refconv.tile.lines import staged_count
 from refconv.tile.types import Static
 
@@ -186,15 +187,22 @@ def partial_tiling(problem, itemsize, target):
 def require(legal, tiling, name, rule):
     """A ValueError that names the field of the tiling, unless `legal`."""
     if not legal:
-        raise ValueError(f"tiling.{name} = {getattr(tiling, name)}: must be {rule}")
+        raise ValueError(f"tiling.{name} = {getattr(tiling, name)!r}: must be {rule}")
+
+
+def normalised(tiling):
+    """The tiling with plain ints, so that equal numbers of other types are told apart before anything is cached."""
+    if not isinstance(tiling, tuple) or not hasattr(tiling, "_fields"):
+        raise TypeError(f"tiling = {tiling!r}: must be a tiling of refconv.tiling, as refconv.tilings yields them")
+    for name, value in zip(tiling._fields, tiling, strict=True):
+        require(is_integer(value) and 1 <= value < LARGEST, tiling, name, f"an integer from 1 to {LARGEST - 1}")
+    return tiling._make(map(int, tiling))
 
 
 def checked(tiling, chosen, problem, lanes):
     """The tiling with its statics made Static, or an error that names the field: `chosen` is the rule's tiling for the problem."""
-    if type(tiling).__name__ != type(chosen).__name__:
+    if type(tiling) is not type(chosen):
         raise TypeError(f"tiling = {tiling!r}: must be a {type(chosen).__name__}")
-    for name, value in zip(tiling._fields, tiling, strict=True):
-        require(isinstance(value, int) and not isinstance(value, bool) and value >= 1, tiling, name, "a positive integer")
     pixels = problem.n * problem.p * problem.q if isinstance(tiling, PointwiseTiling) else problem.q
     require(tiling.rows <= min(pixels, 28), tiling, "rows", f"from 1 to {min(pixels, 28)}")
     fixed = {}

@@ -8,8 +8,8 @@ import numpy as np
 from refconv import host, kernels
 from refconv.layout import MOST_VECTORS, ceil_div
 from refconv.problem import Conv2d
-from refconv.tiling import ROWS, PointwiseTiling, checked, most_rows, slide_shape
 from refconv.tile.lines import staged_count
+from refconv.tiling import ROWS, PointwiseTiling, checked, most_rows, slide_shape
 
 
 class Choice(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 from refconv.jit import kernel, routine
 
 TENSOR_BITS = 40
-"""An address is tensor << TENSOR_BITS | offset: the line tells the tensor it belongs to."""
+"""An address is tensor << TENSOR_BITS | place in memory: the line tells the tensor it belongs to, the place its set."""
 LOADS, STORES, LOAD_MISSES, STORE_MISSES, WRITEBACKS, FLUSHED = range(6)
 READ, WRITTEN, WRITTEN_BY_FLUSH = range(3)
 CHUNK = 1 << 15
@@ -107,7 +107,8 @@ def count_dram(m, tensor, kind):
 def set_start(m, level, line):
     """The first tag of the set of a line."""
     mask = geometry(m, level, MASK)
-    index = line & mask if mask >= 0 else line % geometry(m, level, SETS)
+    place_in_memory = line & ((1 << (TENSOR_BITS - m[SHIFT])) - 1)
+    index = line & mask if mask >= 0 else place_in_memory % geometry(m, level, SETS)
     return geometry(m, level, START) + index * geometry(m, level, WAYS)
 
 

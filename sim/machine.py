@@ -12,6 +12,8 @@ caches:                 # nearest first
 
 import importlib.resources
 import pathlib
+import re
+import warnings
 from typing import NamedTuple
 
 import yaml
@@ -21,6 +23,9 @@ from refconv.host import Target
 from sim.units import parse_bytes, parse_rate
 
 MOST_BYTES = 1 << 36
+MOST_LINES = 1 << 27
+"""Lines of all levels together: the simulator keeps 8 bytes for each."""
+NAME = re.compile(r"[\w.+-]{1,32}", re.ASCII)
 
 
 class Level(NamedTuple):
@@ -67,6 +72,23 @@ class Machine(NamedTuple):
         """FLOP per byte at which arithmetic and memory take equally long: peak / bandwidth."""
         return self.peak_for(itemsize) / self.bandwidth_bytes_per_s
 
+    def checked(self):
+        """This machine, or a ValueError that names what is wrong with it: every level legal, one line size, a simulation that fits."""
+        if not self.levels:
+            raise ValueError("levels: must be at least one cache")
+        for level in self.levels:
+            make_level(*level)
+        if len({level.line_bytes for level in self.levels}) > 1:
+            raise ValueError(f"line sizes {', '.join(f'{v.name}: {v.line_bytes}' for v in self.levels)}: must be the same at every level")
+        if len({level.name for level in self.levels}) < len(self.levels):
+            raise ValueError("levels: names must differ")
+        lines = sum(level.size_bytes // level.line_bytes for level in self.levels)
+        if lines > MOST_LINES:
+            raise ValueError(f"levels hold {lines} lines together: must be at most {MOST_LINES}")
+        if not (0 < self.peak_flop_per_s < float("inf") and 0 < self.bandwidth_bytes_per_s < float("inf")):
+            raise ValueError(f"peak {self.peak_flop_per_s}, bandwidth {self.bandwidth_bytes_per_s}: must be positive")
+        return self
+
     def record(self):
         """The machine as JSON."""
         return {
@@ -86,8 +108,10 @@ def make_level(name, size, ways, line):
     size_bytes, line_bytes = parse_bytes(size), parse_bytes(line)
     if isinstance(ways, bool) or not isinstance(ways, int) or ways < 1:
         raise ValueError(f"ways = {ways!r}: must be a positive integer")
-    if line_bytes < 4 or line_bytes & (line_bytes - 1):
-        raise ValueError(f"line = {line!r}: must be a power of two of at least 4 bytes")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(f"name = {name!r}: must be up to 32 letters, digits and _ . + -")
+    if not 8 <= line_bytes <= 1 << 20 or line_bytes & (line_bytes - 1):
+        raise ValueError(f"line = {line!r}: must be a power of two of at least 8 bytes")
     if not 0 < size_bytes <= MOST_BYTES or size_bytes % (ways * line_bytes):
         raise ValueError(f"size = {size!r}: must be a multiple of ways * line = {ways * line_bytes} bytes, at most {MOST_BYTES}")
     return Level(name, size_bytes, ways, line_bytes)
@@ -98,31 +122,47 @@ def parse_cache(text):
     name, equals, rest = text.partition("=")
     parts = rest.split(",")
     if not equals or not name or len(parts) != 3:
-        raise ValueError(f"{text!r}: must be NAME=SIZE,WAYS,LINE, such as L1=32KiB,8,64")
+        raise ValueError(f"--cache {text!r}: must be NAME=SIZE,WAYS,LINE, such as L1=32KiB,8,64")
     try:
-        return make_level(name, parts[0], int(parts[1]), parts[2])
+        return make_level(name, parts[0], int(parts[1]) if parts[1].strip().isdecimal() else parts[1], parts[2])
     except ValueError as error:
-        raise ValueError(f"{text!r}: {error}") from None
+        raise ValueError(f"--cache {text!r}: {error}") from None
 
 
 def with_levels(machine, levels, build):
-    """The machine with the given levels in the place of its own of the same name, or added in the order of names; or exactly these."""
+    """The machine with the given levels in the place of its own of the same name; others are added, L<n> in the order of numbers.
+
+    build: exactly the given levels instead.
+    """
     merged = {} if build else {level.name: level for level in machine.levels}
     merged.update({level.name: level for level in levels})
-    ordered = tuple(merged[name] for name in sorted(merged))
-    if len({level.line_bytes for level in ordered}) > 1:
-        raise ValueError(f"line sizes {', '.join(f'{v.name}: {v.line_bytes}' for v in ordered)}: must be the same at every level")
-    return machine._replace(levels=ordered, name=f"{machine.name} with {', '.join(level.name for level in levels)} given")
+    ordered = list(merged.values())
+    if all(re.fullmatch(r"L\d+", level.name) for level in ordered):
+        ordered.sort(key=lambda level: int(level.name[1:]))
+    given = ", ".join(level.name for level in levels)
+    return machine._replace(levels=tuple(ordered), name=f"{machine.name} with {given} given").checked()
 
 
 KEYS = {"name", "line", "vector", "registers", "peak", "bandwidth", "caches", "source"}
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key given twice is an error, not silently the last."""
+
+    def construct_mapping(self, node, deep=False):
+        """The mapping of a node, keys checked."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.YAMLError(f"{twice[0]}: is given twice")
+        return super().construct_mapping(node, deep)
 
 
 def read_machine(path):
     """The machine a YAML file describes; ValueError names the file, the key and what is legal."""
     try:
         with open(path, encoding="utf-8") as file:
-            document = yaml.safe_load(file)
+            document = yaml.load(file, UniqueKeys)  # a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     return machine_from(document, path)
@@ -135,7 +175,7 @@ def machine_from(document, path):
     for key in document:
         if key not in KEYS:
             raise ValueError(f"{path}: {key}: unknown key; legal: {', '.join(sorted(KEYS))}")
-    for key in KEYS - {"name", "source"} - set(document):
+    for key in sorted(KEYS - {"name", "source"} - set(document)):
         raise ValueError(f"{path}: {key}: is missing")
 
     def read(key, parse):
@@ -160,13 +200,18 @@ def machine_from(document, path):
         if not isinstance(cache, dict) or set(cache) != {"name", "size", "ways"}:
             raise ValueError(f"{where}: must have the keys name, size, ways")
         try:
-            levels.append(make_level(str(cache["name"]), cache["size"], cache["ways"], line))
+            levels.append(make_level(cache["name"], cache["size"], cache["ways"], line))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-    if len({level.name for level in levels}) < len(levels):
-        raise ValueError(f"{path}: caches: names must differ")
     rates = read("peak", lambda v: parse_rate(v, "FLOP")), read("bandwidth", lambda v: parse_rate(v, "B"))
-    return Machine(str(document.get("name", pathlib.Path(path).stem)), tuple(levels), vector, registers, *rates, str(document.get("source", path)))
+    name, source = document.get("name", pathlib.Path(path).stem), document.get("source", str(path))
+    for key, value in (("name", name), ("source", source)):
+        if not isinstance(value, str) or not value.isprintable() or not value:
+            raise ValueError(f"{path}: {key}: {value!r}: must be a line of text")
+    try:
+        return Machine(name, tuple(levels), vector, registers, *rates, source).checked()
+    except ValueError as error:
+        raise ValueError(f"{path}: caches: {error}") from None
 
 
 def presets():
@@ -175,24 +220,32 @@ def presets():
     return {path.name.removesuffix(".yaml"): path for path in sorted(folder.iterdir(), key=lambda p: p.name) if path.name.endswith(".yaml")}
 
 
+STAND_IN = "zen4"
+
+
 def host_machine():
-    """This computer: caches from sysfs, vectors from the compiler, rates measured once (sim.calibrate). Raises OSError without sysfs."""
+    """This computer: caches from sysfs, vectors from the compiler, rates measured once (sim.calibrate).
+
+    Where sysfs does not describe the caches a preset's stand in, with a warning.
+    """
     from sim.calibrate import host_rates
 
-    caches = real.caches()
-    if not caches:
-        raise OSError(f"{real.SYSFS_CPU}/cache: does not describe this host's caches; legal: --machine with one of {', '.join(presets())} or a file")
-    levels = tuple(Level(cache.name, cache.size_bytes, cache.ways, cache.line_bytes) for cache in caches)
+    levels = tuple(Level(*cache) for cache in real.caches())
+    if not levels:
+        levels = read_machine(presets()[STAND_IN]).levels
+        warnings.warn(f"{real.SYSFS_CPU}/cache does not describe this host's caches: those of {STAND_IN} stand in", stacklevel=2)
     vector_bytes, registers = real.vector_unit()
-    peak, bandwidth = host_rates()
-    return Machine("host", levels, vector_bytes, registers, peak, bandwidth, "sysfs; peak and bandwidth measured by sim.calibrate")
+    source = "sysfs; peak and bandwidth measured by sim.calibrate"
+    return Machine("host", levels, vector_bytes, registers, *host_rates(), source).checked()
 
 
 def load_machine(name):
     """The machine called `name`: "host", a preset, or the path of a YAML file."""
+    known = presets()
+    if not isinstance(name, str | pathlib.Path) or name == "":
+        raise ValueError(f"machine {name!r}: must be host, {', '.join(known)}, or the path of a YAML file")
     if name == "host":
         return host_machine()
-    known = presets()
     if name in known:
         return read_machine(known[name])
     if pathlib.Path(name).suffix in (".yaml", ".yml") or pathlib.Path(name).exists():

@@ -30,21 +30,16 @@ def _table(title, *columns):
 
 
 def level_table(layer):
-    """Accesses, hits, misses and bytes moved of each level."""
-    table = _table("Caches (accesses in lines)", "level", "loads", "stores", "hits", "misses", "hit rate", "bytes in", "bytes out")
-    for level in layer["levels"]:
+    """Accesses, hits, misses of each level; bytes read from below, written back below, and flushed to DRAM at the end."""
+    table = _table("Caches (accesses in lines)", "level", "loads", "stores", "hits", "misses", "hit rate", "bytes in", "bytes out", "flushed")
+    for i, level in enumerate(layer["levels"]):
         accesses, misses = level["loads"] + level["stores"], level["load_misses"] + level["store_misses"]
-        out = level["writebacks"] + level["flushed"]
+        fills = misses if i == 0 else level["load_misses"]  # a whole line written back from above needs no read
         rate = f"{100 * (accesses - misses) / accesses:.2f} %" if accesses else "-"
         counts = [f"{count:,}" for count in (level["loads"], level["stores"], accesses - misses, misses)]
-        table.add_row(level["name"], *counts, rate, show_bytes(filled(level, layer) * level["line_bytes"]), show_bytes(out * level["line_bytes"]))
+        moved = (show_bytes(lines * level["line_bytes"]) for lines in (fills, level["writebacks"], level["flushed"]))
+        table.add_row(level["name"], *counts, rate, *moved)
     return table
-
-
-def filled(level, layer):
-    """Lines a level reads from below: its misses, but for whole lines written back from above, which need no read."""
-    first = level["name"] == layer["levels"][0]["name"]
-    return level["load_misses"] + (level["store_misses"] if first else 0)
 
 
 def tensor_table(layer):
@@ -67,11 +62,12 @@ def verdict(layer, machine):
     side = f"{layer['bound']}-bound"
     text = Text.assemble(
         f"Arithmetic intensity {intensity['compulsory']:.2f} FLOP/B at compulsory traffic, {intensity['simulated']:.2f} simulated; "
-        f"balance of {machine['name']} {balance:.2f} FLOP/B: ",
+        f"balance of {machine['name']} {balance:.2f} FLOP/B: as simulated ",
         (side, "bold"),
     )
     if layer["bound"] == "memory":
-        text.append(f", at most {100 * layer['attainable_efficiency']:.0f} % of peak")
+        at_best = min(1, intensity["compulsory"] / balance)
+        text.append(f", at most {100 * layer['attainable_efficiency']:.0f} % of peak ({100 * at_best:.0f} % at compulsory traffic)")
     return text
 
 
@@ -80,5 +76,6 @@ def machine_line(machine):
     levels = ", ".join(f"{v['name']} {show_bytes(v['size_bytes'])} {v['ways']}-way" for v in machine["levels"])
     return Text(
         f"{machine['name']}: {levels}, {machine['levels'][0]['line_bytes']} B lines; {machine['vector_bytes']} B vectors; "
-        f"peak {machine['peak_flop_per_s'] / 1e9:.1f} GFLOP/s (float32), {machine['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s, one core"
+        f"peak {machine['peak_flop_per_s'] / 1e9:.1f} GFLOP/s (float32), {machine['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s, one core\n"
+        f"{machine['policy']}"
     )

@@ -8,11 +8,13 @@ import time
 
 import numba
 import numpy as np
+from numba.core import config
 
 from refconv import kernels, tiling
+from refconv.layers import find_layer
 from refconv.layout import packed_size
 from refconv.plan import compiled
-from refconv.problem import Conv2d
+from refconv.problem import Conv2d, PartialConv2d
 from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH, Hierarchy
 from sim.machine import Machine, load_machine
 from sim.trace import Trace
@@ -25,15 +27,20 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     """The traffic of a kernel as a JSON-ready dict (the `layers` entry of `python -m sim.traffic --json`).
 
     kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
-    PartialConv2d, or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one
+    PartialConv2d, a preset's name or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one
     for the kernel, else the rule's for that machine. dtype: "float32" or "float64". bias: whether the layer has one. Counts of
     lines are exact; bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
     """
-    machine = machine if isinstance(machine, Machine) else load_machine(machine)
-    problem = Conv2d.parse(problem) if isinstance(problem, str) else problem.checked()
-    if str(dtype) not in DTYPES:
-        raise ValueError(f"dtype = {dtype!r}: must be {' or '.join(DTYPES)}")
-    dtype = np.dtype(dtype)
+    if config.DISABLE_JIT:
+        raise ValueError("NUMBA_DISABLE_JIT = 1: must be unset for sim, which compiles the kernels for traced buffers")
+    machine = (machine if isinstance(machine, Machine) else load_machine(machine)).checked()
+    if isinstance(problem, str):
+        layer = find_layer(problem)
+        problem, name = layer.problem, name or layer.name
+    if not isinstance(problem, Conv2d | PartialConv2d):
+        raise ValueError(f"problem = {problem!r}: must be a Conv2d, a PartialConv2d, a preset's name or a benchdnn descriptor")
+    problem = problem.checked()
+    dtype = known_dtype(dtype)
     lanes = machine.target.lanes(dtype.itemsize)
     if kernel is not None and kernel not in kernels.KERNELS:
         raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
@@ -54,10 +61,21 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     }
 
 
+def known_dtype(dtype):
+    """The NumPy dtype, if the simulator knows it."""
+    try:
+        known = np.dtype(dtype)
+    except TypeError:
+        known = None
+    if str(known) not in DTYPES:
+        raise ValueError(f"dtype = {dtype!r}: must be {' or '.join(DTYPES)}")
+    return known
+
+
 def checked_tiling(row, problem, dtype, machine, wanted):
     """The tiling asked for, checked, or the rule's for the machine."""
     chosen = row.tiling(problem, dtype.itemsize, machine.target)
-    return chosen if wanted is None else tiling.checked(wanted, chosen, problem, machine.target.lanes(dtype.itemsize))
+    return chosen if wanted is None else tiling.checked(tiling.normalised(wanted), chosen, problem, machine.target.lanes(dtype.itemsize))
 
 
 def compiled_for(run, arguments):
@@ -76,7 +94,10 @@ def run_traced(row, problem, chosen, dtype, machine, bias):
     workspace = row.workspace(problem, chosen)
     geometry = tuple((level.sets, level.ways) for level in machine.levels), machine.line_bytes, 4 + len(workspace)
     idle = _idle(*geometry)
-    hierarchy = idle.pop() if idle else Hierarchy(*geometry)
+    try:
+        hierarchy = idle.pop()
+    except IndexError:
+        hierarchy = Hierarchy(*geometry)
     trace = Trace(hierarchy, machine.vector_bytes, dtype.itemsize)
     sizes = problem.tensors
     x = trace.buffer("input", sizes["input"])

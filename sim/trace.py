@@ -45,6 +45,8 @@ class Trace:
         self.names.append(name)
         self.sizes.append(elements)
         self._offset += -(-elements * self.itemsize // line) * line
+        if self._offset >= 1 << TENSOR_BITS:
+            raise ValueError(f"{name}: all tensors together have {self._offset} bytes or more: must be below {1 << TENSOR_BITS}")
         return Traced(address, elements, self.itemsize, self.vector_bytes, Static(line.bit_length() - 1), self.hierarchy.state)
 
 

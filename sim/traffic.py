@@ -6,10 +6,11 @@ The table and JSON go to stdout, progress to stderr; bad input exits with status
 import argparse
 import csv
 import json
+import os
 import sys
 
-from sim.machine import load_machine, parse_cache, presets, with_levels
 from refconv.layers import PRESETS, find_layer, with_batch
+from sim.machine import load_machine, parse_cache, presets, with_levels
 from sim.simulate import DTYPES, simulate
 
 SCHEMA = 1
@@ -21,6 +22,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         """Print the message to stderr and exit with status 2."""
         self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+
+
+def batch_size(text):
+    """--batch as an int."""
+    if not text.lstrip("-").isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a positive integer")
+    return int(text)
 
 
 def parser():
@@ -46,7 +54,7 @@ def parser():
     )
     add("--kernel", metavar="NAME", help="the kernel to run (default: the one refconv would choose)")
     add("--dtype", default="float32", help=f"{' or '.join(DTYPES)} (default float32)")
-    add("--batch", type=int, metavar="N", help="images, in the place of the layer's own number")
+    add("--batch", type=batch_size, metavar="N", help="images, in the place of the layer's own number")
     add("--bias", action="store_true", help="the layer has a bias")
     form = result.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON on stdout")
@@ -57,7 +65,7 @@ def parser():
 
 def chosen_machine(name, caches):
     """The machine of --machine and --cache."""
-    machine = load_machine(name or "host")
+    machine = load_machine("host" if name is None else name)
     if not caches:
         return machine
     levels = [parse_cache(text) for text in caches]
@@ -71,12 +79,15 @@ def chosen_machine(name, caches):
 def flat_row(layer):
     """A layer record as one flat row of scalars for CSV."""
     row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "macs", "flops")}
+    row["tiling"] = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
     row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
     for level in layer["levels"]:
         row.update({f"{level['name']}_{key}": value for key, value in level.items() if key != "name"})
     for name in ("input", "weight", "bias", "output"):
         tensor = layer["tensors"].get(name, {"read_bytes": 0, "write_bytes": 0})
         row.update({f"{name}_{key}": tensor[key] for key in ("read_bytes", "write_bytes")})
+    work = [tensor for name, tensor in layer["tensors"].items() if name not in ("input", "weight", "bias", "output")]
+    row.update({f"workspace_{key}": sum(tensor[key] for tensor in work) for key in ("read_bytes", "write_bytes")})
     row.update({key: layer[key] for key in ("compulsory_bytes", "traffic_ratio", "workspace_bytes")})
     row.update({f"intensity_{key}": value for key, value in layer["intensity"].items()})
     return {**row, "balance_flop_per_byte": layer["balance_flop_per_byte"], "bound": layer["bound"]}
@@ -98,7 +109,7 @@ def write(layers, machine, arguments):
         from sim.report import layer_report, machine_line
 
         console = Console(highlight=False)
-        console = console if console.is_terminal else Console(highlight=False, width=120)
+        console = Console(highlight=False, width=max(console.width, 110))  # numbers are never cut: a narrow terminal wraps
         console.print(machine_line(machine.record()))
         console.print()
         for layer in layers:
@@ -125,9 +136,19 @@ def main(argv=None):
             record = simulate(arguments.kernel, layer.problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name)
             records.append(record)
         progress("")
-    except (ValueError, OSError) as error:
-        command.error(str(error))
-    write(records, machine, arguments)
+    except (ValueError, OSError, MemoryError) as error:
+        progress("")
+        command.error(str(error) or type(error).__name__)
+    try:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        write(records, machine, arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        command.error(f"stdout: {error}")
     return 0
 
 

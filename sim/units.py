@@ -4,7 +4,7 @@ import re
 
 BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 RATES = {f"{prefix}{unit}/s": scale for unit in ("FLOP", "B") for prefix, scale in (("K", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12))}
-QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z/]*)\s*")
+QUANTITY = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z/]*)\s*")
 
 
 def parse_bytes(value):

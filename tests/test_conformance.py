@@ -12,11 +12,11 @@ import refconv
 
 onnx = pytest.importorskip("onnx", reason="extra: test")
 
-import onnx.backend.test  # noqa: E402
+import onnx.backend.test as backend_test  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 from onnx.backend.test.case.node import collect_testcases  # noqa: E402
 
-RECORDED = pathlib.Path(onnx.backend.test.__file__).parent / "data" / "pytorch-converted"
+RECORDED = pathlib.Path(backend_test.__file__).parent / "data" / "pytorch-converted"
 
 
 def attributes_of(node, kernel, size):
@@ -81,7 +81,7 @@ def test_conv(name):
     node, operands, expected = CASES[name]
     operands = [np.asarray(value) for value in operands]
     if operands[1].ndim != 4:
-        with pytest.raises(ValueError, match="weight of shape|x of shape"):
+        with pytest.raises(ValueError, match=r"weight of shape|x of shape"):
             run_conv(node, operands)
         return
     result = run_conv(node, operands)

@@ -33,6 +33,7 @@ CASES = {
     "ic16ih14oc16oh7kh3sh2ph0": Conv2d(2, 16, 14, 14, 16, 3, 3, 2, 2, 0, 0, 1, 1),
     "ic16ih10oc16oh4kh3sh2ph0": Conv2d(2, 16, 10, 10, 16, 3, 3, 2, 2, 0, 0, -1, -1),
     "ic16ih10oc16oh12kh2": Conv2d(2, 16, 10, 10, 16, 2, 2, 1, 1, 1, 1, 2, 2),
+    "ic3ih8oc4oh8kh3kw5": Conv2d(2, 3, 8, 8, 4, 3, 5, 1, 1, 1, 2, 1, 2),
     "ic16id1ih10oc16od1kd1sd1pd0dd0kh1": Conv2d(2, 16, 10, 10, 16, 1, 1),
 }
 
@@ -64,6 +65,7 @@ WRONG = {
     "ic4ih5oc8kh3pd1": "3-D convolution",
     "ic4ih5oc8kh9": "output has no elements.*padding of at least 4",
     "g3ic4ih5oc8kh3": "input channels = 4: must be a multiple of groups = 3",
+    "ic16ih14iw28oc16oh14kh3ph1": "ow is missing, and oh's 14 in its place leaves",
     "ic0ih5oc8kh3": "input channels = 0: must be from 1",
     "ic4ih5oc8kh3ph-1": "ph = -1: must be 0 or more",
     "ic4ih5oc8kh3sh0": "sh = 0: must be 1 or more",
@@ -102,6 +104,15 @@ def test_touched_input_is_what_windows_touch(problem):
                     if 0 <= y < p.h and 0 <= x < p.w:
                         mark[y, x] = True
     assert problem.touched_input == mark.sum() * p.n * p.c
+    used = {
+        (r, s)
+        for r in range(p.r)
+        for s in range(p.s)
+        for i in range(p.p)
+        for j in range(p.q)
+        if 0 <= i * p.stride_h + r * p.dilation_h - p.pad_top < p.h and 0 <= j * p.stride_w + s * p.dilation_w - p.pad_left < p.w
+    }
+    assert problem.touched_weight == len(used) * p.k * p.c_group
     assert problem.macs == p.n * p.p * p.q * np.prod(p.weight_shape)
 
 

@@ -42,18 +42,20 @@ def test_the_choice_is_explained_in_one_line_of_numbers():
         assert "KiB" in choice.explanation
         assert "registers" in choice.explanation
     small = Target(16, 16, 32 << 10, 256 << 10)
-    assert refconv.choose("mb1ic64ih56oc64kh3ph1", target=small).tiling.rows * 2 < 16
+    tile = refconv.choose("mb1ic64ih56oc64kh3ph1", target=small).tiling
+    assert tile.rows * tile.vectors + tile.vectors < small.registers
     assert len(list(refconv.tilings("g8mb1ic64ih14oc64kh3ph1", kernel="conv2d"))) > 1
-    with pytest.raises(ValueError, match="kernel 'gemm': must be conv2d|kernel 'gemm': must be depthwise"):
+    with pytest.raises(ValueError, match="kernel 'gemm': must be"):
         list(refconv.tilings("mb1ic64ih56oc64kh3ph1", kernel="gemm"))
 
 
 ILLEGAL = [
     ("conv2d", DenseTiling(6, 1, 1, 16), "tiling.rows = 6: must be from 1 to 5"),
     ("conv2d", DenseTiling(1, 5, 1, 16), "tiling.vectors = 5: must be from 1 to"),
-    ("conv2d", DenseTiling(1, 1, 0, 16), "tiling.lines = 0: must be a positive integer"),
+    ("conv2d", DenseTiling(1, 1, 0, 16), "tiling.lines = 0: must be an integer from 1 to"),
+    ("conv2d", DenseTiling(1, 1, 2**63, 16), "tiling.lines = 9223372036854775808: must be an integer from 1 to"),
     ("conv2d", DenseTiling(1, 1, 1, 17), "tiling.channels = 17: must be a multiple of"),
-    ("conv2d", DenseTiling(1.0, 1, 1, 16), "tiling.rows = 1.0: must be a positive integer"),
+    ("conv2d", DenseTiling(1.0, 1, 1, 16), "tiling.rows = 1.0: must be an integer from 1"),
     ("pointwise", PointwiseTiling(2, 1, 3, 16), "tiling.pixels = 3: must be a multiple of rows = 2"),
     ("depthwise", DepthwiseTiling(1, 2, 1, 1, 16), r"tiling.taps, tiling.stride = \(2, 1\): must be one of"),
     ("grouped", GroupedTiling(1, 1, 1, 3, 4, 3, 16, 1, 1), "tiling.outputs = 4: must be 5 for this problem"),

@@ -13,9 +13,9 @@ from problems import conv_problems
 
 import sim
 from refconv import Conv2d, PartialConv2d
-from sim import traffic
-from sim.machine import Level, load_machine, machine_from, make_level, parse_cache, presets, read_machine
 from refconv.layers import PRESETS
+from sim import traffic
+from sim.machine import Level, load_machine, machine_from, make_level, parse_cache, presets, read_machine, with_levels
 from sim.units import parse_bytes, parse_rate
 
 ZEN4 = load_machine("zen4")
@@ -90,6 +90,43 @@ def tiling_for(problem):
     return row.tiling(problem, 4, ZEN4.target)
 
 
+BORDER = ["g64mb1ic64ih1oc64kh7ph3", "g512mb1ic512ih2oc512kh7ph3", "mb1ic16ih1oc16kh3ph1", "g8mb2ic64ih2oc64kh5ph2sh2"]
+
+
+@pytest.mark.parametrize("descriptor", BORDER)
+def test_traffic_is_at_least_compulsory_where_most_of_the_kernel_is_border(descriptor):
+    layer = sim.simulate(None, descriptor, "zen4")
+    for tensor in layer["tensors"].values():
+        assert tensor["read_bytes"] + tensor["write_bytes"] >= tensor["compulsory_bytes"]
+
+
+def test_machines_built_by_hand_are_checked():
+    for levels, text in (
+        ((), "must be at least one cache"),
+        ((Level("L1", 100, 3, 64),), "must be a multiple of ways"),
+        ((Level("L1", 1 << 15, 8, 64), Level("L2", 1 << 20, 8, 32)), "must be the same at every level"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            sim.simulate(None, "dwconv3", ZEN4._replace(levels=levels))
+
+
+def test_levels_keep_their_order_and_names_number_it():
+    near = ZEN4._replace(levels=(Level("near", 1 << 15, 8, 64), Level("far", 1 << 20, 8, 64)))
+    assert [level.name for level in with_levels(near, [parse_cache("far=2MiB,8,64")], build=False).levels] == ["near", "far"]
+    assert [level.name for level in with_levels(ZEN4, [parse_cache("L10=64MiB,16,64")], build=False).levels] == ["L1", "L2", "L3", "L10"]
+
+
+def test_tensors_too_large_for_an_address_are_refused():
+    with pytest.raises(ValueError, match="all tensors together have"):
+        sim.simulate(None, "mb1ic1ih1000000iw1000000oc1kh1sh500000", "zen4")
+
+
+def test_without_sysfs_a_preset_stands_in_with_a_warning(monkeypatch):
+    monkeypatch.setattr("sim.machine.real.caches", lambda: ())
+    with pytest.warns(UserWarning, match="those of zen4 stand in"):
+        assert load_machine("host").levels == ZEN4.levels
+
+
 def test_simulate_takes_kernels_tilings_and_text():
     by_rule = sim.simulate("conv2d", "mb1ic64ih14oc64kh3ph1", "zen4")
     assert by_rule["kernel"] == "conv2d"
@@ -108,6 +145,9 @@ def test_simulate_takes_kernels_tilings_and_text():
         (("partial", "mb1ic64ih14oc64kh3ph1", "zen4"), "needs a PartialConv2d"),
         (("conv2d", "mb1ic64ih14oc64kh3ph1", "vax"), "machine 'vax': must be host, cortex-a72"),
         ((None, PartialConv2d(1, 4, 5, 5, 6, 3, 3), "zen4"), "input channels = 4: must be from 6"),
+        ((None, Conv2d(1, 4.0, 5, 5, 6, 3, 3), "zen4"), "input channels = 4.0: must be an integer"),
+        ((None, 5, "zen4"), "problem = 5: must be a Conv2d"),
+        ((None, "dwconv", 5), "machine 5: must be host"),
     ):
         with pytest.raises(ValueError, match=text):
             sim.simulate(*arguments)
@@ -185,7 +225,7 @@ def test_list_names_layers_and_machines():
         (("--layer", "ic4ih5"), "oc is missing"),
         (("--layer", "dwconv", "--machine", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
         (("--layer", "dwconv", "--machine", "pdp11"), "machine 'pdp11': must be host"),
-        (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8"), "'L1=32KiB,8': must be NAME=SIZE,WAYS,LINE"),
+        (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8"), "--cache 'L1=32KiB,8': must be NAME=SIZE,WAYS,LINE"),
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,0,64"), "ways = 0: must be a positive integer"),
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=33KB,8,64"), "must be a multiple of ways"),
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,48"), "line = '48': must be a power of two"),
@@ -193,7 +233,7 @@ def test_list_names_layers_and_machines():
         (("--layer", "dwconv", "--machine", "zen4", *["--cache", "L1=32KiB,8,64"] * 2), "given twice"),
         (("--layer", "dwconv", "--machine", "zen4", "--dtype", "int8"), "dtype = 'int8': must be float32 or float64"),
         (("--layer", "dwconv", "--machine", "zen4", "--batch", "0"), "batch = 0: must be from 1"),
-        (("--layer", "dwconv", "--machine", "zen4", "--batch", "x"), "invalid int value"),
+        (("--layer", "dwconv", "--machine", "zen4", "--batch", "x"), "argument --batch: 'x': must be a positive integer"),
         (("--layer", "dwconv", "--machine", "zen4", "--kernel", "conv"), "kernel 'conv': must be"),
         (("--layer", "dwconv", "--json", "--csv"), "not allowed with"),
     ],
@@ -252,7 +292,11 @@ def test_skylake_sets_are_no_power_of_two():
         ({"caches": [{"name": "L1", "size": "32 KiB", "ways": 0}]}, r"caches\[0\]: ways = 0"),
         ({"caches": [{"name": "L1", "size": "10 B", "ways": 1}]}, r"caches\[0\]: size = '10 B': must be a multiple"),
         ({"caches": [{"name": "L1", "size": "0.3 B", "ways": 1}]}, r"caches\[0\]: '0.3 B': must be a whole number"),
-        ({"caches": GOOD["caches"] * 2}, "caches: names must differ"),
+        ({"caches": GOOD["caches"] * 2}, "caches: levels: names must differ"),
+        ({"caches": [{"name": "[red]", "size": "32 KiB", "ways": 8}]}, r"caches\[0\]: name = '\[red\]': must be up to 32 letters"),
+        ({"caches": [{"name": "L1", "size": "64 GiB", "ways": 1}]}, "caches: levels hold 1073741824 lines together: must be at most"),
+        ({"peak": f"1{'0' * 400} GFLOP/s"}, "peak: '10+ GFLOP/s': must be a rate"),
+        ({"name": None}, "name: None: must be a line of text"),
     ],
 )
 def test_machine_files_are_refused_by_key(change, text):
@@ -265,7 +309,7 @@ def test_machine_files_that_are_none(tmp_path):
     for key in GOOD:
         with pytest.raises(ValueError, match=f"{key}: is missing"):
             machine_from({name: value for name, value in GOOD.items() if name != key}, "my.yaml")
-    for content in (b"", b"- a\n- b", b"\xff\xfe\x00", b"a: [1", b"&a [*a]", b"a: !!python/object:os.system {}"):
+    for content in (b"", b"- a\n- b", b"\xff\xfe\x00", b"a: [1", b"&a [*a]", b"a: !!python/object:os.system {}", b"line: 8 B\nline: 16 B"):
         path = tmp_path / "bad.yaml"
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"bad\.yaml") as caught:

@@ -68,9 +68,8 @@ def torch_forms(operands, threads):
         x, w = torch.from_numpy(operands.x).contiguous(memory_format=form), weight.contiguous(memory_format=form)
         run = convolution(x, w)
         if isinstance(problem, PartialConv2d):
-            c = conv.c
 
-            def split_cat(x=x, run=run):
+            def split_cat(x=x, run=run, c=conv.c):
                 return torch.cat((run(x[:, :c]), x[:, c:]), 1)
 
             forms[name] = split_cat

@@ -32,7 +32,9 @@ def set_table(name, records):
     """Milliseconds, GFLOP/s, % of the peak of the moment and the ratio to the best peer of each layer; geometric means below."""
     table = _table(name, "layer", "ms", "GFLOP/s", "% of peak", "best peer", "its ms", "ratio")
     for record in records:
-        peer = (record["best_peer"] or "-", f"{1e3 * record['best_peer_s']:.3f}", f"{record['ratio']:.2f}") if record["best_peer"] else ("-", "-", "-")
+        peer = (
+            (record["best_peer"] or "-", f"{1e3 * record['best_peer_s']:.3f}", f"{record['ratio']:.2f}") if record["best_peer"] else ("-", "-", "-")
+        )
         numbers = (f"{1e3 * record['seconds']:.3f}", f"{record['flop_per_s'] / 1e9:.1f}", f"{100 * record['efficiency']:.1f}")
         table.add_row(record["descriptor"], *numbers, *peer)
     table.add_section()
@@ -55,5 +57,7 @@ def operator_table(records):
     for side, key in (("here", "flop_per_s"), ("paper", "paper_flop_per_s")):
         rate = {name: [r[key] for r in records if r["operator"] == name] for name in ("PConv", "DWConv")}
         times = sum(rate["PConv"]) / sum(rate["DWConv"])
-        table.add_row(f"PConv / DWConv, {side}", "", "", "", f"{times:.1f} x" if side == "here" else "", "", "", f"{times:.1f} x" if side == "paper" else "")
+        table.add_row(
+            f"PConv / DWConv, {side}", "", "", "", f"{times:.1f} x" if side == "here" else "", "", "", f"{times:.1f} x" if side == "paper" else ""
+        )
     return table

@@ -39,7 +39,7 @@ def conv2d(x, weight, bias, out, work, problem, t, slot, first, last):
     (lines,) = work
     height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)
     c_group, k_group = problem.c // problem.groups, problem.k // problem.groups
-    blocks, chunks = -(-height // t.lines), -(-k_group // t.channels)
+    blocks, chunks = ceil_div(height, t.lines), ceil_div(k_group, t.channels)
     vector_stride = problem.r * problem.s * c_group * n_lanes
     columns = staged_count(width, problem.stride_w, problem.s, problem.dilation_w)
     step_h = staged_step(problem.stride_h, problem.r, problem.dilation_h)
@@ -57,7 +57,7 @@ def conv2d(x, weight, bias, out, work, problem, t, slot, first, last):
         rows = staged_count(p_last - p_first, problem.stride_h, problem.r, problem.dilation_h)
         stage_lines(lines, lines_at, x, x_at, problem, c_group, problem.c, p_first * problem.stride_h - problem.pad_top, rows, columns)
         for k in range(chunk * t.channels, min((chunk + 1) * t.channels, k_group), t.vectors * n_lanes):
-            weight_at = (group * -(-k_group // n_lanes) + k // n_lanes) * vector_stride
+            weight_at = (group * ceil_div(k_group, n_lanes) + k // n_lanes) * vector_stride
             for p in range(p_first, p_last):
                 for q_next in range(0, width, t.rows):
                     q = min(q_next, width - t.rows)

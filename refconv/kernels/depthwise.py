@@ -36,7 +36,7 @@ def workspace(problem, t):
 def depthwise(x, weight, bias, out, work, problem, t, slot, first, last):
     """Units first to last-1. x and out NHWC, weight packed depthwise, bias of length C or 0; all flat."""
     height, width, n_lanes, channels = out_height(problem), out_width(problem), lanes(weight), problem.c
-    blocks, chunks = -(-height // t.lines), -(-channels // t.channels)
+    blocks, chunks = ceil_div(height, t.lines), ceil_div(channels, t.channels)
     step = 1 if t.taps > 1 else problem.stride_w  # input columns from one pixel of a slide to the next
     pixels = (t.rows - 1) * t.stride + t.taps
     for unit in range(first, last):

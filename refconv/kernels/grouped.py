@@ -42,8 +42,8 @@ def grouped(x, weight, bias, out, work, problem, t, slot, first, last):
     """Units first to last-1. x and out NHWC, weight packed grouped, bias of length K or 0; all flat. `slot` picks the workspace."""
     (strip,) = work
     height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)
-    v_all = -(-problem.groups // t.groups)
-    blocks, chunks = -(-height // t.lines), -(-v_all // t.vectors_per_unit)
+    v_all = ceil_div(problem.groups, t.groups)
+    blocks, chunks = ceil_div(height, t.lines), ceil_div(v_all, t.vectors_per_unit)
     columns = staged_count(t.rows, problem.stride_w, problem.s, problem.dilation_w)
     step = staged_step(problem.stride_w, problem.s, problem.dilation_w)
     slide_step = 1 if t.taps > 1 else step

@@ -37,7 +37,7 @@ def partial(x, weight, bias, out, work, problem, t, slot, first, last):
     (lines,) = work
     conv, channels = convolved_part(problem), problem.c
     height, width, n_lanes = problem.h, problem.w, lanes(weight)
-    blocks = -(-height // t.lines)
+    blocks = ceil_div(height, t.lines)
     vector_stride = conv.r * conv.s * conv.c * n_lanes
     columns = staged_count(width, 1, conv.s, conv.dilation_w)
     line = columns * conv.c

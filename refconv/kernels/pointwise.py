@@ -30,7 +30,7 @@ def workspace(problem, t):
 def pointwise(x, weight, bias, out, work, problem, t, slot, first, last):
     """Units first to last-1. x and out NHWC, weight packed dense, bias of length K or 0; all flat."""
     n_lanes, pixels = lanes(weight), problem.n * problem.h * problem.w
-    chunks, vector_stride = -(-problem.k // t.channels), problem.c * n_lanes
+    chunks, vector_stride = ceil_div(problem.k, t.channels), problem.c * n_lanes
     for unit in range(first, last):
         block, chunk = divmod(unit, chunks)
         i_last = min((block + 1) * t.pixels, pixels)
