@@ -2,8 +2,9 @@
 
 Packed orders, with the last axis one vector of `lanes` output channels, zero where there is none:
     dense      (G, V, R, S, C/G, lanes)        V vectors hold the K/G outputs of a group: a column of x meets a vector of outputs
-    grouped    (V, R, C/G, S, lanes)           a vector holds whole groups: each lane meets the j-th input of its own group
-    depthwise  (V, R, S, lanes)                the grouped order with one input a group
+    grouped    (V, R, S, C/G, lanes)           a vector holds whole groups of equal width: lane m of diagonal t is input m, output (m - t) mod g
+    spread     (V, R, C/G, S, lanes)           a vector holds whole groups: each lane meets the j-th input of its own group
+    depthwise  (V, R, S, lanes)                either of the two with one input a group
 """
 
 import math
@@ -33,8 +34,9 @@ def order_of(weight_shape, groups, lanes):
     k, c_group = weight_shape[:2]
     if groups == k and c_group == 1 and groups > 1:
         return "depthwise"
-    wide = groups == 1 or groups_per_vector(c_group, k // groups, lanes) == 0
-    return "dense" if wide else "grouped"
+    if groups == 1 or groups_per_vector(c_group, k // groups, lanes) < 2:
+        return "dense"
+    return "grouped" if c_group == k // groups else "spread"
 
 
 def spare_vectors(vectors):
@@ -68,8 +70,11 @@ def pack_weight(weight, groups, order, lanes):
         padded = np.zeros((vectors * per_vector, k_group, c_group, r, s), weight.dtype)
         padded[:groups] = weight.reshape(groups, k_group, c_group, r, s)
         lined = np.zeros((vectors, lanes, c_group, r, s), weight.dtype)
+        if order == "grouped":  # lane m of vector t: input m, output (m - t) mod g
+            m, t = np.meshgrid(np.arange(k_group), np.arange(k_group), indexing="ij")
+            padded = padded[:, (m - t) % k_group, m].reshape(vectors, per_vector, k_group, k_group, r, s)
         lined[:, : per_vector * k_group] = padded.reshape(vectors, per_vector * k_group, c_group, r, s)
-        packed = lined.transpose(0, 3, 2, 4, 1)
+        packed = lined.transpose(0, 3, 4, 2, 1) if order == "grouped" else lined.transpose(0, 3, 2, 4, 1)
     flat[: packed.size] = packed.reshape(-1)
     return flat
 

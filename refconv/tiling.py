@@ -11,7 +11,7 @@ from refconv.problem import LARGEST, is_integer
 from refconv.tile.lines import staged_count
 from refconv.tile.types import Static
 
-ROWS = (1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 14, 16)
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
 """Tile heights in use: each one used costs a compilation, and these leave at most a tenth of a row of up to 112 pixels idle."""
 NEAR_VECTORS = 4
 """Fewer contiguous vectors of channels than this are not worth walking down the rows with."""
@@ -48,6 +48,18 @@ class DepthwiseTiling(NamedTuple):
 
 
 class GroupedTiling(NamedTuple):
+    """Strips as in DepthwiseTiling, with rows x inputs accumulators; a vector holds `groups` groups of `inputs` channels."""
+
+    rows: Static
+    taps: Static
+    stride: Static
+    inputs: Static
+    groups: int
+    lines: int
+    vectors_per_unit: int
+
+
+class SpreadTiling(NamedTuple):
     """Strips as in DepthwiseTiling; a vector of `lanes` holds `groups` groups of `inputs` -> `outputs` channels."""
 
     rows: Static
@@ -166,6 +178,27 @@ def depthwise_tiling(problem, itemsize, target):
 
 
 def grouped_tiling(problem, itemsize, target):
+    """Rule: rows x g accumulators and the pixels of a slide fit the registers; input rows as in depthwise_tiling.
+
+    Cycles of a slide: rows * taps * g FMAs at 2 a cycle, its loads a fifth each, and 3 for the rest.
+    """
+    lanes, g = target.lanes(itemsize), problem.c_group
+    taps, stride = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
+    fits = lambda rows, taps: rows * g + (rows - 1) * stride + taps + 1 <= target.registers
+    if not fits(1, taps):
+        taps, stride = 1, 1
+    rows = min(
+        (rows for rows in ROWS if rows <= problem.q and (rows == 1 or fits(rows, taps))),
+        key=lambda rows: ceil_div(problem.q, rows) * (rows * taps * g / 2 + (rows + taps - 1 + taps * g) / 5 + 3),
+    )
+    per_vector = groups_per_vector(g, g, lanes)
+    line_bytes = problem.w * problem.c * itemsize
+    lines = lines_within(target.l2_bytes // 2, ceil_div(problem.p, 2), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
+    statics = (Static(i) for i in (rows, taps, stride, g))
+    return GroupedTiling(*statics, per_vector, lines, ceil_div(problem.groups, per_vector))
+
+
+def spread_tiling(problem, itemsize, target):
     """Rule: the unit's input rows stay in half the L2; the spread strip is a few rows of one vector and stays in L1."""
     lanes = target.lanes(itemsize)
     step = min(problem.stride_w, (problem.s - 1) * problem.dilation_w + 1)
@@ -175,7 +208,7 @@ def grouped_tiling(problem, itemsize, target):
     line_bytes = problem.w * problem.c * itemsize
     lines = lines_within(target.l2_bytes // 2, ceil_div(problem.p, 2), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
     statics = (Static(i) for i in (rows, taps, stride, problem.c_group, problem.k_group))
-    return GroupedTiling(*statics, per_vector, lanes, lines, ceil_div(problem.groups, per_vector))
+    return SpreadTiling(*statics, per_vector, lanes, lines, ceil_div(problem.groups, per_vector))
 
 
 def partial_tiling(problem, itemsize, target):

@@ -9,7 +9,7 @@ from refconv import host, kernels
 from refconv.layout import MOST_VECTORS, ceil_div
 from refconv.problem import Conv2d
 from refconv.tile.lines import staged_count
-from refconv.tiling import ROWS, PointwiseTiling, checked, most_rows, slide_shape
+from refconv.tiling import ROWS, GroupedTiling, PointwiseTiling, checked, most_rows, slide_shape
 
 
 class Choice(NamedTuple):
@@ -57,6 +57,8 @@ def _grid(rule, problem, lanes, target):
     slides = {(rule.taps, rule.stride), (1, 1), slide_shape(problem.s, problem.stride_w, problem.dilation_w)} if hasattr(rule, "taps") else {None}
     for vectors, slide in itertools.product(widths, sorted(slides, key=str)):
         most = most_rows(vectors, target) if slide is None else target.registers - slide[0] - 1
+        if isinstance(rule, GroupedTiling):
+            most = max(1, most // (rule.inputs + slide[1]))
         for rows in (rows for rows in ROWS if rows <= min(pixels, most)):
             fields = {"rows": [rows], "vectors": [vectors]}
             if slide is not None:
@@ -120,6 +122,15 @@ def _explain_depthwise(conv, tiling, itemsize, target):
 
 
 def _explain_grouped(conv, tiling, itemsize, target):
+    pixels, weights = (tiling.rows - 1) * tiling.stride + tiling.taps, conv.r * tiling.inputs * conv.s * target.vector_bytes
+    used = tiling.rows * tiling.inputs + pixels + 1
+    return (
+        f"{tiling.rows} x {tiling.inputs} accumulators, {used} of {target.registers} registers; {tiling.groups} groups a vector, "
+        f"{tiling.groups * tiling.inputs} of {target.lanes(itemsize)} lanes; weights of a vector {_kib(weights)} in L1 {_kib(target.l1_bytes)}"
+    )
+
+
+def _explain_spread(conv, tiling, itemsize, target):
     columns = staged_count(tiling.rows, conv.stride_w, conv.s, conv.dilation_w)
     strip = conv.r * tiling.inputs * columns * target.vector_bytes
     weights = conv.r * tiling.inputs * conv.s * target.vector_bytes
@@ -135,4 +146,5 @@ _EXPLAIN = {
     "pointwise": _explain_pointwise,
     "depthwise": _explain_depthwise,
     "grouped": _explain_grouped,
+    "spread": _explain_spread,
 }

@@ -174,12 +174,13 @@ def _slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_
     if not is_traced(x):
         return None
     pixels = tuple(i for i, _ in slide_schedule(acc.rows, taps.value, stride.value))
-    n_taps, n_lanes = taps.value, acc.lanes
+    n_taps, n_vectors, n_lanes = taps.value, acc.vectors, acc.lanes
 
     def slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
         n = begin(x)
         for s in range(n_taps):
-            n = note(w, n, w_at + s * tap_stride, n_lanes, 0)
+            for v in range(n_vectors):
+                n = note(w, n, w_at + s * tap_stride + v * n_lanes, n_lanes, 0)
         for i in pixels:
             if first_pixel <= i < last_pixel:
                 n = note(x, n, x_at + i * pixel_stride, min(n_lanes, columns), 0)

@@ -13,13 +13,16 @@ KERNELS = st.sampled_from([1, 2, 3, 4, 5, 7, 9])
 
 @st.composite
 def conv_problems(draw, groups=None):
-    """Any legal Conv2d of small size. groups: "depthwise", "pointwise", "narrow", or None for any."""
+    """Any legal Conv2d of small size. groups: "depthwise", "pointwise", "equal", "narrow", or None for any."""
     n = draw(st.integers(1, 3))
     if groups == "pointwise":
         c, k, g, r, s = draw(CHANNELS), draw(CHANNELS), 1, 1, 1
         return Conv2d(n, c, draw(SIZES), draw(SIZES), k, r, s)
     if groups == "depthwise":
         g, c_group, k_group = draw(CHANNELS), 1, draw(st.sampled_from([1, 1, 1, 2, 3]))
+    elif groups == "equal":
+        g, c_group = draw(st.integers(2, 9)), draw(st.integers(1, 9))
+        k_group = c_group
     elif groups == "narrow":
         g, c_group, k_group = draw(st.integers(2, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
     else:

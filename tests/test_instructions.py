@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from refconv import host
 from refconv.jit import kernel, plain
 from refconv.plan import compiled, flat
-from refconv.tile import Static, add_row, fused_multiply_add, load, outer, slide, spread, store
+from refconv.tile import Static, add_row, fused_multiply_add, gather_diagonals, load, outer, slide, spread, store, zero
 from refconv.tile.instructions import lanes, slide_schedule
 from refconv.tile.lines import ONE, copy, fill
 
@@ -106,6 +106,43 @@ def test_slide_clips_pixels_and_columns(dtype, shape, columns, first, length):
         first,
         last,
     )
+
+
+@kernel
+def diagonals(x, w, out, rows, width, taps, pixel_stride, columns, first, last):
+    n = lanes(w)
+    acc = slide(zero(rows, width, out), taps, ONE, x, -first * pixel_stride, pixel_stride, columns, first, last, w, 0, width * n)
+    store(out, 0, n, gather_diagonals(acc, width), n, 0)
+
+
+@given(DTYPE, st.sampled_from([(1, 1, 1), (3, 8, 3), (2, 3, 2), (4, 2, 3), (1, 5, 1)]), st.integers(1, 16), st.integers(0, 2), st.integers(0, 6))
+def test_slide_of_several_vectors_and_gather_diagonals(dtype, shape, columns, first, length):
+    """The buffer holds just the pixels inside, so that a load outside would be out of bounds."""
+    rows, width, taps = shape
+    n = host.target().lanes(np.dtype(dtype).itemsize)
+    width, columns = min(width, n), min(columns, n)
+    last = min(first + length, rows + taps - 1)
+    x = data(max(1, (last - first) * columns), dtype)
+    both(
+        diagonals,
+        [x, data(taps * width * n, dtype, 1), np.zeros(rows * n, dtype)],
+        Static(rows),
+        Static(width),
+        Static(taps),
+        columns,
+        columns,
+        first,
+        last,
+    )
+
+
+@pytest.mark.parametrize(("width", "n"), [(8, 16), (3, 16), (2, 4), (5, 8), (1, 4)])
+def test_gather_diagonals_is_the_sum_it_says(width, n):
+    acc = data(2 * width * n, np.float64).reshape(2, width * n)
+    result = gather_diagonals(acc, width)
+    for lane in range(n // width * width):
+        diagonal = [acc[:, t * n + lane // width * width + (lane % width + t) % width] for t in range(width)]
+        np.testing.assert_array_equal(result[:, lane], sum(diagonal))
 
 
 @kernel

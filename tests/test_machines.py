@@ -73,7 +73,8 @@ SMALL = {
     "conv2d": (None, 3e3),
     "pointwise": ("pointwise", 2e4),
     "depthwise": ("depthwise", 2e4),
-    "grouped": ("narrow", 4e3),
+    "grouped": ("equal", 4e3),
+    "spread": ("narrow", 4e3),
     "partial": ("partial", 3e3),
 }
 

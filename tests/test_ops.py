@@ -10,7 +10,7 @@ import refconv
 from refconv import reference
 
 DTYPES = st.sampled_from([np.float32, np.float32, np.float64])
-SIDE = {"pointwise": "pointwise", "depthwise": "depthwise", "narrow": "narrow", "any": None}
+SIDE = {"pointwise": "pointwise", "depthwise": "depthwise", "equal": "equal", "narrow": "narrow", "any": None}
 
 
 @pytest.mark.parametrize("groups", SIDE)
@@ -56,6 +56,8 @@ LAYERS = [
     "g96mb1ic96ih28oc96kh7ph3",
     "g8mb2ic64ih16oc64kh3ph1",
     "g4mb1ic96ih9oc192kh3sh2ph1",
+    "g16mb1ic64ih9oc64kh3sh2ph1",
+    "g10mb1ic20ih9oc40kh3ph1",
     "g1mb1ic1ih28oc6kh5ph2",
     "g32mb1ic32ih15iw8oc64kh3ph1",
 ]

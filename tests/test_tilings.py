@@ -7,13 +7,14 @@ from problems import call, correlate, operands
 import refconv
 from refconv import Conv2d, PartialConv2d, kernels
 from refconv.host import Target
-from refconv.tiling import DenseTiling, DepthwiseTiling, GroupedTiling, PartialTiling, PointwiseTiling
+from refconv.tiling import DenseTiling, DepthwiseTiling, GroupedTiling, PartialTiling, PointwiseTiling, SpreadTiling
 
 SMALL = {
     "conv2d": Conv2d.parse("mb2ic5ih5oc20kh3ph1"),
     "pointwise": Conv2d.parse("mb1ic7ih3iw2oc20kh1kw1"),
     "depthwise": Conv2d.parse("g20mb1ic20ih5oc20kh3ph1"),
-    "grouped": Conv2d.parse("g4mb1ic12ih5oc20kh3ph1"),
+    "grouped": Conv2d.parse("g4mb1ic12ih5oc12kh3ph1"),
+    "spread": Conv2d.parse("g4mb1ic12ih5oc20kh3ph1"),
     "partial": PartialConv2d(1, 24, 5, 4, 20, 3, 3),
 }
 
@@ -58,7 +59,8 @@ ILLEGAL = [
     ("conv2d", DenseTiling(1.0, 1, 1, 16), "tiling.rows = 1.0: must be an integer from 1"),
     ("pointwise", PointwiseTiling(2, 1, 3, 16), "tiling.pixels = 3: must be a multiple of rows = 2"),
     ("depthwise", DepthwiseTiling(1, 2, 1, 1, 16), r"tiling.taps, tiling.stride = \(2, 1\): must be one of"),
-    ("grouped", GroupedTiling(1, 1, 1, 3, 4, 3, 16, 1, 1), "tiling.outputs = 4: must be 5 for this problem"),
+    ("grouped", GroupedTiling(1, 1, 1, 4, 5, 1, 1), "tiling.inputs = 4: must be 3 for this problem"),
+    ("spread", SpreadTiling(1, 1, 1, 3, 4, 3, 16, 1, 1), "tiling.outputs = 4: must be 5 for this problem"),
     ("partial", PartialTiling(5, 1, 1), "tiling.rows = 5: must be from 1 to 4"),
     ("partial", DenseTiling(1, 1, 1, 16), "must be a PartialTiling"),
 ]

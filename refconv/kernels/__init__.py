@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from refconv import layout, tiling
 from refconv.jit import plain
-from refconv.kernels import conv2d, depthwise, grouped, partial, pointwise
+from refconv.kernels import conv2d, depthwise, grouped, partial, pointwise, spread
 from refconv.problem import Conv2d, PartialConv2d
 
 
@@ -56,6 +56,11 @@ def _depthwise(problem, lanes):
 
 
 def _grouped(problem, lanes):
+    equal = isinstance(problem, Conv2d) and problem.c_group == problem.k_group <= lanes
+    return "" if equal else f"groups of equal numbers of input and output channels, at most {lanes} (one vector)"
+
+
+def _spread(problem, lanes):
     fits = isinstance(problem, Conv2d) and layout.groups_per_vector(problem.c_group, problem.k_group, lanes) > 0
     return "" if fits else f"groups of at most {lanes} input and output channels (one vector)"
 
@@ -71,6 +76,7 @@ KERNELS = {
         Kernel("pointwise", pointwise.pointwise, "dense", tiling.pointwise_tiling, pointwise.units, pointwise.workspace, _pointwise),
         Kernel("conv2d", conv2d.conv2d, "dense", tiling.dense_tiling, conv2d.units, conv2d.workspace, _conv2d),
         Kernel("grouped", grouped.grouped, "grouped", tiling.grouped_tiling, grouped.units, grouped.workspace, _grouped),
+        Kernel("spread", spread.spread_groups, "spread", tiling.spread_tiling, spread.units, spread.workspace, _spread),
         Kernel("partial", partial.partial, "dense", tiling.partial_tiling, partial.units, partial.workspace, _partial),
     )
 }

@@ -58,7 +58,7 @@ def depthwise(x, weight, bias, out, work, problem, t, slot, first, last):
                                 x_at = ((n * problem.h + y) * problem.w + start) * channels + c
                                 w_at = weight_at + s * n_lanes
                                 if inside <= 0 and end >= pixels and columns >= n_lanes:  # constants: no branch is left
-                                    acc = slide(acc, t.taps, t.stride, x, x_at, step * channels, n_lanes, 0, pixels + 0, weight, w_at, n_lanes)
+                                    acc = slide(acc, t.taps, t.stride, x, x_at, step * channels, n_lanes, 0, 1 << 30, weight, w_at, n_lanes)
                                 else:
                                     acc = slide(acc, t.taps, t.stride, x, x_at, step * channels, columns, inside, end, weight, w_at, n_lanes)
                     if length(bias) > 0:

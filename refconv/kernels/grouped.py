@@ -1,92 +1,70 @@
-"""Grouped convolution with narrow groups: one vector holds whole groups, so that no lane is wasted on width 1, 2, 4, 8, ...
+"""Grouped convolution with narrow groups of g inputs and g outputs: whole groups share a vector, no lane is moved until the end.
 
-    out[n, p, q, k] = bias[k] + sum_(r, j, s) x[n, p*stride_h + r*dilation_h - pad_top, q*stride_w + s*dilation_w - pad_left, group(k)*C/G + j]
+    out[n, p, q, k] = bias[k] + sum_(r, s, j) x[n, p*stride_h + r*dilation_h - pad_top, q*stride_w + s*dilation_w - pad_left, group(k)*g + j]
                                               * weight[k, j, r, s]
 
-A pixel's vector is spread once into C/G vectors: in the j-th, every lane holds the j-th input of its own group. What is
-left for each j is a depthwise convolution. A depthwise convolution with a channel multiplier is the case C/G = 1.
+A pixel's vector meets g vectors of weights lane by lane, one for each diagonal t of the g x g matrix of its groups: the
+product in the lane of input m belongs to output (m - t) mod g. The g sums are kept apart over the whole window; only then are they rotated into
+place and added: g - 1 shuffles for R * S * g multiply-adds, where spreading the inputs first takes g shuffles for S * g. Derived here.
 Loops, outer to inner:
 
-    unit: image n, block of t.lines output rows, block of t.vectors_per_unit vectors of output channels   (units run in parallel)
-        v  vectors of output channels
-        q  strips of t.rows pixels          accumulators: t.rows registers
-        p  rows of the block                new input rows are spread into `strip`, a ring of the kernel's reach in rows
-        r, j, s                             slides over the strip: R * C/G * S * t.rows FMAs for (rows + S - 1) * C/G spreads
+    unit: image n, block of t.lines output rows, block of t.vectors_per_unit vectors of channels   (units run in parallel)
+        p  rows of the block
+        v  vectors of channels
+        q  strips of t.rows pixels          accumulators: t.rows * g registers
+        r  kernel rows inside the image     the border is clipped
+        s  t.taps columns a step            each pixel is loaded once and meets t.taps * g weights, which come from L1
 """
 
 from refconv.jit import kernel
 from refconv.layout import ceil_div
-from refconv.problem import out_height, out_reach, out_width
-from refconv.tile import add_row, lanes, length, load, slide, spread, store, zero
-from refconv.tile.lines import ONE, staged_count, staged_step
-
-
-def vectors(problem, t):
-    """Vectors of output channels."""
-    return ceil_div(problem.groups, t.groups)
+from refconv.problem import out_height, out_width
+from refconv.tile import add_row, gather_diagonals, lanes, length, load, slide, store, zero
+from refconv.tile.lines import ONE
 
 
 def units(problem, t):
     """Independent pieces of work."""
-    return problem.n * ceil_div(problem.p, t.lines) * ceil_div(vectors(problem, t), t.vectors_per_unit)
+    return problem.n * ceil_div(problem.p, t.lines) * ceil_div(ceil_div(problem.groups, t.groups), t.vectors_per_unit)
 
 
 def workspace(problem, t):
-    """Elements of each buffer of one thread."""
-    columns = staged_count(t.rows, problem.stride_w, problem.s, problem.dilation_w)
-    return {"strip": out_reach(1, problem.r, 1, problem.dilation_h) * problem.c_group * columns * t.lanes}
+    """None: the border is clipped."""
+    return {}
 
 
 @kernel
 def grouped(x, weight, bias, out, work, problem, t, slot, first, last):
-    """Units first to last-1. x and out NHWC, weight packed grouped, bias of length K or 0; all flat. `slot` picks the workspace."""
-    (strip,) = work
-    height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)
+    """Units first to last-1. x and out NHWC, weight packed by diagonals, bias of length K or 0; all flat."""
+    height, width, n_lanes, channels = out_height(problem), out_width(problem), lanes(weight), problem.c
     v_all = ceil_div(problem.groups, t.groups)
     blocks, chunks = ceil_div(height, t.lines), ceil_div(v_all, t.vectors_per_unit)
-    columns = staged_count(t.rows, problem.stride_w, problem.s, problem.dilation_w)
-    step = staged_step(problem.stride_w, problem.s, problem.dilation_w)
-    slide_step = 1 if t.taps > 1 else step
-    ring = out_reach(1, problem.r, 1, problem.dilation_h)
-    row_size = t.inputs * columns * n_lanes
-    strip_at = slot * ring * row_size
+    tap_size = t.inputs * n_lanes
+    step = 1 if t.taps > 1 else problem.stride_w  # input columns from one pixel of a slide to the next
+    pixels = (t.rows - 1) * t.stride + t.taps
     for unit in range(first, last):
         rest, chunk = divmod(unit, chunks)
         n, block = divmod(rest, blocks)
-        for v in range(chunk * t.vectors_per_unit, min((chunk + 1) * t.vectors_per_unit, v_all)):
-            c, k = v * t.groups * t.inputs, v * t.groups * t.outputs
-            k_columns = min(t.groups * t.outputs, problem.k - k)
-            c_columns = min(t.groups * t.inputs, problem.c - c)
-            for q_next in range(0, width, t.rows):
-                q = min(q_next, width - t.rows)
-                staged = block * t.lines * problem.stride_h  # rows above this one, counted with the padding, are in the ring
-                for p in range(block * t.lines, min((block + 1) * t.lines, height)):
-                    top = p * problem.stride_h
-                    for row in range(max(staged, top), top + ring):
-                        y = row - problem.pad_top
-                        inside = 0 <= y < problem.h
-                        at, x_at = strip_at + row % ring * row_size, (n * problem.h + y) * problem.w * problem.c + c
-                        column, left = q * problem.stride_w - problem.pad_left, step
-                        for _ in range(columns):
-                            pixel = zero(ONE, ONE, out)
-                            if inside and 0 <= column < problem.w:
-                                pixel = load(ONE, ONE, x, x_at + column * problem.c, 0, c_columns)
-                            spread(strip, at, columns * n_lanes, pixel, t.inputs, t.outputs)
-                            at += n_lanes
-                            column, left = column + 1, left - 1
-                            if left == 0:  # past the reach of this window: on to the next
-                                column, left = column + problem.stride_w - step, step
-                    staged = top + ring
-                    acc = zero(t.rows, ONE, out)
-                    weight_at = v * problem.r * t.inputs * problem.s * n_lanes
+        for p in range(block * t.lines, min((block + 1) * t.lines, height)):
+            for v in range(chunk * t.vectors_per_unit, min((chunk + 1) * t.vectors_per_unit, v_all)):
+                c = v * t.groups * t.inputs
+                columns = min(t.groups * t.inputs, channels - c)
+                for q_next in range(0, width, t.rows):
+                    q = min(q_next, width - t.rows)
+                    acc = zero(t.rows, t.inputs, out)
                     for r in range(problem.r):
-                        at = strip_at + (top + r * problem.dilation_h) % ring * row_size
-                        for _ in range(t.inputs):
+                        y = p * problem.stride_h + r * problem.dilation_h - problem.pad_top
+                        if 0 <= y < problem.h:
+                            row_at, weight_at = (n * problem.h + y) * problem.w, (v * problem.r + r) * problem.s * tap_size
                             for s in range(0, problem.s, t.taps):
-                                s_at = at + s * problem.dilation_w * n_lanes
-                                acc = slide(acc, t.taps, t.stride, strip, s_at, slide_step * n_lanes, n_lanes, 0, 1 << 30, weight, weight_at, n_lanes)
-                                weight_at += t.taps * n_lanes
-                            at += columns * n_lanes
+                                start = q * problem.stride_w + s * problem.dilation_w - problem.pad_left
+                                inside, end = -(start // step), -((start - problem.w) // step)
+                                x_at, w_at = (row_at + start) * channels + c, weight_at + s * tap_size
+                                if inside <= 0 and end >= pixels and columns >= n_lanes:  # constants: no branch is left
+                                    acc = slide(acc, t.taps, t.stride, x, x_at, step * channels, n_lanes, 0, 1 << 30, weight, w_at, tap_size)
+                                else:
+                                    acc = slide(acc, t.taps, t.stride, x, x_at, step * channels, columns, inside, end, weight, w_at, tap_size)
+                    result = gather_diagonals(acc, t.inputs)
                     if length(bias) > 0:
-                        acc = add_row(acc, load(ONE, ONE, bias, k, 0, k_columns))
-                    store(out, ((n * height + p) * width + q) * problem.k + k, problem.k, acc, k_columns, q_next - q)
+                        result = add_row(result, load(ONE, ONE, bias, c, 0, columns))
+                    store(out, ((n * height + p) * width + q) * channels + c, channels, result, columns, q_next - q)

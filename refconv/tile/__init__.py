@@ -2,7 +2,7 @@
 
 from refconv.tile import arrays as _arrays  # noqa: F401  registers the array machine
 from refconv.tile.instructions import lanes, length, load, outer, slide, spread, store, zero
-from refconv.tile.registers import add_row, fused_multiply_add
+from refconv.tile.registers import add_row, fused_multiply_add, gather_diagonals
 from refconv.tile.types import Static
 
-__all__ = ["Static", "add_row", "fused_multiply_add", "lanes", "length", "load", "outer", "slide", "spread", "store", "zero"]
+__all__ = ["Static", "add_row", "fused_multiply_add", "gather_diagonals", "lanes", "length", "load", "outer", "slide", "spread", "store", "zero"]

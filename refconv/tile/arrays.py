@@ -9,6 +9,7 @@ from refconv.tile.llvm import (
     advance,
     element_pointer,
     int32_vector,
+    load_if,
     load_some,
     load_vector,
     multiply_add,
@@ -117,6 +118,25 @@ def _outer(typing_context, acc, x, x_at, x_row_stride, w, w_at, w_vector_stride)
     return acc(acc, x, types.intp, types.intp, w, types.intp, types.intp), codegen
 
 
+def _slide_one(builder, acc, acc_v, schedule, weights, load_pixel, within):
+    """slide with one vector a row: weights stay in registers; a pixel of the border is branched around."""
+    for i, meetings in schedule:
+        rows = list(dict.fromkeys(q for q, _ in meetings))
+        inside = within(i)
+        kept, skipped = {q: vector_at(builder, acc_v, q) for q in rows}, builder.block
+        with builder.if_then(inside, likely=True):
+            pixel, sums = load_pixel(i), dict(kept)
+            for q, s in meetings:
+                sums[q] = multiply_add(builder, pixel, weights[s], sums[q])
+            taken = builder.block
+        merged = {q: builder.phi(acc.vector) for q in rows}
+        for q, phi in merged.items():
+            phi.add_incoming(kept[q], skipped)
+            phi.add_incoming(sums[q], taken)
+            acc_v = put(builder, acc_v, phi, q)
+    return acc_v
+
+
 @implement(op.slide)
 def _slide(typing_context, acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
     if not _is_array(x):
@@ -127,22 +147,21 @@ def _slide(typing_context, acc, taps, stride, x, x_at, pixel_stride, columns, fi
         acc_v, _, _, x_v, x_i, pixel_step, columns_v, first, last, w_v, w_i, tap_step = args
         w_p = element_pointer(context, builder, w, w_v, w_i)
         x_p = element_pointer(context, builder, x, x_v, x_i)
-        weights = [load_vector(builder, advance(builder, w_p, tap_step, s), acc.vector) for s in range(n_taps)]
-        for i, meetings in op.slide_schedule(acc.rows, n_taps, n_stride):
-            here = ir.Constant(first.type, i)
-            inside = builder.and_(builder.icmp_signed("<=", first, here), builder.icmp_signed("<", here, last))
-            rows = list(dict.fromkeys(q for q, _ in meetings))
-            kept, skipped = {q: vector_at(builder, acc_v, q) for q in rows}, builder.block
-            with builder.if_then(inside, likely=True):
-                pixel, sums = load_some(builder, advance(builder, x_p, pixel_step, i), acc.vector, columns_v), dict(kept)
-                for q, s in meetings:
-                    sums[q] = multiply_add(builder, pixel, weights[s], sums[q])
-                taken = builder.block
-            merged = {q: builder.phi(acc.vector) for q in rows}
-            for q, phi in merged.items():
-                phi.add_incoming(kept[q], skipped)
-                phi.add_incoming(sums[q], taken)
-                acc_v = put(builder, acc_v, phi, q)
+        load_pixel = lambda i: load_some(builder, advance(builder, x_p, pixel_step, i), acc.vector, columns_v)
+        within = lambda i: builder.and_(
+            builder.icmp_signed("<=", first, ir.Constant(first.type, i)), builder.icmp_signed("<", ir.Constant(first.type, i), last)
+        )
+        schedule = op.slide_schedule(acc.rows, n_taps, n_stride)
+        tap = lambda s, v: load_vector(builder, builder.gep(advance(builder, w_p, tap_step, s), [ir.Constant(w_i.type, v * acc.lanes)]), acc.vector)
+        if acc.vectors == 1:
+            return _slide_one(builder, acc, acc_v, schedule, [tap(s, 0) for s in range(n_taps)], load_pixel, within)
+        pixels = {i: load_if(builder, within(i), lambda i=i: load_pixel(i), acc.vector) for i, _ in schedule}
+        for s in range(n_taps):
+            for v in range(acc.vectors):
+                weight = tap(s, v)
+                for q in range(acc.rows):
+                    k = q * acc.vectors + v
+                    acc_v = put(builder, acc_v, multiply_add(builder, pixels[q * n_stride + s], weight, vector_at(builder, acc_v, k)), k)
         return acc_v
 
     ints = [types.intp] * 5

@@ -57,21 +57,23 @@ def outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
 
 
 def slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
-    """A window of `taps` pixels slides over a strip of x: acc[q] + sum_s x[pixel q * stride + s] * w[tap s], row by row.
+    """A window of `taps` pixels slides over a strip of x: acc[q, v] + sum_s x[pixel q * stride + s] * w[tap s, v], lane by lane.
 
     Pixel i is x[x_at + i * pixel_stride :][:columns], read once for all the rows and taps that meet it; pixels outside
-    first_pixel <= i < last_pixel are border: neither read nor multiplied. Tap s is the vector w[w_at + s * tap_stride :].
-    One vector a row.
+    first_pixel <= i < last_pixel are border: neither read nor, where a row is one vector, multiplied (else taken as zeros). The
+    weights of tap s are the vectors w[w_at + s * tap_stride :], one for each vector of a row.
     """
     acc, n = acc.copy(), lanes(w)
-    columns = min(columns, n)
-    weights = [w[w_at + s * tap_stride : w_at + s * tap_stride + n] for s in range(taps)]
+    columns, vectors = min(columns, n), acc.shape[1] // n
+    weights = [w[w_at + s * tap_stride : w_at + s * tap_stride + vectors * n] for s in range(taps)]
     for i, meetings in slide_schedule(len(acc), taps, stride):
-        if first_pixel <= i < last_pixel:
+        inside = first_pixel <= i < last_pixel
+        if inside or vectors > 1:
             pixel = np.zeros(n, acc.dtype)
-            pixel[:columns] = x[x_at + i * pixel_stride : x_at + i * pixel_stride + columns]
+            if inside:
+                pixel[:columns] = x[x_at + i * pixel_stride : x_at + i * pixel_stride + columns]
             for q, s in meetings:
-                acc[q] = acc[q] + pixel * weights[s]
+                acc[q] = acc[q] + np.tile(pixel, vectors) * weights[s]
     return acc
 
 

@@ -109,6 +109,18 @@ def load_some(builder, pointer, kind, count):
     return value
 
 
+def load_if(builder, condition, load, kind):
+    """load() where the condition holds, zeros elsewhere."""
+    before = builder.block
+    with builder.if_then(condition, likely=True):
+        value = load()
+        after = builder.block
+    result = builder.phi(kind)
+    result.add_incoming(ir.Constant(kind, None), before)
+    result.add_incoming(value, after)
+    return result
+
+
 def store_some(builder, pointer, value, count):
     """Store the first `count` lanes, as load_some loads them."""
     kind = value.type

@@ -3,7 +3,10 @@
 As in instructions.py the Python body is the definition; the LLVM form follows each.
 """
 
-from refconv.tile.llvm import elementwise, multiply_add, vector_at
+import numpy as np
+from llvmlite import ir
+
+from refconv.tile.llvm import elementwise, int32_vector, multiply_add, put, vector_at
 from refconv.tile.machine import implement
 
 
@@ -15,6 +18,36 @@ def add_row(acc, row):
 def fused_multiply_add(acc, a, b):
     """acc[r] + a[0] * b[0] for every row r."""
     return acc + a * b
+
+
+def gather_diagonals(acc, width):
+    """sum_t of the row's vector t, every group of `width` lanes rotated by t: result[q, l] = sum_t acc[q, t, diagonal(l, t)].
+
+    acc has `width` vectors a row; the result has one. The vectors are added pairwise: t and t + half, from the largest half down.
+    """
+    n = acc.shape[1] // width
+    rows = acc.reshape(len(acc), width, n)
+    for half, lanes in gather_steps(width, n):
+        moved = np.zeros_like(rows[:, half:])
+        for lane, source in enumerate(lanes):
+            if source < n:
+                moved[:, :, lane] = rows[:, half:, source]
+        rows = np.concatenate([rows[:, : moved.shape[1]] + moved, rows[:, moved.shape[1] : half]], axis=1)
+    return rows[:, 0]
+
+
+def gather_steps(width, lanes):
+    """[(half, source lane of each lane), ...]: what gather_diagonals adds to vector t from vector t + half, width down to 1.
+
+    Lanes past the last whole group take lane `lanes`: zero.
+    """
+    steps, count = [], width
+    while count > 1:
+        half = count - count // 2
+        whole = lanes // width * width
+        steps.append((half, [i // width * width + (i % width + half) % width if i < whole else lanes for i in range(lanes)]))
+        count = half
+    return steps
 
 
 @implement(add_row)
@@ -37,3 +70,22 @@ def _fused_multiply_add(typing_context, acc, a, b):
         return elementwise(builder, tile, args[0], step)
 
     return acc(acc, a, b), codegen
+
+
+@implement(gather_diagonals)
+def _gather_diagonals(typing_context, acc, width):
+    tile = acc.with_shape(acc.rows, 1)
+
+    def codegen(context, builder, signature, args):
+        zeros, result = ir.Constant(acc.vector, None), ir.Constant(context.get_value_type(tile), None)
+        for r in range(acc.rows):
+            vectors = [vector_at(builder, args[0], r * acc.vectors + v) for v in range(width.value)]
+            for half, lanes in gather_steps(width.value, acc.lanes):
+                mask = int32_vector(lanes)
+                for t in range(half, len(vectors)):
+                    vectors[t - half] = builder.fadd(vectors[t - half], builder.shuffle_vector(vectors[t], zeros, mask))
+                vectors = vectors[:half]
+            result = put(builder, result, vectors[0], r)
+        return result
+
+    return tile(acc, width), codegen
