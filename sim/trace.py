@@ -118,6 +118,12 @@ def _length(buffer):
         return lambda buffer: buffer.size
 
 
+@implement(op.prefetch)
+def _prefetch(typing_context, buffer, at):
+    if is_traced(buffer):  # a hint moves nothing that its load would not: the simulator has no prefetcher
+        return types.none(buffer, types.intp), lambda context, builder, signature, args: context.get_dummy_value()
+
+
 @overload(op.load, jit_options=INLINE)
 def _load(rows, vectors, x, at, row_stride, columns):
     if not is_traced(x):

@@ -1,6 +1,7 @@
 """How a layer is measured: contenders interleaved in one process, medians of many rounds, the peak measured in between."""
 
 import math
+import random
 import statistics
 import time
 
@@ -9,14 +10,15 @@ import numpy as np
 from refconv.bench.peers import FORMS, Operands, ours
 from refconv.peak import loop_times
 
-ROUNDS, SAMPLE_S = 31, 3e-4
+ROUNDS, SAMPLE_S = 31, 3e-3
 
 
 def measure(layers, peers, dtype="float32", threads=1, layout="NHWC", rounds=ROUNDS):
     """Yield a record for each layer: seconds of every contender's every form, ratio to the best peer, efficiency.
 
-    A round calls every form in turn, as often in a row as fills some 0.3 ms, and a register-only loop of multiply-adds for the peak
-    of this moment. A contender's time is the median over the rounds of its best form.
+    A round calls every form, in an order drawn anew, as often in a row as fills some 3 ms after half as many calls that are not
+    timed (one call alone finds its data where the others have driven them), and a register-only loop of multiply-adds for the
+    peak of this moment. A contender's time is the median over the rounds of its best form.
     """
     for layer in layers:
         operands = Operands(layer.problem, dtype)
@@ -36,16 +38,20 @@ def rounds_of(forms, dtype, rounds):
         start = time.perf_counter()
         run()
         often[name] = max(1, int(SAMPLE_S / max(time.perf_counter() - start, 1e-7)))
-    samples, peaks = {name: [] for name in forms}, []
+    samples, peaks, order = {name: [] for name in forms}, [], list(forms)
+    shuffled = random.Random(0)
     for _ in range(rounds):
-        for name, run in forms.items():
-            run()  # the others' data leave the caches, the branch predictors and the clock as they were
+        shuffled.shuffle(order)
+        for name in order:
+            run = forms[name]
+            for _ in range(often[name] // 2 + 1):
+                run()
             start = time.perf_counter()
             for _ in range(often[name]):
                 run()
             samples[name].append((time.perf_counter() - start) / often[name])
-        flops, seconds = loop_times(dtype, 1, 4000)
-        peaks.append(flops / seconds[0])
+        flops, seconds = loop_times(dtype, 3, 8000)
+        peaks.append(flops / min(seconds))
     return {name: statistics.median(values) for name, values in samples.items()}, statistics.median(peaks)
 
 

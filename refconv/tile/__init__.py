@@ -1,8 +1,22 @@
 """The instruction set on register tiles: definitions, and their form on NumPy arrays."""
 
 from refconv.tile import arrays as _arrays  # noqa: F401  registers the array machine
-from refconv.tile.instructions import lanes, length, load, outer, slide, spread, store, zero
+from refconv.tile.instructions import lanes, length, load, outer, prefetch, slide, spread, store, zero
 from refconv.tile.registers import add_row, fused_multiply_add, gather_diagonals
 from refconv.tile.types import Static
 
-__all__ = ["Static", "add_row", "fused_multiply_add", "gather_diagonals", "lanes", "length", "load", "outer", "slide", "spread", "store", "zero"]
+__all__ = [
+    "Static",
+    "add_row",
+    "fused_multiply_add",
+    "gather_diagonals",
+    "lanes",
+    "length",
+    "load",
+    "outer",
+    "prefetch",
+    "slide",
+    "spread",
+    "store",
+    "zero",
+]

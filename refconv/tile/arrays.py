@@ -13,6 +13,7 @@ from refconv.tile.llvm import (
     load_some,
     load_vector,
     multiply_add,
+    prefetch_line,
     put,
     splat,
     store_some,
@@ -96,6 +97,18 @@ def _store(typing_context, out, at, row_stride, tile, columns, first_row):
         return context.get_dummy_value()
 
     return types.none(out, types.intp, types.intp, tile, types.intp, types.intp), codegen
+
+
+@implement(op.prefetch)
+def _prefetch(typing_context, buffer, at):
+    if not _is_array(buffer):
+        return None
+
+    def codegen(context, builder, signature, args):
+        prefetch_line(builder, element_pointer(context, builder, buffer, *args))
+        return context.get_dummy_value()
+
+    return types.none(buffer, types.intp), codegen
 
 
 @implement(op.outer)
