@@ -119,9 +119,9 @@ def _length(buffer):
 
 
 @implement(op.prefetch)
-def _prefetch(typing_context, buffer, at):
+def _prefetch(typing_context, buffer, at, level):
     if is_traced(buffer):  # a hint moves nothing that its load would not: the simulator has no prefetcher
-        return types.none(buffer, types.intp), lambda context, builder, signature, args: context.get_dummy_value()
+        return types.none(buffer, types.intp, level), lambda context, builder, signature, args: context.get_dummy_value()
 
 
 @overload(op.load, jit_options=INLINE)

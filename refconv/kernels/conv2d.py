@@ -58,16 +58,12 @@ def conv2d(x, weight, bias, out, work, problem, t, slot, first, last):
         stage_lines(lines, lines_at, x, x_at, problem, c_group, problem.c, p_first * problem.stride_h - problem.pad_top, rows, columns)
         for k in range(chunk * t.channels, min((chunk + 1) * t.channels, k_group), t.vectors * n_lanes):
             weight_at = (group * ceil_div(k_group, n_lanes) + k // n_lanes) * vector_stride
-            # The next block of weights comes from beyond the L2 where they are many: it is fetched bit by bit during all tiles of this one.
-            tiles = (p_last - p_first) * ceil_div(width, t.rows)
-            ahead_at, ahead_step = weight_at + t.vectors * vector_stride, t.vectors * n_lanes // tiles
             for p in range(p_first, p_last):
                 for q_next in range(0, width, t.rows):
                     q = min(q_next, width - t.rows)
                     at = lines_at + (p - p_first) * step_h * line + q * step_w * c_group
                     acc = zero(t.rows, t.vectors, out)
-                    acc = window(acc, lines, at, line, problem, c_group, weight, weight_at, vector_stride, ahead_at, ahead_step)
-                    ahead_at += ahead_step * (vector_stride // n_lanes)
+                    acc = window(acc, lines, at, line, problem, c_group, weight, weight_at, vector_stride)
                     if length(bias) > 0:
                         acc = add_row(acc, load(ONE, t.vectors, bias, group * k_group + k, 0, k_group - k))
                     out_at = ((n * height + p) * width + q) * problem.k + group * k_group + k

@@ -55,7 +55,7 @@ def partial(x, weight, bias, out, work, problem, t, slot, first, last):
                     q = min(q_next, width - t.rows)
                     acc = zero(t.rows, t.vectors, out)
                     at = lines_at + (p - p_first) * line + q * conv.c
-                    acc = window(acc, lines, at, line, conv, conv.c, weight, k // n_lanes * vector_stride, vector_stride, 0, 0)
+                    acc = window(acc, lines, at, line, conv, conv.c, weight, k // n_lanes * vector_stride, vector_stride)
                     if length(bias) > 0:
                         acc = add_row(acc, load(ONE, t.vectors, bias, k, 0, conv.k - k))
                     store(out, image + (p * width + q) * channels + k, channels, acc, conv.k - k, q_next - q)

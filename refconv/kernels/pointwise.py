@@ -13,7 +13,7 @@ Loops, outer to inner:
 from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.tile import add_row, lanes, length, load, outer, prefetch, store, zero
-from refconv.tile.lines import ONE
+from refconv.tile.lines import L1, ONE
 
 
 def units(problem, t):
@@ -39,12 +39,13 @@ def pointwise(x, weight, bias, out, work, problem, t, slot, first, last):
                 i = min(i_next, pixels - t.rows)
                 acc = zero(t.rows, t.vectors, out)
                 weight_at = k // n_lanes * vector_stride
-                ahead_at = (i + t.rows) * problem.c  # the next tile's pixels, contiguous: rows elements of them with every step
+                # With every step of the first block, t.rows elements of the next tile's pixels, which are contiguous.
+                ahead_at, ahead_step = (i + t.rows) * problem.c, t.rows if k == chunk * t.channels else 0
                 for c in range(problem.c):
                     acc = outer(acc, x, i * problem.c + c, problem.c, weight, weight_at, vector_stride)
-                    prefetch(x, ahead_at)
+                    prefetch(x, ahead_at, L1)
                     weight_at += n_lanes
-                    ahead_at += t.rows
+                    ahead_at += ahead_step
                 if length(bias) > 0:
                     acc = add_row(acc, load(ONE, t.vectors, bias, k, 0, problem.k - k))
                 store(out, i * problem.k + k, problem.k, acc, problem.k - k, i_next - i)

@@ -100,15 +100,15 @@ def _store(typing_context, out, at, row_stride, tile, columns, first_row):
 
 
 @implement(op.prefetch)
-def _prefetch(typing_context, buffer, at):
+def _prefetch(typing_context, buffer, at, level):
     if not _is_array(buffer):
         return None
 
     def codegen(context, builder, signature, args):
-        prefetch_line(builder, element_pointer(context, builder, buffer, *args))
+        prefetch_line(builder, element_pointer(context, builder, buffer, *args[:2]), level.value)
         return context.get_dummy_value()
 
-    return types.none(buffer, types.intp), codegen
+    return types.none(buffer, types.intp, level), codegen
 
 
 @implement(op.outer)

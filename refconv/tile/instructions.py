@@ -48,8 +48,11 @@ def store(out, at, row_stride, tile, columns, first_row):
             out[at + r * row_stride : at + r * row_stride + columns] = tile[r, :columns]
 
 
-def prefetch(buffer, at):
-    """A hint that the line of element `at` will be wanted: changes no value, may name any place, and counts as no access."""
+def prefetch(buffer, at, level):
+    """A hint that the line of element `at` will be wanted in the cache of that level (1 or 2).
+
+    Changes no value, may name any place, and counts as no access.
+    """
 
 
 def outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):

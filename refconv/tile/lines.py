@@ -6,10 +6,10 @@ Where the stride exceeds the reach of the kernel, the lines and columns in betwe
 """
 
 from refconv.jit import routine
-from refconv.tile.instructions import lanes, load, outer, prefetch, store, zero
+from refconv.tile.instructions import lanes, load, outer, store, zero
 from refconv.tile.types import Static
 
-ONE = Static(1)
+ONE, L1 = Static(1), Static(1)
 
 
 @routine
@@ -81,11 +81,10 @@ def stage_lines(lines, lines_at, x, x_at, conv, channels, pixel_stride, row, cou
 
 
 @routine
-def window(acc, lines, at, line_stride, conv, channels, weight, weight_at, vector_stride, ahead_at, ahead_step):
+def window(acc, lines, at, line_stride, conv, channels, weight, weight_at, vector_stride):
     """acc[q] + sum_(r, s, c) line r * dilation_h, pixel q + s * dilation_w, channel c of the staged lines * weight[r, s, c].
 
     `at` is the first pixel's first element; successive q are one staged step apart. Weights run on in the order r, s, c, a vector each.
-    With every step the weights from ahead_at on are prefetched, ahead_step elements further each time.
     """
     n = lanes(weight)
     pixel_step = staged_step(conv.stride_w, conv.s, conv.dilation_w) * channels
@@ -95,7 +94,5 @@ def window(acc, lines, at, line_stride, conv, channels, weight, weight_at, vecto
             tap_at = at + r * conv.dilation_h * line_stride + s * conv.dilation_w * channels
             for i in range(run):
                 acc = outer(acc, lines, tap_at + i, pixel_step, weight, weight_at, vector_stride)
-                prefetch(weight, ahead_at)
                 weight_at += n
-                ahead_at += ahead_step
     return acc

@@ -109,12 +109,12 @@ def load_some(builder, pointer, kind, count):
     return value
 
 
-def prefetch_line(builder, pointer):
-    """llvm.prefetch of the line at a pointer, for reading, into the L2."""
+def prefetch_line(builder, pointer, level):
+    """llvm.prefetch of the line at a pointer, for reading, into the cache of a level."""
     byte_pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [byte_pointer.type, INT32, INT32, INT32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [byte_pointer, *(ir.Constant(INT32, i) for i in (0, 2, 1))])  # read, locality 2, data
+    builder.call(function, [byte_pointer, *(ir.Constant(INT32, i) for i in (0, 4 - level, 1))])  # read, locality, data
 
 
 def load_if(builder, condition, load, kind):
