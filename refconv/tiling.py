@@ -152,11 +152,15 @@ def _split_channels(units, channels, block):
 
 
 def pointwise_tiling(problem, itemsize, target):
-    """Rule: pixels of a unit stay in a quarter of the L2 while its output channels are walked through."""
+    """Rule: where all weights stay in a quarter of the L2, a unit is 16 tiles of pixels, which stay in L1 or near it; else the pixels
+    of a unit stay in that quarter, and the weights stream."""
     lanes, pixels = target.lanes(itemsize), problem.n * problem.p * problem.q
     rows, vectors = register_tile(pixels, problem.k, problem.c, itemsize, target)
-    fit = target.l2_bytes // 4 // (problem.c * itemsize) // rows * rows
-    block = max(rows, min(fit, ceil_div(ceil_div(pixels, rows), 2) * rows))
+    if problem.tensors["weight"] * itemsize <= target.l2_bytes // 4:
+        tiles = 16
+    else:
+        tiles = target.l2_bytes // 4 // (problem.c * itemsize) // rows
+    block = rows * max(1, min(tiles, ceil_div(ceil_div(pixels, rows), 2)))
     return PointwiseTiling(Static(rows), Static(vectors), block, ceil_div(problem.k, vectors * lanes) * vectors * lanes)
 
 

@@ -26,8 +26,11 @@ MOST_EVENTS = 1 << 14
 # the first and last line touched of each tensor, the tags driven out of each level by the miss at hand, the events, the tags.
 # A tag is (line + 1) << 1 | dirty, most recent first in each set; 0 is empty.
 LEVELS, TENSORS, SHIFT, GATHERED, EVENTS_AT, COUNTS_AT, DRAM_AT, RANGE_AT, VICTIMS_AT, TAGS_AT, LEVEL_AT = range(11)
-START, SETS, MASK, WAYS = range(4)
-GEOMETRY = 4
+START, SETS, MASK, WAYS, SET_STEP, WAY_STEP = range(6)
+GEOMETRY = 6
+LARGE_TAGS = 1 << 17
+"""A level of more tags (1 MiB of them) keeps the most recent of all sets side by side, then the next of all sets, and so on: a layer
+that fits touches each set once, and then 8 bytes of it instead of a line or two."""
 HIT = -1
 
 
@@ -53,7 +56,8 @@ class Hierarchy:
         for level, (sets, ways) in enumerate(levels):
             mask = sets - 1 if sets & (sets - 1) == 0 else -1
             geometry = LEVEL_AT + GEOMETRY * level
-            self.state[geometry : geometry + GEOMETRY] = tags_at + sum(slots[:level]), sets, mask, ways
+            steps = (1, sets) if slots[level] > LARGE_TAGS else (ways, 1)
+            self.state[geometry : geometry + GEOMETRY] = tags_at + sum(slots[:level]), sets, mask, ways, *steps
         self.counts = self.state[counts_at:dram_at].reshape(n, tensors, 6)
         self.dram = self.state[dram_at:range_at].reshape(tensors, 3)
         self._ranges = self.state[range_at:victims_at].reshape(tensors, 2)
@@ -109,7 +113,7 @@ def set_start(m, level, line):
     mask = geometry(m, level, MASK)
     place_in_memory = line & ((1 << (TENSOR_BITS - m[SHIFT])) - 1)
     index = line & mask if mask >= 0 else place_in_memory % geometry(m, level, SETS)
-    return geometry(m, level, START) + index * geometry(m, level, WAYS)
+    return geometry(m, level, START) + index * geometry(m, level, SET_STEP)
 
 
 @routine
@@ -118,9 +122,10 @@ def place(m, level, line, write):
 
     One pass: every tag moves back one place until the line's own old place, or the end of the set, is reached.
     """
-    s = set_start(m, level, line)
+    s = at = set_start(m, level, line)
+    step = geometry(m, level, WAY_STEP)
     moving = (line + 1) << 1 | write
-    for at in range(s, s + geometry(m, level, WAYS)):
+    for _ in range(geometry(m, level, WAYS)):
         tag = m[at]
         m[at] = moving
         if tag >> 1 == line + 1:
@@ -129,6 +134,7 @@ def place(m, level, line, write):
         if tag == 0:
             return 0
         moving = tag
+        at += step
     return moving
 
 
@@ -172,13 +178,13 @@ def fetch(m, line):
 @kernel
 def run(m):
     """Send the gathered events through the hierarchy; an event is line << 1 | is_store."""
-    ways, mask, start = geometry(m, 0, WAYS), geometry(m, 0, MASK), geometry(m, 0, START)
+    set_step, mask, start = geometry(m, 0, SET_STEP), geometry(m, 0, MASK), geometry(m, 0, START)
     counts, shift = m[COUNTS_AT], TENSOR_BITS - m[SHIFT]
     for e in range(m[EVENTS_AT], m[EVENTS_AT] + m[GATHERED]):
         line, write = m[e] >> 1, m[e] & 1
         kind = counts + (line >> shift) * 6 + write
         m[kind + LOADS] += 1
-        s = start + (line & mask) * ways if mask >= 0 else set_start(m, 0, line)
+        s = start + (line & mask) * set_step if mask >= 0 else set_start(m, 0, line)
         if m[s] >> 1 == line + 1:
             m[s] |= write
         else:
@@ -191,31 +197,53 @@ def run(m):
 
 
 @routine
-def evict(m, line):
-    """Take a line out of all levels; if dirty anywhere, write it to memory, once, counted at the first level that holds it dirty."""
+def clean(m, line):
+    """If the line is dirty anywhere, write it to memory, once: counted at the first level that holds it dirty, clean in all."""
     written = False
     for level in range(m[LEVELS]):
-        s = set_start(m, level, line)
-        for at in range(s, s + geometry(m, level, WAYS)):
-            if m[at] >> 1 == line + 1:
-                if m[at] & 1 and not written:
-                    count(m, level, tensor_of(m, line), FLUSHED)
-                    count_dram(m, tensor_of(m, line), WRITTEN_BY_FLUSH)
+        at, step = set_start(m, level, line), geometry(m, level, WAY_STEP)
+        for _ in range(geometry(m, level, WAYS)):
+            tag = m[at]
+            if tag == 0 or tag >> 1 == line + 1:
+                if tag & 1:
+                    m[at] = tag ^ 1
+                    if not written:
+                        count(m, level, tensor_of(m, line), FLUSHED)
+                        count_dram(m, tensor_of(m, line), WRITTEN_BY_FLUSH)
                     written = True
-                m[at] = 0
+                break
+            at += step
+
+
+@routine
+def forget(m, line):
+    """Empty the set of the line at every level."""
+    for level in range(m[LEVELS]):
+        at, step = set_start(m, level, line), geometry(m, level, WAY_STEP)
+        for _ in range(geometry(m, level, WAYS)):
+            if m[at] == 0:
+                break
+            m[at] = 0
+            at += step
 
 
 @kernel
 def flush(m):
-    """Empty all levels, dirty lines to memory: by the range of lines each tensor has touched, or by all tags where those are fewer."""
+    """Write dirty lines to memory and empty all levels: by the range of lines each tensor has touched, or by all tags if those are fewer."""
     lines = 0
     for tensor in range(m[TENSORS]):
         lines += max(0, m[m[RANGE_AT] + 2 * tensor + 1] - m[m[RANGE_AT] + 2 * tensor] + 1)
     if lines < len(m) - m[TAGS_AT]:
         for tensor in range(m[TENSORS]):
+            if m[m[COUNTS_AT] + tensor * 6 + STORES] > 0:
+                for line in range(m[m[RANGE_AT] + 2 * tensor], m[m[RANGE_AT] + 2 * tensor + 1] + 1):
+                    clean(m, line)
+        for tensor in range(m[TENSORS]):
             for line in range(m[m[RANGE_AT] + 2 * tensor], m[m[RANGE_AT] + 2 * tensor + 1] + 1):
-                evict(m, line)
+                forget(m, line)
     else:
         for at in range(m[TAGS_AT], len(m)):
-            if m[at]:
-                evict(m, (m[at] >> 1) - 1)
+            if m[at] & 1:
+                clean(m, (m[at] >> 1) - 1)
+        for at in range(m[TAGS_AT], len(m)):
+            m[at] = 0
