@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from refconv import host, kernels
+from refconv.convert import copy_transposed
 from refconv.layout import empty, order_of, pack_weight
 from refconv.plan import make_plan, thread_count
 from refconv.problem import LARGEST, Conv2d, PartialConv2d, is_integer, same_pads
@@ -124,13 +125,25 @@ def _run(name, problem, x, weight, bias, bias_size, result, batched, layout, out
     plan = make_plan(name, problem, x.dtype, None if tiling is None else normalised(tiling), thread_count(threads))
     direct = result if result.flags.c_contiguous else empty(result.shape, x.dtype)
     flat_bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    plan.run(np.ascontiguousarray(x).reshape(-1), weight.data, flat_bias, direct.reshape(-1))
+    plan.run(_contiguous(x).reshape(-1), weight.data, flat_bias, direct.reshape(-1))
     if direct is not result:
-        result[...] = direct
+        n, p, q, k = direct.shape
+        copy_transposed(direct.reshape(n, p * q, k), result.transpose(0, 3, 1, 2).reshape(n, k, p * q))
     if out is not None:
         return out
     result = result if layout == "NHWC" else result.transpose(0, 3, 1, 2)
     return result if batched else result[0]
+
+
+def _contiguous(x):
+    """An NHWC image of any strides as a C-contiguous array: itself, or a copy."""
+    planes = x.transpose(0, 3, 1, 2)
+    if x.flags.c_contiguous or not planes.flags.c_contiguous:
+        return np.ascontiguousarray(x)
+    n, h, w, c = x.shape
+    copy = empty((n, h, w, c), x.dtype)
+    copy_transposed(planes.reshape(n, c, h * w), copy.reshape(n, h * w, c))
+    return copy
 
 
 def _result(out, problem, dtype, layout, batched, inputs):

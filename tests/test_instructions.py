@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refconv import host
+from refconv.convert import copy_transposed
 from refconv.jit import kernel, plain
 from refconv.plan import compiled, flat
-from refconv.tile import Static, add_row, fused_multiply_add, gather_diagonals, load, outer, slide, spread, store, zero
+from refconv.tile import Static, add_row, fused_multiply_add, gather_diagonals, load, outer, slide, spread, store, transpose, zero
 from refconv.tile.instructions import lanes, slide_schedule
 from refconv.tile.lines import ONE, copy, fill
 
@@ -160,6 +161,26 @@ def test_spread(dtype, inputs, outputs, columns):
         group = lane // outputs
         wanted = [x[group * inputs + j] if group * inputs + j < columns else 0 for j in range(inputs)]
         assert result.reshape(inputs, n)[:, lane].tolist() == wanted
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 16, 16), (2, 17, 40), (3, 49, 31), (1, 16, 7), (2, 3, 50), (1, 1, 1), (1, 100, 64)])
+def test_copy_transposed(dtype, shape):
+    source, target = data(shape, dtype), np.full((shape[0], shape[2], shape[1]), 9, dtype)
+    copy_transposed(source, target)
+    np.testing.assert_array_equal(target, source.transpose(0, 2, 1))
+
+
+@kernel
+def transposing(x, out, rows):
+    n = lanes(x)
+    store(out, 0, n, transpose(load(rows, ONE, x, 0, n, n)), n, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_transpose(dtype):
+    n = host.target().lanes(np.dtype(dtype).itemsize)
+    both(transposing, [np.arange(n * n, dtype=dtype), np.zeros(n * n, dtype)], Static(n))
 
 
 @kernel

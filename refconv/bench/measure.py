@@ -22,11 +22,12 @@ def measure(layers, peers, dtype="float32", threads=1, layout="NHWC", rounds=ROU
     """
     for layer in layers:
         operands = Operands(layer.problem, dtype)
-        forms = {f"refconv {name}": run for name, run in ours(operands, threads, layout).items()}
+        layouts = dict.fromkeys((layout, "NHWC"))  # with NCHW both, to tell the share of the conversion
+        forms = {f"refconv {name}": ours(operands, threads, name) for name in layouts}
         for peer in peers:
             forms.update({f"{peer} {name}": run for name, run in FORMS[peer](operands, threads).items()})
         times, peak = rounds_of(forms, operands.dtype, rounds)
-        yield record(layer, times, peak * threads, threads)
+        yield record(layer, times, peak * threads, threads, layout)
 
 
 def rounds_of(forms, dtype, rounds):
@@ -55,9 +56,9 @@ def rounds_of(forms, dtype, rounds):
     return {name: statistics.median(values) for name, values in samples.items()}, statistics.median(peaks)
 
 
-def record(layer, times, peak, threads):
-    """The numbers of one layer."""
-    mine = min((name for name in times if name.startswith("refconv ")), key=times.get)
+def record(layer, times, peak, threads, layout):
+    """The numbers of one layer; conversion_share: the part of our time that arrays in NCHW take more than in NHWC."""
+    mine = f"refconv {layout}"
     others = [name for name in times if not name.startswith("refconv ")]
     best = min(others, key=times.get) if others else None
     flops = layer.problem.flops
@@ -67,6 +68,7 @@ def record(layer, times, peak, threads):
         "flops": flops,
         "threads": threads,
         "seconds": times[mine],
+        "conversion_share": 1 - times["refconv NHWC"] / times[mine],
         "flop_per_s": flops / times[mine],
         "efficiency": flops / times[mine] / peak,
         "peak_flop_per_s": peak,

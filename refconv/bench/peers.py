@@ -33,16 +33,16 @@ class Operands:
 
 
 def ours(operands, threads, layout="NHWC"):
-    """{form: function} of this project: NHWC arrays in and out, packed weights; or NCHW arrays, which pay the conversion."""
+    """The function of this project: NHWC arrays in and out, packed weights; or NCHW arrays, which pay the conversion."""
     problem, conv = operands.problem, operands.conv
     packed = refconv.pack(operands.weight, conv.groups)
     shape = (problem.n, problem.p, problem.q, problem.k) if layout == "NHWC" else (problem.n, problem.k, problem.p, problem.q)
     x, out = operands.x_last if layout == "NHWC" else operands.x, refconv.empty(shape, operands.dtype)
     options = {"layout": layout, "out": out, "threads": threads}
     if isinstance(problem, PartialConv2d):
-        return {layout: lambda: refconv.partial_conv2d(x, packed, **options)}
+        return lambda: refconv.partial_conv2d(x, packed, **options)
     stride, dilation, sides = (conv.stride_h, conv.stride_w), (conv.dilation_h, conv.dilation_w), tuple(max(0, side) for side in operands.sides)
-    return {layout: lambda: refconv.conv2d(x, packed, None, stride, sides, dilation, conv.groups, **options)}
+    return lambda: refconv.conv2d(x, packed, None, stride, sides, dilation, conv.groups, **options)
 
 
 def torch_forms(operands, threads):

@@ -29,19 +29,21 @@ def report(host, results, stacked, threads, arguments):
 
 
 def set_table(name, records):
-    """Milliseconds, GFLOP/s, % of the peak of the moment and the ratio to the best peer of each layer; geometric means below."""
-    table = _table(name, "layer", "ms", "GFLOP/s", "% of peak", "best peer", "its ms", "ratio")
+    """Milliseconds, GFLOP/s, % of the peak of the moment, share of layout conversion, ratio to the best peer; geometric means."""
+    table = _table(name, "layer", "ms", "GFLOP/s", "% of peak", "conversion", "best peer", "its ms", "ratio")
     for record in records:
-        peer = (
-            (record["best_peer"] or "-", f"{1e3 * record['best_peer_s']:.3f}", f"{record['ratio']:.2f}") if record["best_peer"] else ("-", "-", "-")
-        )
+        peer = ("-", "-", "-")
+        if record["best_peer"]:
+            peer = (record["best_peer"], f"{1e3 * record['best_peer_s']:.3f}", f"{record['ratio']:.2f}")
         numbers = (f"{1e3 * record['seconds']:.3f}", f"{record['flop_per_s'] / 1e9:.1f}", f"{100 * record['efficiency']:.1f}")
-        table.add_row(record["descriptor"], *numbers, *peer)
+        share = f"{100 * record['conversion_share']:.0f} %" if record["conversion_share"] else "-"
+        table.add_row(record["descriptor"], *numbers, share, *peer)
     table.add_section()
     ratios = [record["ratio"] for record in records if record["ratio"]]
     mean = f"{geometric_mean(ratios):.2f}" if ratios else "-"
     rates = geometric_mean([record["flop_per_s"] for record in records]) / 1e9
-    table.add_row("geometric mean", "", f"{rates:.1f}", f"{100 * geometric_mean([r['efficiency'] for r in records]):.1f}", "", "", mean)
+    efficiency = 100 * geometric_mean([record["efficiency"] for record in records])
+    table.add_row("geometric mean", "", f"{rates:.1f}", f"{efficiency:.1f}", "", "", "", mean)
     return table
 
 

@@ -2,7 +2,7 @@
 
 from refconv.tile import arrays as _arrays  # noqa: F401  registers the array machine
 from refconv.tile.instructions import lanes, length, load, outer, prefetch, slide, spread, store, zero
-from refconv.tile.registers import add_row, fused_multiply_add, gather_diagonals
+from refconv.tile.registers import add_row, fused_multiply_add, gather_diagonals, transpose
 from refconv.tile.types import Static
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "slide",
     "spread",
     "store",
+    "transpose",
     "zero",
 ]

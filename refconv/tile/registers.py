@@ -36,6 +36,11 @@ def gather_diagonals(acc, width):
     return rows[:, 0]
 
 
+def transpose(tile):
+    """result[r, l] = tile[l, r] for a tile of as many rows as lanes, one vector a row."""
+    return tile.T.copy()
+
+
 def gather_steps(width, lanes):
     """[(half, source lane of each lane), ...]: what gather_diagonals adds to vector t from vector t + half, width down to 1.
 
@@ -89,3 +94,25 @@ def _gather_diagonals(typing_context, acc, width):
         return result
 
     return tile(acc, width), codegen
+
+
+@implement(transpose)
+def _transpose(typing_context, tile):
+    def codegen(context, builder, signature, args):
+        n, (value,) = tile.lanes, args
+        rows = [vector_at(builder, value, r) for r in range(n)]
+        half = 1
+        while half < n:  # swap the off-diagonal half x half blocks of each 2 half x 2 half block
+            low = int32_vector([lane if lane & half == 0 else n + lane - half for lane in range(n)])
+            high = int32_vector([lane + half if lane & half == 0 else n + lane for lane in range(n)])
+            for r in range(n):
+                if r & half == 0:
+                    a, b = rows[r], rows[r + half]
+                    rows[r], rows[r + half] = builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high)
+            half *= 2
+        for r in range(n):
+            value = put(builder, value, rows[r], r)
+        return value
+
+    if (tile.rows, tile.vectors) == (tile.lanes, 1):
+        return tile(tile), codegen
