@@ -83,7 +83,8 @@ def main(argv=None):
             raise ValueError(f"--layout {arguments.layout}: must be NHWC or NCHW")
         if arguments.rounds < 1:
             raise ValueError(f"--rounds {arguments.rounds}: must be 1 or more")
-        threads, peers, sets = thread_count(arguments.threads), chosen_peers(arguments.peers), chosen_sets(arguments)
+        threads, sets = thread_count(arguments.threads), chosen_sets(arguments)
+        peers = chosen_peers(arguments.peers)
     except ValueError as error:
         command.error(str(error))
     host = {"peak_flop_per_s": peak_flop_per_s(arguments.dtype), "copy_bytes_per_s": copy_bytes_per_s()}
