@@ -9,26 +9,12 @@ import json
 import os
 import sys
 
+from refconv.cli import Parser, positive
 from refconv.layers import PRESETS, find_layer, with_batch
 from sim.machine import load_machine, parse_cache, presets, with_levels
 from sim.simulate import DTYPES, simulate
 
 SCHEMA = 1
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
-
-    def error(self, message):
-        """Print the message to stderr and exit with status 2."""
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
-
-
-def batch_size(text):
-    """--batch as an int."""
-    if not text.lstrip("-").isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a positive integer")
-    return int(text)
 
 
 def parser():
@@ -54,7 +40,7 @@ def parser():
     )
     add("--kernel", metavar="NAME", help="the kernel to run (default: the one refconv would choose)")
     add("--dtype", default="float32", help=f"{' or '.join(DTYPES)} (default float32)")
-    add("--batch", type=batch_size, metavar="N", help="images, in the place of the layer's own number")
+    add("--batch", type=positive, metavar="N", help="images, in the place of the layer's own number")
     add("--bias", action="store_true", help="the layer has a bias")
     form = result.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON on stdout")

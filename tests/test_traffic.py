@@ -232,7 +232,7 @@ def test_list_names_layers_and_machines():
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,32"), "line sizes .* must be the same"),
         (("--layer", "dwconv", "--machine", "zen4", *["--cache", "L1=32KiB,8,64"] * 2), "given twice"),
         (("--layer", "dwconv", "--machine", "zen4", "--dtype", "int8"), "dtype = 'int8': must be float32 or float64"),
-        (("--layer", "dwconv", "--machine", "zen4", "--batch", "0"), "batch = 0: must be from 1"),
+        (("--layer", "dwconv", "--machine", "zen4", "--batch", "0"), "argument --batch: '0': must be a positive integer"),
         (("--layer", "dwconv", "--machine", "zen4", "--batch", "x"), "argument --batch: 'x': must be a positive integer"),
         (("--layer", "dwconv", "--machine", "zen4", "--kernel", "conv"), "kernel 'conv': must be"),
         (("--layer", "dwconv", "--json", "--csv"), "not allowed with"),

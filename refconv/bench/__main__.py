@@ -3,27 +3,19 @@
 Results go to stdout, progress to stderr; bad input exits with status 2 and one line.
 """
 
-import argparse
 import json
 import sys
 
 from refconv.bench.measure import copy_bytes_per_s, measure
 from refconv.bench.operators import operators
 from refconv.bench.peers import PEERS, installed
+from refconv.cli import Parser, positive
 from refconv.layers import PRESETS, SETS, Layer, find_layer, with_batch
 from refconv.peak import peak_flop_per_s
 from refconv.plan import thread_count
 
 DTYPES = ("float32", "float64")
 NAMES = (*SETS, "operators", "all")
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
-
-    def error(self, message):
-        """Print the message to stderr and exit with status 2."""
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
 
 
 def parser():
@@ -34,10 +26,10 @@ def parser():
     add("--set", action="append", metavar="NAME", help=f"{', '.join(NAMES)}; repeatable (default all, without operators)")
     add("--threads", type=int, default=1, help="threads of every contender (default 1)")
     add("--dtype", default="float32", help=f"{' or '.join(DTYPES)} (default float32)")
-    add("--batch", type=int, help="images, in the place of the layers' own number")
+    add("--batch", type=positive, help="images, in the place of the layers' own number")
     add("--layout", default="NHWC", help="arrays given to and taken from this project: NHWC, or NCHW, which pays the conversion (default NHWC)")
     add("--peers", default=",".join(PEERS), help=f"comma-separated: {', '.join(PEERS)}; or none (default all that are installed)")
-    add("--rounds", type=int, default=31, help="interleaved rounds, of which the median is taken (default 31)")
+    add("--rounds", type=positive, default=31, help="interleaved rounds, of which the median is taken (default 31)")
     add("--json", action="store_true", help="JSON on stdout")
     add("--plot", metavar="FILE", help="a bar chart of the achieved FLOP/s, PNG, SVG or PDF (extra: bench)")
     return result
@@ -81,8 +73,6 @@ def main(argv=None):
             raise ValueError(f"--dtype {arguments.dtype}: must be {' or '.join(DTYPES)}")
         if arguments.layout not in ("NHWC", "NCHW"):
             raise ValueError(f"--layout {arguments.layout}: must be NHWC or NCHW")
-        if arguments.rounds < 1:
-            raise ValueError(f"--rounds {arguments.rounds}: must be 1 or more")
         threads, sets = thread_count(arguments.threads), chosen_sets(arguments)
         peers = chosen_peers(arguments.peers)
     except ValueError as error:
