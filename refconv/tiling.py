@@ -131,12 +131,19 @@ def lines_within(budget_bytes, outputs, line_bytes, kernel, stride, dilation):
     return lines
 
 
+def even_blocks(outputs, lines):
+    """At most `lines` output rows a block, the blocks alike and, where there are several, of even number: two threads share them evenly."""
+    blocks = ceil_div(outputs, lines)
+    return lines if blocks == 1 else ceil_div(outputs, blocks + blocks % 2)
+
+
 def dense_tiling(problem, itemsize, target):
     """Rule: input rows of a unit stay in half the L2 while its output channels are walked through."""
     lanes = target.lanes(itemsize)
     rows, vectors = register_tile(problem.q, problem.k_group, problem.r * problem.s * problem.c_group, itemsize, target)
     line_bytes = staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group * itemsize
     lines = lines_within(target.l2_bytes // 2, min(problem.p, 16), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
+    lines = even_blocks(problem.p, lines)
     return DenseTiling(
         Static(rows),
         Static(vectors),

@@ -11,6 +11,8 @@ from refconv.bench.peers import FORMS, Operands, ours
 from refconv.peak import loop_times
 
 ROUNDS, SAMPLE_S = 31, 3e-3
+PAUSE_S = 0.01
+"""Worker threads of the one before spin for some milliseconds, on the cores of the next."""
 
 
 def measure(layers, peers, dtype="float32", threads=1, layout="NHWC", rounds=ROUNDS):
@@ -26,12 +28,12 @@ def measure(layers, peers, dtype="float32", threads=1, layout="NHWC", rounds=ROU
         forms = {f"refconv {name}": ours(operands, threads, name) for name in layouts}
         for peer in peers:
             forms.update({f"{peer} {name}": run for name, run in FORMS[peer](operands, threads).items()})
-        times, peak = rounds_of(forms, operands.dtype, rounds)
+        times, peak = rounds_of(forms, operands.dtype, rounds, PAUSE_S if threads > 1 else 0.0)
         yield record(layer, times, peak * threads, threads, layout)
 
 
-def rounds_of(forms, dtype, rounds):
-    """({form: median seconds of a call}, median FLOP/s of one core) over interleaved rounds."""
+def rounds_of(forms, dtype, rounds, pause_s=0.0):
+    """({form: median seconds of a call}, median FLOP/s of one core) over interleaved rounds, with a pause before each form."""
     often = {}
     for name, run in forms.items():
         for _ in range(3):  # compiles, packs, warms
@@ -45,6 +47,7 @@ def rounds_of(forms, dtype, rounds):
         shuffled.shuffle(order)
         for name in order:
             run = forms[name]
+            time.sleep(pause_s)
             for _ in range(often[name] // 2 + 1):
                 run()
             start = time.perf_counter()
