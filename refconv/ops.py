@@ -109,11 +109,10 @@ def _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, t
         groups = x.shape[3]
         weight = _depthwise_weight(weight, groups)
     packed = _weight(weight, groups, x.dtype)
-    stride, dilation = _pair("stride", stride), _pair("dilation", dilation)
-    problem = _problem(x.shape, packed.shape, stride, sides(padding, packed.shape[2:], stride, dilation), dilation, packed.groups)
-    row = kernels.choose(problem, host.target().lanes(x.dtype.itemsize))
+    geometry = _geometry if _exact(stride) and _exact(padding) and _exact(dilation) else _geometry.__wrapped__
+    name, problem = geometry(x.shape, packed.shape, stride, padding, dilation, packed.groups, x.itemsize)
     result = _result(out, problem, x.dtype, layout, batched, {"x": x, "weight": weight, "bias": bias})
-    return _run(row.name, problem, x, packed, bias, problem.k, result, batched, layout, out, tiling, threads)
+    return _run(name, problem, x, packed, bias, problem.k, result, batched, layout, out, tiling, threads)
 
 
 def _run(name, problem, x, weight, bias, bias_size, result, batched, layout, out, tiling, threads):
@@ -211,15 +210,22 @@ def _depthwise_weight(weight, channels):
     return weight
 
 
+def _exact(value):
+    """Whether a value and what it holds are plain ints or text, so that equal values mean the same call."""
+    return type(value) in (int, str) or (type(value) is tuple and {*map(type, value)} == {int})
+
+
 @functools.lru_cache(maxsize=4096)
-def _problem(x_shape, weight_shape, stride, pads, dilation, groups):
-    """The checked Conv2d of an NHWC input and a weight; the arguments are checked one by one already."""
+def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, itemsize):
+    """(kernel name, checked Conv2d) for an NHWC input and a weight; `_geometry.__wrapped__` is the same without the cache."""
     n, h, w, c = x_shape
     k, c_group, r, s = weight_shape
+    stride, dilation = _pair("stride", stride), _pair("dilation", dilation)
+    top, left, bottom, right = sides(padding, (r, s), stride, dilation)
     if c != c_group * groups:
         raise ValueError(f"weight of shape {weight_shape} with groups = {groups}: takes {c_group * groups} input channels, x has {c}")
-    top, left, bottom, right = pads
-    return Conv2d(n, c, h, w, k, r, s, *stride, top, left, bottom, right, *dilation, groups).checked()
+    problem = Conv2d(n, c, h, w, k, r, s, *stride, top, left, bottom, right, *dilation, groups).checked()
+    return kernels.choose(problem, host.target().lanes(itemsize)).name, problem
 
 
 def _integers(value):

@@ -144,6 +144,15 @@ def test_out_is_written_and_returned():
     np.testing.assert_array_equal(refconv.conv2d(x[1], weight, padding=1, out=single), expected[1])
 
 
+def test_equal_values_of_other_types_are_told_apart_after_a_good_call():
+    """1 == 1.0 == True: a cache of calls must not let them pass for one another."""
+    assert refconv.conv2d(X, W, stride=1, padding=1).shape == (1, 6, 5, 5)
+    assert refconv.conv2d(X, W, stride=np.int64(1), padding=[1, 1]).shape == (1, 6, 5, 5)
+    for options in ({"stride": 1.0}, {"stride": True}, {"padding": True}, {"padding": (1.0, 1)}, {"dilation": (True, 1)}, {"stride": {}}):
+        with pytest.raises(ValueError, match="must be"):
+            refconv.conv2d(X, W, **{"stride": 1, "padding": 1, **options})
+
+
 def test_depthwise_and_pointwise_functions():
     rng = np.random.default_rng(5)
     x, bias = integers(rng, (2, 6, 9, 9)), integers(rng, (12,))
