@@ -11,7 +11,8 @@ import numba
 import numpy as np
 
 from refconv import host
-from refconv.jit import kernel
+from refconv.elements import element
+from refconv.jit import kernel, plain
 from refconv.plan import compiled, flat
 from refconv.tile import Static, lanes, load, store, transpose
 from refconv.tile.lines import ONE
@@ -36,17 +37,21 @@ def transpose_matrices(x, out, count, rows, columns, tile_rows):
 
 def copy_transposed(source, target):
     """target[i, c, r] = source[i, r, c] for contiguous (count, rows, columns) and (count, columns, rows) arrays of one dtype."""
-    n = host.target().lanes(source.dtype.itemsize)
+    stored = element(source.dtype)
+    n = host.target().lanes(stored.work.itemsize)
     count, rows, columns = source.shape
     if rows < n or columns < n:
         np.copyto(target, source.transpose(0, 2, 1))
         return
-    _entry(source.dtype)(source.reshape(-1), target.reshape(-1), count, rows, columns, Static(n))
+    entry, (source, target) = _entry(stored), (source.reshape(-1), target.reshape(-1))
+    if entry is not plain(transpose_matrices):
+        source, target = source.view(stored.compiled), target.view(stored.compiled)
+    entry(source, target, count, rows, columns, Static(n))
 
 
 @functools.cache
-def _entry(dtype):
-    """The compiled kernel for an element type."""
-    array, integer = flat(dtype), numba.types.intp
-    tile_rows = Static(host.target().lanes(dtype.itemsize))
+def _entry(stored):
+    """The compiled kernel for an Element."""
+    array, integer = flat(stored), numba.types.intp
+    tile_rows = Static(host.target().lanes(stored.work.itemsize))
     return compiled(transpose_matrices, (array, array, integer, integer, integer, numba.typeof(tile_rows)))

@@ -49,27 +49,30 @@ def compiler_target():
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
-@functools.cache
-def vector_unit():
-    """(bytes of a vector register, number of them): read off the assembly LLVM emits for a 64-byte multiply-add."""
+def assembly(source):
+    """The assembly that LLVM emits for a module in its text form, on the compiler's target."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     name, features = compiler_target()
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(cpu=name, features=features, opt=2)
+    return machine.emit_assembly(llvm.parse_assembly(source))
+
+
+@functools.cache
+def vector_unit():
+    """(bytes of a vector register, number of them): read off the assembly LLVM emits for a 64-byte multiply-add."""
     vector = "<16 x float>"
     signature = f"{vector} @llvm.fmuladd.v16f32({vector}, {vector}, {vector})"
-    module = llvm.parse_assembly(
+    emitted = assembly(
         f"define {vector} @f({vector} %a, {vector} %b, {vector} %c) {{\n"
         f"  %r = call {vector} @llvm.fmuladd.v16f32({vector} %a, {vector} %b, {vector} %c)\n  ret {vector} %r\n}}\n"
         f"declare {signature}"
     )
-    triple = llvm.get_process_triple()
-    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=name, features=features, opt=2)
-    assembly = machine.emit_assembly(module)
-    if "zmm" in assembly:
+    if "zmm" in emitted:
         return 64, 32
-    if "ymm" in assembly:
+    if "ymm" in emitted:
         return 32, 16
-    return 16, 16 if "86" in triple.split("-")[0] else 32
+    return 16, 16 if "86" in llvm.get_process_triple().split("-")[0] else 32
 
 
 def parse_size(text):

@@ -81,7 +81,7 @@ def plain(jitted):
 
 def _split(x, weight, bias, out, work, problem, tiling, units, threads):
     for slot in prange(threads):
-        run(x, weight, bias, out, work, problem, tiling, slot, slot * units // threads, (slot + 1) * units // threads)  # noqa: F821
+        run(x, weight, bias, out, work, problem, tiling, slot, threads, slot * units // threads, (slot + 1) * units // threads)  # noqa: F821
 
 
 @functools.cache

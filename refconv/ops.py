@@ -6,12 +6,11 @@ import numpy as np
 
 from refconv import host, kernels
 from refconv.convert import copy_transposed
+from refconv.elements import LEGAL, element
 from refconv.layout import empty, order_of, pack_weight
 from refconv.plan import make_plan, thread_count
 from refconv.problem import LARGEST, Conv2d, PartialConv2d, is_integer, same_pads
 from refconv.tiling import normalised
-
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class PackedWeight:
@@ -24,7 +23,7 @@ class PackedWeight:
 
     def __init__(self, weight, groups):
         self.shape, self.groups, self.dtype = weight.shape, groups, weight.dtype
-        lanes = host.target().lanes(weight.dtype.itemsize)
+        lanes = host.target().lanes(element(weight.dtype).work.itemsize)
         self.order = order_of(weight.shape, groups, lanes)
         self.data = pack_weight(weight, groups, self.order, lanes)
         self.data.flags.writeable = False
@@ -34,7 +33,7 @@ class PackedWeight:
 
 
 def pack(weight, groups=1):
-    """Pack a weight (K, C/groups, R, S), or (K, C) of a pointwise convolution, float32 or float64, once for many calls.
+    """Pack a weight (K, C/groups, R, S), or (K, C) of a pointwise convolution, once for many calls.
 
     The packed weight is a copy: later changes of the array do not reach it. ValueError or TypeError names what is wrong with it.
     """
@@ -48,7 +47,7 @@ def pack(weight, groups=1):
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, layout="NCHW", out=None, tiling=None, threads=None):
-    """2-D convolution as torch.nn.functional.conv2d, float32 or float64.
+    """2-D convolution as torch.nn.functional.conv2d: float32, float64, and float16 or bfloat16 (ml_dtypes) with sums in float32.
 
     x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C). weight: (K, C/groups, R, S) in both layouts, or
     `pack(weight, groups)`. bias: (K,) or None. stride, dilation: an int or a pair (vertical, horizontal). padding: an int, a pair, the four
@@ -110,7 +109,7 @@ def _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, t
         weight = _depthwise_weight(weight, groups)
     packed = _weight(weight, groups, x.dtype)
     geometry = _geometry if _exact(stride) and _exact(padding) and _exact(dilation) else _geometry.__wrapped__
-    name, problem = geometry(x.shape, packed.shape, stride, padding, dilation, packed.groups, x.itemsize)
+    name, problem = geometry(x.shape, packed.shape, stride, padding, dilation, packed.groups, element(x.dtype).work.itemsize)
     result = _result(out, problem, x.dtype, layout, batched, {"x": x, "weight": weight, "bias": bias})
     return _run(name, problem, x, packed, bias, problem.k, result, batched, layout, out, tiling, threads)
 
@@ -170,8 +169,10 @@ def _result(out, problem, dtype, layout, batched, inputs):
 
 def _float_array(name, value):
     array = np.asarray(value)
-    if array.dtype not in FLOATS:
-        raise TypeError(f"{name} of dtype {array.dtype}: must be float32 or float64")
+    try:
+        element(array.dtype)
+    except ValueError:
+        raise TypeError(f"{name} of dtype {array.dtype}: must be {LEGAL}") from None
     return array
 
 

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from refconv import host
+from refconv.elements import element
 from refconv.jit import kernel
 from refconv.plan import compiled, flat
 from refconv.tile import Static, fused_multiply_add, load, store
@@ -28,7 +29,7 @@ def register_loop(buffer, rows, steps):
 
 
 def peak_flop_per_s(dtype=np.float32, repeats=21, steps=20_000):
-    """FLOP/s of one core in multiply-adds of `dtype` vectors (1 MAC = 2 FLOP): the best of `repeats` runs of some 0.1 ms.
+    """FLOP/s of one core in multiply-adds of vectors of `dtype` (halves: of float32); 1 MAC = 2 FLOP. The best of `repeats` runs of some 0.1 ms.
 
     The best, not the median: a peak is what no kernel may exceed, and whatever else runs on the machine only lowers it.
     """
@@ -38,7 +39,7 @@ def peak_flop_per_s(dtype=np.float32, repeats=21, steps=20_000):
 
 def loop_times(dtype, repeats, steps):
     """(FLOP of one run, [seconds of each run])."""
-    dtype = np.dtype(dtype)
+    dtype = element(dtype).work
     lanes, rows = host.target().lanes(dtype.itemsize), Static(12)
     buffer = np.full((rows + 2) * lanes, 1e-3, dtype)
     entry = compiled(register_loop, (flat(dtype), numba.typeof(rows), numba.types.intp))

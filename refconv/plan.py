@@ -8,11 +8,11 @@ import threading
 from typing import Any, NamedTuple
 
 import numba
-import numpy as np
 from numba import types
 
 from refconv import host, tiling
-from refconv.jit import parallel
+from refconv.elements import Element, element
+from refconv.jit import parallel, plain
 from refconv.kernels import KERNELS
 from refconv.layout import empty
 from refconv.problem import is_integer
@@ -30,14 +30,17 @@ class Plan(NamedTuple):
     units: int
     workspace: dict
     threads: int
-    dtype: Any
+    element: Element
     entry: Any
 
     def run(self, x, weight, bias, out):
         """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type."""
-        work = tuple(_workspace(i, elements * self.threads, self.dtype) for i, elements in enumerate(self.workspace.values()))
+        work = tuple(_workspace(i, elements * self.threads, self.element.work) for i, elements in enumerate(self.workspace.values()))
+        if self.element.half and self.entry is not plain(self.kernel.run):
+            bits = self.element.compiled
+            x, weight, bias, out = x.view(bits), weight.view(bits), bias.view(bits), out.view(bits)
         if self.threads == 1:
-            self.entry(x, weight, bias, out, work, self.problem, self.tiling, 0, 0, self.units)
+            self.entry(x, weight, bias, out, work, self.problem, self.tiling, 0, 1, 0, self.units)
         else:
             self.entry(x, weight, bias, out, work, self.problem, self.tiling, self.units, self.threads)
 
@@ -48,28 +51,28 @@ def _workspace(index, elements, dtype):
     arena = _ARENA.__dict__
     if key not in arena or len(arena[key]) < elements:
         arena[key] = empty(elements, dtype)
-    return arena[key]
+    return arena[key][:elements]
 
 
 @functools.lru_cache(maxsize=4096, typed=True)
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
-    row, dtype = KERNELS[name], np.dtype(dtype)
-    target = host.target()
-    row.check(problem, target.lanes(dtype.itemsize))
-    chosen = row.tiling(problem, dtype.itemsize, target)
+    row, stored, target = KERNELS[name], element(dtype), host.target()
+    lanes = target.lanes(stored.work.itemsize)
+    row.check(problem, lanes)
+    chosen = row.tiling(problem, stored.work.itemsize, target)
     if wanted_tiling is not None:
-        chosen = tiling.checked(wanted_tiling, chosen, problem, target.lanes(dtype.itemsize))
+        chosen = tiling.checked(wanted_tiling, chosen, problem, lanes)
     units = row.units(problem, chosen)
     threads = min(threads, units)
-    workspace = row.workspace(problem, chosen)
-    if sum(workspace.values()) * threads * dtype.itemsize > MOST_WORKSPACE_BYTES:
+    workspace = row.workspace(problem, chosen, lanes, stored.half)
+    if sum(workspace.values()) * threads * stored.work.itemsize > MOST_WORKSPACE_BYTES:
         raise ValueError(f"{problem}: {name} would stage {workspace} elements a thread; legal: a smaller dilation, map or number of threads")
     run = row.run if threads == 1 else parallel(row.run)
-    work = types.UniTuple(flat(dtype), len(workspace)) if workspace else types.Tuple(())
-    split = [types.intp] * (3 if threads == 1 else 2)  # slot, first, last or units, threads
-    entry = compiled(run, (*[flat(dtype)] * 4, work, numba.typeof(problem), numba.typeof(chosen), *split))
-    return Plan(row, problem, chosen, units, workspace, threads, dtype, entry)
+    work = types.UniTuple(flat(stored.work), len(workspace))
+    split = [types.intp] * (4 if threads == 1 else 2)  # slot, slots, first, last or units, threads
+    entry = compiled(run, (*[flat(stored)] * 4, work, numba.typeof(problem), numba.typeof(chosen), *split))
+    return Plan(row, problem, chosen, units, workspace, threads, stored, entry)
 
 
 def compiled(run, signature):
@@ -81,8 +84,8 @@ def compiled(run, signature):
 
 
 def flat(dtype):
-    """Numba's type of the flat arrays a kernel takes."""
-    return types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
+    """Numba's type of the flat arrays of an element type that a kernel takes."""
+    return element(dtype).numba_type
 
 
 def thread_count(threads):

@@ -60,7 +60,7 @@ class GroupedTiling(NamedTuple):
 
 
 class SpreadTiling(NamedTuple):
-    """Strips as in DepthwiseTiling; a vector of `lanes` holds `groups` groups of `inputs` -> `outputs` channels."""
+    """Strips as in DepthwiseTiling; a vector holds `groups` groups of `inputs` -> `outputs` channels."""
 
     rows: Static
     taps: Static
@@ -68,7 +68,6 @@ class SpreadTiling(NamedTuple):
     inputs: Static
     outputs: Static
     groups: int
-    lanes: int
     lines: int
     vectors_per_unit: int
 
@@ -219,7 +218,7 @@ def spread_tiling(problem, itemsize, target):
     line_bytes = problem.w * problem.c * itemsize
     lines = lines_within(target.l2_bytes // 2, ceil_div(problem.p, 2), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
     statics = (Static(i) for i in (rows, taps, stride, problem.c_group, problem.k_group))
-    return SpreadTiling(*statics, per_vector, lanes, lines, ceil_div(problem.groups, per_vector))
+    return SpreadTiling(*statics, per_vector, lines, ceil_div(problem.groups, per_vector))
 
 
 def partial_tiling(problem, itemsize, target):
@@ -259,7 +258,7 @@ def checked(tiling, chosen, problem, lanes):
         block = lanes * getattr(tiling, "vectors", 1)
         require(tiling.channels % block == 0, tiling, "channels", f"a multiple of {block} (vectors * lanes)")
     if hasattr(tiling, "taps"):
-        fixed = {name: getattr(chosen, name) for name in ("inputs", "outputs", "groups", "lanes") if hasattr(chosen, name)}
+        fixed = {name: getattr(chosen, name) for name in ("inputs", "outputs", "groups") if hasattr(chosen, name)}
         dense = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
         legal = {(1, 1), (chosen.taps, chosen.stride), dense}
         shape = (tiling.taps, tiling.stride)

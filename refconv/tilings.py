@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv import host, kernels
+from refconv.elements import element
 from refconv.layout import MOST_VECTORS, ceil_div
 from refconv.problem import Conv2d
 from refconv.tile.lines import staged_count
@@ -39,7 +40,7 @@ def tilings(problem, kernel=None, dtype=np.float32, target=None):
     each block size one unit, the rule's, and all. ValueError names an unknown kernel or what the problem lacks for it.
     """
     problem = Conv2d.parse(problem) if isinstance(problem, str) else problem.checked()
-    target, itemsize = target or host.target(), np.dtype(dtype).itemsize
+    target, itemsize = target or host.target(), element(dtype).work.itemsize
     lanes = target.lanes(itemsize)
     row = _row(problem, kernel, lanes)
     rule = row.tiling(problem, itemsize, target)
@@ -81,7 +82,7 @@ def _grid(rule, problem, lanes, target):
 def choose(problem, dtype=np.float32, target=None):
     """The rule's Choice for a problem: kernel, tiling, and in one line the bytes of what each cache is meant to hold."""
     problem = Conv2d.parse(problem) if isinstance(problem, str) else problem.checked()
-    target, itemsize = target or host.target(), np.dtype(dtype).itemsize
+    target, itemsize = target or host.target(), element(dtype).work.itemsize
     row = kernels.choose(problem, target.lanes(itemsize))
     tiling = row.tiling(problem, itemsize, target)
     return Choice(row.name, tiling, _EXPLAIN[row.name](getattr(problem, "conv", problem), tiling, itemsize, target))
@@ -135,7 +136,8 @@ def _explain_spread(conv, tiling, itemsize, target):
     strip = conv.r * tiling.inputs * columns * target.vector_bytes
     weights = conv.r * tiling.inputs * conv.s * target.vector_bytes
     return (
-        f"{_registers(tiling, target, tiling.taps)}; {tiling.groups} groups a vector, {tiling.groups * tiling.outputs} of {tiling.lanes} lanes; "
+        f"{_registers(tiling, target, tiling.taps)}; {tiling.groups} groups a vector, "
+        f"{tiling.groups * tiling.outputs} of {target.lanes(itemsize)} lanes; "
         f"spread strip {_kib(strip)} and weights {_kib(weights)} in L1 {_kib(target.l1_bytes)}"
     )
 

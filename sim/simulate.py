@@ -7,10 +7,10 @@ import functools
 import time
 
 import numba
-import numpy as np
 from numba.core import config
 
 from refconv import kernels, tiling
+from refconv.elements import element
 from refconv.layers import find_layer
 from refconv.layout import packed_size
 from refconv.plan import compiled
@@ -19,8 +19,8 @@ from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH, Hierarchy
 from sim.machine import Machine, load_machine
 from sim.trace import Trace
 
+OPERANDS = ("input", "weight", "bias", "output")
 COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
-DTYPES = ("float32", "float64")
 
 
 def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, name=None):
@@ -28,8 +28,8 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
 
     kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
     PartialConv2d, a preset's name or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one
-    for the kernel, else the rule's for that machine. dtype: "float32" or "float64". bias: whether the layer has one. Counts of
-    lines are exact; bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
+    for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or "bfloat16" (workspace then float32).
+    bias: whether the layer has one. Counts of lines are exact; bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
     """
     if config.DISABLE_JIT:
         raise ValueError("NUMBA_DISABLE_JIT = 1: must be unset for sim, which compiles the kernels for traced buffers")
@@ -40,8 +40,8 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     if not isinstance(problem, Conv2d | PartialConv2d):
         raise ValueError(f"problem = {problem!r}: must be a Conv2d, a PartialConv2d, a preset's name or a benchdnn descriptor")
     problem = problem.checked()
-    dtype = known_dtype(dtype)
-    lanes = machine.target.lanes(dtype.itemsize)
+    dtype = element(dtype)
+    lanes = machine.target.lanes(dtype.work.itemsize)
     if kernel is not None and kernel not in kernels.KERNELS:
         raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
     row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
@@ -56,26 +56,15 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
         "kernel": row.name,
         "tiling": {field: int(value) for field, value in chosen._asdict().items()},
         "dtype": str(dtype),
-        **account(problem, trace, counts, dram, machine, dtype, bias, row.workspace(problem, chosen)),
+        **account(problem, trace, counts, dram, machine, dtype, bias),
         "simulation_s": seconds,
     }
 
 
-def known_dtype(dtype):
-    """The NumPy dtype, if the simulator knows it."""
-    try:
-        known = np.dtype(dtype)
-    except TypeError:
-        known = None
-    if str(known) not in DTYPES:
-        raise ValueError(f"dtype = {dtype!r}: must be {' or '.join(DTYPES)}")
-    return known
-
-
 def checked_tiling(row, problem, dtype, machine, wanted):
     """The tiling asked for, checked, or the rule's for the machine."""
-    chosen = row.tiling(problem, dtype.itemsize, machine.target)
-    return chosen if wanted is None else tiling.checked(tiling.normalised(wanted), chosen, problem, machine.target.lanes(dtype.itemsize))
+    chosen = row.tiling(problem, dtype.work.itemsize, machine.target)
+    return chosen if wanted is None else tiling.checked(tiling.normalised(wanted), chosen, problem, machine.target.lanes(dtype.work.itemsize))
 
 
 def compiled_for(run, arguments):
@@ -91,22 +80,20 @@ def _idle(levels, line_bytes, tensors):
 
 def run_traced(row, problem, chosen, dtype, machine, bias):
     """(trace, counts, dram) of sim.cache after the kernel has run on traced buffers, dirty lines flushed."""
-    workspace = row.workspace(problem, chosen)
+    lanes = machine.target.lanes(dtype.work.itemsize)
+    workspace = row.workspace(problem, chosen, lanes, dtype.half)
     geometry = tuple((level.sets, level.ways) for level in machine.levels), machine.line_bytes, 4 + len(workspace)
     idle = _idle(*geometry)
     try:
         hierarchy = idle.pop()
     except IndexError:
         hierarchy = Hierarchy(*geometry)
-    trace = Trace(hierarchy, machine.vector_bytes, dtype.itemsize)
-    sizes = problem.tensors
-    x = trace.buffer("input", sizes["input"])
-    groups = problem.groups
-    weight = trace.buffer("weight", packed_size(problem.weight_shape, groups, row.order, machine.target.lanes(dtype.itemsize)))
-    bias = trace.buffer("bias", problem.weight_shape[0] if bias else 0)
-    out = trace.buffer("output", sizes["output"])
-    work = tuple(trace.buffer(name, elements) for name, elements in workspace.items())
-    arguments = (x, weight, bias, out, work, problem, chosen, 0, 0, row.units(problem, chosen))
+    trace = Trace(hierarchy, machine.vector_bytes)
+    sizes = {**problem.tensors, "weight": packed_size(problem.weight_shape, problem.groups, row.order, lanes)}
+    sizes["bias"] = problem.weight_shape[0] if bias else 0
+    operands = [trace.buffer(name, sizes[name], dtype.itemsize) for name in OPERANDS]
+    work = tuple(trace.buffer(name, elements, dtype.work.itemsize) for name, elements in workspace.items())
+    arguments = (*operands, work, problem, chosen, 0, 1, 0, row.units(problem, chosen))
     compiled_for(row.run, arguments)(*arguments)
     hierarchy.finish()
     counts, dram = hierarchy.counts.copy(), hierarchy.dram.copy()
@@ -115,7 +102,7 @@ def run_traced(row, problem, chosen, dtype, machine, bias):
     return trace, counts, dram
 
 
-def account(problem, trace, counts, dram, machine, dtype, bias, workspace):
+def account(problem, trace, counts, dram, machine, dtype, bias):
     """The numbers of a finished trace, by level and by tensor, and what follows from them."""
     line = machine.line_bytes
     read, evicted, flushed = (dram[:, kind] * line for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
@@ -126,7 +113,7 @@ def account(problem, trace, counts, dram, machine, dtype, bias, workspace):
     used = [i for i, size in enumerate(trace.sizes) if size]
     tensors = {
         trace.names[i]: {
-            "bytes": trace.sizes[i] * dtype.itemsize,
+            "bytes": trace.sizes[i],
             "read_bytes": int(read[i]),
             "write_bytes": int(written[i]),
             "compulsory_bytes": compulsory.get(trace.names[i], 0),
@@ -140,7 +127,7 @@ def account(problem, trace, counts, dram, machine, dtype, bias, workspace):
     ]
     moved, least = int(read.sum() + written.sum()), sum(compulsory.values())
     intensity = {"compulsory": problem.flops / least, "simulated": problem.flops / moved}
-    balance = machine.balance(dtype.itemsize)
+    balance = machine.balance(dtype.work.itemsize)
     return {
         "macs": problem.macs,
         "flops": problem.flops,
@@ -149,7 +136,7 @@ def account(problem, trace, counts, dram, machine, dtype, bias, workspace):
         "tensors": tensors,
         "compulsory_bytes": least,
         "traffic_ratio": moved / least,
-        "workspace_bytes": sum(workspace.values()) * dtype.itemsize,
+        "workspace_bytes": sum(trace.sizes[len(OPERANDS) :]),
         "intensity": intensity,
         "balance_flop_per_byte": balance,
         "bound": "memory" if intensity["simulated"] < balance else "compute",

@@ -35,19 +35,19 @@ class Traced(NamedTuple):
 class Trace:
     """Buffers laid one after the other in memory, each from a line on, and the hierarchy their accesses run through."""
 
-    def __init__(self, hierarchy, vector_bytes, itemsize):
-        self.hierarchy, self.vector_bytes, self.itemsize = hierarchy, Static(vector_bytes), Static(itemsize)
+    def __init__(self, hierarchy, vector_bytes):
+        self.hierarchy, self.vector_bytes = hierarchy, Static(vector_bytes)
         self.names, self.sizes, self._offset = [], [], 0
 
-    def buffer(self, name, elements):
-        """A traced buffer of that many elements, named in the counts."""
+    def buffer(self, name, elements, itemsize):
+        """A traced buffer of that many elements of `itemsize` bytes (2: halves, computed in float32), named in the counts."""
         address, line = len(self.names) << TENSOR_BITS | self._offset, self.hierarchy.line_bytes
         self.names.append(name)
-        self.sizes.append(elements)
-        self._offset += -(-elements * self.itemsize // line) * line
+        self.sizes.append(elements * itemsize)
+        self._offset += -(-elements * itemsize // line) * line
         if self._offset >= 1 << TENSOR_BITS:
             raise ValueError(f"{name}: all tensors together have {self._offset} bytes or more: must be below {1 << TENSOR_BITS}")
-        return Traced(address, elements, self.itemsize, self.vector_bytes, Static(line.bit_length() - 1), self.hierarchy.state)
+        return Traced(address, elements, Static(itemsize), self.vector_bytes, Static(line.bit_length() - 1), self.hierarchy.state)
 
 
 def is_traced(buffer):
@@ -57,7 +57,7 @@ def is_traced(buffer):
 
 def _lanes_of(buffer):
     itemsize, vector_bytes = buffer[2], buffer[3]
-    return vector_bytes.value // itemsize.value
+    return vector_bytes.value // max(4, itemsize.value)
 
 
 def _tile_of(buffer, rows, vectors):

@@ -10,9 +10,10 @@ import os
 import sys
 
 from refconv.cli import Parser, positive
+from refconv.elements import LEGAL
 from refconv.layers import PRESETS, find_layer, with_batch
 from sim.machine import load_machine, parse_cache, presets, with_levels
-from sim.simulate import DTYPES, simulate
+from sim.simulate import OPERANDS, simulate
 
 SCHEMA = 1
 
@@ -39,7 +40,7 @@ def parser():
         "machine's or are added; else the hierarchy is exactly the levels given",
     )
     add("--kernel", metavar="NAME", help="the kernel to run (default: the one refconv would choose)")
-    add("--dtype", default="float32", help=f"{' or '.join(DTYPES)} (default float32)")
+    add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
     add("--batch", type=positive, metavar="N", help="images, in the place of the layer's own number")
     add("--bias", action="store_true", help="the layer has a bias")
     form = result.add_mutually_exclusive_group()
@@ -69,10 +70,10 @@ def flat_row(layer):
     row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
     for level in layer["levels"]:
         row.update({f"{level['name']}_{key}": value for key, value in level.items() if key != "name"})
-    for name in ("input", "weight", "bias", "output"):
+    for name in OPERANDS:
         tensor = layer["tensors"].get(name, {"read_bytes": 0, "write_bytes": 0})
         row.update({f"{name}_{key}": tensor[key] for key in ("read_bytes", "write_bytes")})
-    work = [tensor for name, tensor in layer["tensors"].items() if name not in ("input", "weight", "bias", "output")]
+    work = [tensor for name, tensor in layer["tensors"].items() if name not in OPERANDS]
     row.update({f"workspace_{key}": sum(tensor[key] for tensor in work) for key in ("read_bytes", "write_bytes")})
     row.update({key: layer[key] for key in ("compulsory_bytes", "traffic_ratio", "workspace_bytes")})
     row.update({f"intensity_{key}": value for key, value in layer["intensity"].items()})

@@ -1,29 +1,31 @@
-"""Each instruction: compiled on arrays against its plain Python definition, for every tile shape and ragged end, both float widths."""
+"""Each instruction: compiled on arrays against its plain Python definition, for every tile shape and ragged end, every element type."""
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ml_dtypes import bfloat16
 
 from refconv import host
 from refconv.convert import copy_transposed
+from refconv.elements import element
 from refconv.jit import kernel, plain
 from refconv.plan import compiled, flat
 from refconv.tile import Static, add_row, fused_multiply_add, gather_diagonals, load, outer, slide, spread, store, transpose, zero
 from refconv.tile.instructions import lanes, slide_schedule
 from refconv.tile.lines import ONE, copy, fill
 
-DTYPE = st.sampled_from([np.float32, np.float64])
+DTYPES = [np.float32, np.float64, np.float16, bfloat16]
+DTYPE = st.sampled_from(DTYPES)
 
 
 def both(function, arrays, *numbers):
     """Run a kernel compiled and plain on copies of the arrays; the arrays must come out alike. Returns them."""
-    import numba
-
     dtype = arrays[0].dtype
     signature = (*[flat(dtype)] * len(arrays), *[numba.typeof(n) if isinstance(n, Static) else numba.types.intp for n in numbers])
     mine, defined = [a.copy() for a in arrays], [a.copy() for a in arrays]
-    compiled(function, signature)(*mine, *numbers)
+    compiled(function, signature)(*[a.view(element(dtype).compiled) for a in mine], *numbers)
     plain(function)(*defined, *numbers)
     for a, b in zip(mine, defined, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -44,7 +46,7 @@ def move(x, out, rows, vectors, at, stride, columns, first_row, width):
 def test_load_and_store_touch_only_their_columns(dtype, shape, columns, first_row, width, at):
     """Ragged loads give zeros, ragged stores leave the rest; buffers end where the last column does."""
     rows, vectors = shape
-    whole = vectors * host.target().lanes(np.dtype(dtype).itemsize)
+    whole = vectors * host.target().lanes(element(dtype).work.itemsize)
     reach = max(min(columns, whole), min(width, whole), 1)
     size = at + (rows - 1) * (reach + 3) + reach
     both(
@@ -61,6 +63,43 @@ def test_load_and_store_touch_only_their_columns(dtype, shape, columns, first_ro
 
 
 @kernel
+def converting(x, out, elements):
+    copy(out, 0, x, 0, elements)
+
+
+def converted(values, dtype):
+    """The values copied to an array of another type by compiled instructions."""
+    out = np.empty(len(values), dtype)
+    entry = compiled(converting, (flat(values.dtype), flat(dtype), numba.types.intp))
+    entry(values.view(element(values.dtype).compiled), out.view(element(dtype).compiled), len(values))
+    return out
+
+
+@pytest.mark.parametrize("dtype", [np.float16, bfloat16])
+def test_every_half_is_widened_as_its_own_library_does(dtype):
+    halves = np.arange(1 << 16, dtype=np.uint16).view(dtype)
+    np.testing.assert_array_equal(converted(halves, np.float32), halves.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, bfloat16])
+def test_floats_are_rounded_to_halves_as_their_own_library_does(dtype):
+    """Every half, its neighbours, the middle to the next and that middle's neighbours: ties go to even, overflow to infinity, NaN stays."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(dtype).astype(np.float32)
+    bits = halves.view(np.uint32)
+    step = np.uint32(1 << (16 if dtype is bfloat16 else 13))
+    near = [bits + np.uint32(offset) for offset in (0, 1, step // 2 - 1, step // 2, step // 2 + 1, step - 1)]
+    tiny = np.random.default_rng(0).uniform(-1e-4, 1e-4, 1 << 16).astype(np.float32)  # subnormal float16
+    floats = np.concatenate([*(group.view(np.float32) for group in near), tiny])
+    normal = ~(abs(floats) < np.finfo(np.float32).tiny) | (floats == 0)  # AVX512_BF16 makes zeros of subnormal floats
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = floats.astype(dtype)
+    result = converted(floats, dtype)
+    chosen = normal if dtype is bfloat16 else np.full(len(floats), True)
+    np.testing.assert_array_equal(result[chosen].astype(np.float32), expected[chosen].astype(np.float32))
+    np.testing.assert_array_equal(np.signbit(result[chosen]), np.signbit(expected[chosen]))
+
+
+@kernel
 def multiply(x, w, out, rows, vectors, x_stride, w_stride):
     n = lanes(w)
     acc = load(rows, vectors, out, 0, vectors * n, vectors * n)
@@ -73,7 +112,7 @@ def multiply(x, w, out, rows, vectors, x_stride, w_stride):
 @given(DTYPE, st.sampled_from([(1, 1), (7, 3), (14, 2), (6, 4)]), st.integers(3, 9))
 def test_outer_add_row_and_multiply_add(dtype, shape, x_stride):
     rows, vectors = shape
-    n = host.target().lanes(np.dtype(dtype).itemsize)
+    n = host.target().lanes(element(dtype).work.itemsize)
     arrays = [data(rows * x_stride + 3, dtype), data((vectors + 3) * 4 * n, dtype, 1), data(rows * vectors * n, dtype, 2)]
     both(multiply, arrays, Static(rows), Static(vectors), x_stride, 3 * n)
 
@@ -89,7 +128,7 @@ def slid(x, w, out, rows, taps, stride, x_at, pixel_stride, columns, first, last
 @given(DTYPE, st.sampled_from([(1, 1, 1), (7, 3, 1), (14, 7, 1), (6, 5, 2), (9, 1, 1)]), st.integers(1, 40), st.integers(-2, 8), st.integers(0, 40))
 def test_slide_clips_pixels_and_columns(dtype, shape, columns, first, length):
     rows, taps, stride = shape
-    n = host.target().lanes(np.dtype(dtype).itemsize)
+    n = host.target().lanes(element(dtype).work.itemsize)
     pixels, columns = (rows - 1) * stride + taps, min(columns, n)
     last = min(first + length, pixels)
     low = max(first, 0)
@@ -120,7 +159,7 @@ def diagonals(x, w, out, rows, width, taps, pixel_stride, columns, first, last):
 def test_slide_of_several_vectors_and_gather_diagonals(dtype, shape, columns, first, length):
     """The buffer holds just the pixels inside, so that a load outside would be out of bounds."""
     rows, width, taps = shape
-    n = host.target().lanes(np.dtype(dtype).itemsize)
+    n = host.target().lanes(element(dtype).work.itemsize)
     width, columns = min(width, n), min(columns, n)
     last = min(first + length, rows + taps - 1)
     x = data(max(1, (last - first) * columns), dtype)
@@ -153,7 +192,7 @@ def spreading(x, out, inputs, outputs, columns):
 
 @given(DTYPE, st.integers(1, 16), st.integers(1, 16), st.integers(1, 16))
 def test_spread(dtype, inputs, outputs, columns):
-    n = host.target().lanes(np.dtype(dtype).itemsize)
+    n = host.target().lanes(element(dtype).work.itemsize)
     inputs, outputs, columns = min(inputs, n), min(outputs, n), min(columns, n)
     result = both(spreading, [data(n, dtype), np.zeros(inputs * n, dtype)], Static(inputs), Static(outputs), columns)[1]
     x = data(n, dtype)
@@ -163,7 +202,7 @@ def test_spread(dtype, inputs, outputs, columns):
         assert result.reshape(inputs, n)[:, lane].tolist() == wanted
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 16, 16), (2, 17, 40), (3, 49, 31), (1, 16, 7), (2, 3, 50), (1, 1, 1), (1, 100, 64)])
 def test_copy_transposed(dtype, shape):
     source, target = data(shape, dtype), np.full((shape[0], shape[2], shape[1]), 9, dtype)
@@ -177,9 +216,9 @@ def transposing(x, out, rows):
     store(out, 0, n, transpose(load(rows, ONE, x, 0, n, n)), n, 0)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_transpose(dtype):
-    n = host.target().lanes(np.dtype(dtype).itemsize)
+    n = host.target().lanes(element(dtype).work.itemsize)
     both(transposing, [np.arange(n * n, dtype=dtype), np.zeros(n * n, dtype)], Static(n))
 
 

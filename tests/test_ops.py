@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ml_dtypes import bfloat16, finfo
 from problems import call, conv_problems, correlate, integers, operands, partial_problems
 
 import refconv
 from refconv import reference
 
-DTYPES = st.sampled_from([np.float32, np.float32, np.float64])
+DTYPES = st.sampled_from([np.float32, np.float64, np.float16, bfloat16])
 SIDE = {"pointwise": "pointwise", "depthwise": "depthwise", "equal": "equal", "narrow": "narrow", "any": None}
 
 
@@ -26,7 +27,7 @@ def test_convolutions_are_exact_on_integers(groups):
         else:
             result = call(problem, x, weight, bias, threads=1)
         assert result.dtype == dtype
-        np.testing.assert_array_equal(result, expected)
+        np.testing.assert_array_equal(result, expected.astype(np.float32).astype(dtype))  # halves: the exact sum, rounded once
 
     check()
 
@@ -36,7 +37,7 @@ def test_partial_convolution_is_exact_on_integers(problem, dtype):
     x, weight, bias = operands(problem, dtype=dtype)
     conv = problem.conv
     expected = np.concatenate([correlate(conv, x[:, : conv.c], weight, bias), x[:, conv.c :]], axis=1)
-    np.testing.assert_array_equal(call(problem, x, weight, bias, threads=1), expected)
+    np.testing.assert_array_equal(call(problem, x, weight, bias, threads=1), expected.astype(np.float32).astype(dtype))
     np.testing.assert_array_equal(reference.partial_conv2d(x, weight, bias), expected)
 
 
@@ -64,23 +65,27 @@ LAYERS = [
 
 
 @pytest.mark.parametrize("descriptor", LAYERS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, bfloat16])
 def test_real_data_within_the_rounding_of_the_sum(descriptor, dtype):
-    """A sum of d products rounds to at most d * eps * sum |x w|: the tolerance, scaled by the depth, not chosen."""
+    """A sum of d products rounds to at most d * eps * sum |x w|: the tolerance, scaled by the depth, not chosen; halves round once more."""
     problem = refconv.Conv2d.parse(descriptor)
     x, weight, bias = operands(problem, 3, dtype, lambda rng, shape, kind: rng.standard_normal(shape).astype(kind))
     result = call(problem, x, weight, bias, threads=1)
     depth = problem.c_group * problem.r * problem.s + 1
-    bound = depth * np.finfo(dtype).eps * correlate(problem, abs(x), abs(weight), abs(bias))
-    assert (abs(result - correlate(problem, x, weight, bias)) <= bound).all()
+    exact = correlate(problem, x, weight, bias)
+    half = x.itemsize == 2
+    bound = depth * np.finfo(np.float32 if half else dtype).eps * correlate(problem, abs(x), abs(weight), abs(bias))
+    bound += half * (abs(exact) + bound) * float(finfo(dtype).eps) / 2
+    assert (abs(result.astype(np.float64) - exact) <= bound).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, bfloat16])
 @pytest.mark.parametrize("descriptor", [*LAYERS, "partial"])
-def test_threads_layouts_and_packing_agree_bit_for_bit(descriptor):
+def test_threads_layouts_and_packing_agree_bit_for_bit(descriptor, dtype):
     """Real data, so that a different order of sums would show."""
     partial = refconv.PartialConv2d(2, 96, 14, 14, 24, 3, 3)
     problem = partial if descriptor == "partial" else refconv.Conv2d.parse(descriptor)
-    x, weight, bias = operands(problem, 5, make=lambda rng, shape, kind: rng.standard_normal(shape).astype(kind))
+    x, weight, bias = operands(problem, 5, dtype, make=lambda rng, shape, kind: rng.standard_normal(shape).astype(kind))
     expected = call(problem, x, weight, bias, threads=1)
     np.testing.assert_array_equal(call(problem, x, weight, bias, threads=2), expected)
     packed = refconv.pack(weight, problem.groups)
@@ -175,7 +180,9 @@ def overlapping():
 
 
 ERRORS = [
-    (lambda: refconv.conv2d(X.astype(np.int32), W), TypeError, "x of dtype int32: must be float32 or float64"),
+    (lambda: refconv.conv2d(X.astype(np.int32), W), TypeError, "x of dtype int32: must be float32, float64, float16 or bfloat16"),
+    (lambda: refconv.conv2d(X.astype(">f4"), W), TypeError, "x of dtype >f4: must be float32, float64"),
+    (lambda: refconv.conv2d(X.astype(np.float16), W), TypeError, "weight of dtype float32: must be float16 as x"),
     (lambda: refconv.conv2d(X, W.astype(np.float64)), TypeError, "weight of dtype float64: must be float32 as x"),
     (lambda: refconv.conv2d(X, W, np.zeros(6)), ValueError, r"bias of shape \(6,\), float64: must be \(6,\), float32 as x"),
     (lambda: refconv.conv2d(X, W, np.zeros(5, np.float32)), ValueError, r"bias of shape \(5,\).*must be \(6,\)"),

@@ -27,17 +27,17 @@ def aligned(elements, itemsize=4, line=64):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 def test_a_layer_that_fits_moves_each_byte_once(name, dtype):
     """Last level larger than everything: input and weight read once, output filled by write-allocate and written once, exactly."""
     problem = PRESETS[name].problem
     layer = sim.simulate(None, problem, "skylake-sp", dtype=dtype)
-    itemsize = {"float32": 4, "float64": 8}[dtype]
+    itemsize = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}[dtype]
     sizes = {key: aligned(count, itemsize) for key, count in problem.tensors.items()}
     assert layer["tensors"]["input"]["read_bytes"] == sizes["input"]
     assert layer["tensors"]["input"]["write_bytes"] == 0
-    lanes, k = 64 // itemsize, problem.weight_shape[0]
-    assert layer["tensors"]["weight"]["read_bytes"] == sizes["weight"] // k * (-(-k // lanes) * lanes)  # whole vectors
+    lanes, k = 64 // max(4, itemsize), problem.weight_shape[0]
+    assert layer["tensors"]["weight"]["read_bytes"] == aligned(problem.tensors["weight"] // k * (-(-k // lanes) * lanes), itemsize)  # whole vectors
     assert layer["tensors"]["weight"]["write_bytes"] == 0
     assert layer["tensors"]["output"]["read_bytes"] == layer["tensors"]["output"]["write_bytes"] == sizes["output"]
     assert layer["compulsory_bytes"] == sum(problem.tensors.values()) * itemsize
@@ -151,7 +151,7 @@ def test_simulate_takes_kernels_tilings_and_text():
     ):
         with pytest.raises(ValueError, match=text):
             sim.simulate(*arguments)
-    with pytest.raises(ValueError, match="dtype = 'int8': must be float32 or float64"):
+    with pytest.raises(ValueError, match="dtype = 'int8': must be float32, float64, float16 or bfloat16"):
         sim.simulate(None, "mb1ic64ih14oc64kh3ph1", "zen4", dtype="int8")
 
 
@@ -231,7 +231,7 @@ def test_list_names_layers_and_machines():
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,48"), "line = '48': must be a power of two"),
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,32"), "line sizes .* must be the same"),
         (("--layer", "dwconv", "--machine", "zen4", *["--cache", "L1=32KiB,8,64"] * 2), "given twice"),
-        (("--layer", "dwconv", "--machine", "zen4", "--dtype", "int8"), "dtype = 'int8': must be float32 or float64"),
+        (("--layer", "dwconv", "--machine", "zen4", "--dtype", "int8"), "dtype = 'int8': must be float32, float64, float16 or bfloat16"),
         (("--layer", "dwconv", "--machine", "zen4", "--batch", "0"), "argument --batch: '0': must be a positive integer"),
         (("--layer", "dwconv", "--machine", "zen4", "--batch", "x"), "argument --batch: 'x': must be a positive integer"),
         (("--layer", "dwconv", "--machine", "zen4", "--kernel", "conv"), "kernel 'conv': must be"),

@@ -10,11 +10,11 @@ from refconv.bench.measure import copy_bytes_per_s, measure
 from refconv.bench.operators import operators
 from refconv.bench.peers import PEERS, installed
 from refconv.cli import Parser, positive
+from refconv.elements import LEGAL, element
 from refconv.layers import PRESETS, SETS, Layer, find_layer, with_batch
 from refconv.peak import peak_flop_per_s
 from refconv.plan import thread_count
 
-DTYPES = ("float32", "float64")
 NAMES = (*SETS, "operators", "all")
 
 
@@ -25,7 +25,7 @@ def parser():
     add("--layer", action="append", metavar="NAME|DESCRIPTOR", help=f"{', '.join(PRESETS)}, or benchdnn text; repeatable")
     add("--set", action="append", metavar="NAME", help=f"{', '.join(NAMES)}; repeatable (default all, without operators)")
     add("--threads", type=int, default=1, help="threads of every contender (default 1)")
-    add("--dtype", default="float32", help=f"{' or '.join(DTYPES)} (default float32)")
+    add("--dtype", default="float32", help=f"{LEGAL} (default float32); beside halves also the float32 time is shown")
     add("--batch", type=positive, help="images, in the place of the layers' own number")
     add("--layout", default="NHWC", help="arrays given to and taken from this project: NHWC, or NCHW, which pays the conversion (default NHWC)")
     add("--peers", default=",".join(PEERS), help=f"comma-separated: {', '.join(PEERS)}; or none (default all that are installed)")
@@ -69,19 +69,18 @@ def main(argv=None):
     command = parser()
     arguments = command.parse_args(argv)
     try:
-        if arguments.dtype not in DTYPES:
-            raise ValueError(f"--dtype {arguments.dtype}: must be {' or '.join(DTYPES)}")
+        dtype = element(arguments.dtype).dtype
         if arguments.layout not in ("NHWC", "NCHW"):
             raise ValueError(f"--layout {arguments.layout}: must be NHWC or NCHW")
         threads, sets = thread_count(arguments.threads), chosen_sets(arguments)
         peers = chosen_peers(arguments.peers)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         command.error(str(error))
     host = {"peak_flop_per_s": peak_flop_per_s(arguments.dtype), "copy_bytes_per_s": copy_bytes_per_s()}
     results = {}
     for name, layers in sets.items():
         results[name] = []
-        for record in measure(layers, peers, arguments.dtype, threads, arguments.layout, arguments.rounds):
+        for record in measure(layers, peers, dtype, threads, arguments.layout, arguments.rounds):
             results[name].append(record)
             if sys.stderr.isatty():
                 print(f"\r\033[K{name}: {record['descriptor']}", end="", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from refconv.bench.peers import FORMS, Operands, ours
+from refconv.elements import element
 from refconv.peak import loop_times
 
 ROUNDS, SAMPLE_S = 31, 3e-3
@@ -26,6 +27,8 @@ def measure(layers, peers, dtype="float32", threads=1, layout="NHWC", rounds=ROU
         operands = Operands(layer.problem, dtype)
         layouts = dict.fromkeys((layout, "NHWC"))  # with NCHW both, to tell the share of the conversion
         forms = {f"refconv {name}": ours(operands, threads, name) for name in layouts}
+        if element(operands.dtype).half:
+            forms["refconv float32"] = ours(Operands(layer.problem, np.float32), threads, layout)
         for peer in peers:
             forms.update({f"{peer} {name}": run for name, run in FORMS[peer](operands, threads).items()})
         times, peak = rounds_of(forms, operands.dtype, rounds, PAUSE_S if threads > 1 else 0.0)
@@ -71,6 +74,7 @@ def record(layer, times, peak, threads, layout):
         "flops": flops,
         "threads": threads,
         "seconds": times[mine],
+        "float32_s": times.get("refconv float32"),
         "conversion_share": 1 - times["refconv NHWC"] / times[mine],
         "flop_per_s": flops / times[mine],
         "efficiency": flops / times[mine] / peak,

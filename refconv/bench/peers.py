@@ -4,6 +4,7 @@ A contender takes a layer and returns a function without arguments that computes
 weights packed, layouts changed, outputs allocated. A peer with several forms is quoted in the best of them.
 """
 
+import functools
 import importlib.util
 
 import numpy as np
@@ -56,7 +57,8 @@ def torch_forms(operands, threads):
     top, left, bottom, right = operands.sides
     symmetric = (top, left) == (bottom, right) or (bottom <= top and right <= left)
     stride, dilation, groups = (conv.stride_h, conv.stride_w), (conv.dilation_h, conv.dilation_w), conv.groups
-    weight = torch.from_numpy(operands.weight)
+    tensor = functools.partial(_tensor, torch)
+    weight = tensor(operands.weight)
     forms = {}
 
     def convolution(x, w):
@@ -65,7 +67,7 @@ def torch_forms(operands, threads):
         return lambda part: functional.conv2d(functional.pad(part, (left, right, top, bottom)), w, None, stride, 0, dilation, groups)
 
     for name, form in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)):
-        x, w = torch.from_numpy(operands.x).contiguous(memory_format=form), weight.contiguous(memory_format=form)
+        x, w = tensor(operands.x).contiguous(memory_format=form), weight.contiguous(memory_format=form)
         run = convolution(x, w)
         if isinstance(problem, PartialConv2d):
 
@@ -75,15 +77,22 @@ def torch_forms(operands, threads):
             forms[name] = split_cat
         else:
             forms[name] = lambda x=x, run=run: run(x)
-    if symmetric and operands.dtype == np.float32 and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+    if symmetric and operands.dtype != np.float64 and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         forms.update(_prepacked(torch, operands, weight, stride, (top, left), dilation, groups))
     return forms
+
+
+def _tensor(torch, array):
+    """A tensor of the array's values and type; torch reads no bfloat16 of NumPy's."""
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def _prepacked(torch, operands, weight, stride, padding, dilation, groups):
     """Weights reordered once for oneDNN, as torch.compile does when it freezes a model; channels_last activations."""
     conv = operands.conv
-    x = torch.from_numpy(operands.x).contiguous(memory_format=torch.channels_last)
+    x = _tensor(torch, operands.x).contiguous(memory_format=torch.channels_last)
     size = [conv.n, conv.c, conv.h, conv.w]
     packed = torch.ops.mkldnn._reorder_convolution_weight(weight, padding, stride, dilation, groups, size)
     call = torch.ops.mkldnn._convolution_pointwise

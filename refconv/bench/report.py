@@ -30,20 +30,23 @@ def report(host, results, stacked, threads, arguments):
 
 def set_table(name, records):
     """Milliseconds, GFLOP/s, % of the peak of the moment, share of layout conversion, ratio to the best peer; geometric means."""
-    table = _table(name, "layer", "ms", "GFLOP/s", "% of peak", "conversion", "best peer", "its ms", "ratio")
+    halves = any(record["float32_s"] for record in records)
+    table = _table(name, "layer", "ms", "GFLOP/s", "% of peak", "conversion", *["float32 ms"] * halves, "best peer", "its ms", "ratio")
     for record in records:
         peer = ("-", "-", "-")
         if record["best_peer"]:
             peer = (record["best_peer"], f"{1e3 * record['best_peer_s']:.3f}", f"{record['ratio']:.2f}")
         numbers = (f"{1e3 * record['seconds']:.3f}", f"{record['flop_per_s'] / 1e9:.1f}", f"{100 * record['efficiency']:.1f}")
         share = f"{100 * record['conversion_share']:.0f} %" if record["conversion_share"] else "-"
-        table.add_row(record["descriptor"], *numbers, share, *peer)
+        wide = (f"{1e3 * record['float32_s']:.3f}",) if halves else ()
+        table.add_row(record["descriptor"], *numbers, share, *wide, *peer)
     table.add_section()
     ratios = [record["ratio"] for record in records if record["ratio"]]
     mean = f"{geometric_mean(ratios):.2f}" if ratios else "-"
     rates = geometric_mean([record["flop_per_s"] for record in records]) / 1e9
     efficiency = 100 * geometric_mean([record["efficiency"] for record in records])
-    table.add_row("geometric mean", "", f"{rates:.1f}", f"{efficiency:.1f}", "", "", "", mean)
+    gain = (f"{geometric_mean([record['float32_s'] / record['seconds'] for record in records]):.2f} x",) if halves else ()
+    table.add_row("geometric mean", "", f"{rates:.1f}", f"{efficiency:.1f}", "", *gain, "", "", mean)
     return table
 
 

@@ -14,8 +14,9 @@ from refconv.problem import Conv2d, PartialConv2d
 class Kernel(NamedTuple):
     """One row: how a kernel is run, packed, tiled, and for which problems it is legal.
 
-    run(x, weight, bias, out, work, problem, tiling, slot, first, last) is the compiled kernel; `order` the packed order of its
-    weights; tiling(problem, itemsize, target) the rule; units and workspace are functions of (problem, tiling);
+    run(x, weight, bias, out, work, problem, tiling, slot, slots, first, last) is the compiled kernel; `order` the packed order of
+    its weights; tiling(problem, itemsize, target) the rule, itemsize being that of the sums; units(problem, tiling); workspace(problem, tiling,
+    lanes, half) the elements of each workspace buffer of a thread, where tensors are halves or not;
     needs(problem, lanes) returns "" or what the problem lacks.
     """
 

@@ -6,8 +6,8 @@
 for each group of channels. Loops, outer to inner:
 
     unit: image n, block of t.lines output rows, group, block of t.channels output channels   (units run in parallel)
-        stage the input rows of the block, border included, into `lines`
-        k  blocks of t.vectors vectors of output channels    weights of a block: r * s * c vectors each, from L2
+        stage the input rows of the block, border included, into `lines`, as floats of the workspace
+        k  blocks of t.vectors vectors of output channels    weights of a block: r * s * c vectors each, from L2 (halves widened once)
         p  rows of the block
         q  tiles of t.rows pixels                            accumulators: t.rows * t.vectors registers
         r, s, c                                              one outer product a step: rows * vectors FMAs, rows + vectors loads
@@ -19,7 +19,7 @@ from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import out_height, out_width
 from refconv.tile import add_row, lanes, length, load, store, zero
-from refconv.tile.lines import ONE, stage_lines, staged_count, staged_step, window
+from refconv.tile.lines import ONE, share, stage_lines, staged_count, staged_step, widened, window
 
 
 def units(problem, t):
@@ -27,16 +27,18 @@ def units(problem, t):
     return problem.n * ceil_div(problem.p, t.lines) * problem.groups * ceil_div(problem.k_group, t.channels)
 
 
-def workspace(problem, t):
-    """Elements of each buffer of one thread."""
+def workspace(problem, t, lanes, half):
+    """Elements of each buffer of one thread; `wide_weights` is for tensors stored as halves."""
+    block = problem.r * problem.s * problem.c_group * t.vectors * lanes if half else 0
     rows = staged_count(min(t.lines, problem.p), problem.stride_h, problem.r, problem.dilation_h)
-    return {"lines": rows * staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group}
+    return {"lines": rows * staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group, "wide_weights": block}
 
 
 @kernel
-def conv2d(x, weight, bias, out, work, problem, t, slot, first, last):
-    """Units first to last-1. x and out NHWC, weight packed dense, bias of length K or 0; all flat. `slot` picks the workspace."""
-    (lines,) = work
+def conv2d(x, weight, bias, out, work, problem, t, slot, slots, first, last):
+    """Units first to last-1. x and out NHWC, weight packed dense, bias of length K or 0; all flat."""
+    lines, weights = work
+    lines_at, weights_at = share(lines, slot, slots), share(weights, slot, slots)
     height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)
     c_group, k_group = problem.c // problem.groups, problem.k // problem.groups
     blocks, chunks = ceil_div(height, t.lines), ceil_div(k_group, t.channels)
@@ -45,8 +47,6 @@ def conv2d(x, weight, bias, out, work, problem, t, slot, first, last):
     step_h = staged_step(problem.stride_h, problem.r, problem.dilation_h)
     step_w = staged_step(problem.stride_w, problem.s, problem.dilation_w)
     line = columns * c_group
-    most_rows = staged_count(min(t.lines, height), problem.stride_h, problem.r, problem.dilation_h)
-    lines_at = slot * most_rows * line
     for unit in range(first, last):
         rest, chunk = divmod(unit, chunks)
         rest, group = divmod(rest, problem.groups)
@@ -57,13 +57,14 @@ def conv2d(x, weight, bias, out, work, problem, t, slot, first, last):
         rows = staged_count(p_last - p_first, problem.stride_h, problem.r, problem.dilation_h)
         stage_lines(lines, lines_at, x, x_at, problem, c_group, problem.c, p_first * problem.stride_h - problem.pad_top, rows, columns)
         for k in range(chunk * t.channels, min((chunk + 1) * t.channels, k_group), t.vectors * n_lanes):
-            weight_at = (group * ceil_div(k_group, n_lanes) + k // n_lanes) * vector_stride
+            block_at = (group * ceil_div(k_group, n_lanes) + k // n_lanes) * vector_stride
+            near, near_at = widened(weight, block_at, t.vectors * vector_stride, weights, weights_at)
             for p in range(p_first, p_last):
                 for q_next in range(0, width, t.rows):
                     q = min(q_next, width - t.rows)
                     at = lines_at + (p - p_first) * step_h * line + q * step_w * c_group
                     acc = zero(t.rows, t.vectors, out)
-                    acc = window(acc, lines, at, line, problem, c_group, weight, weight_at, vector_stride)
+                    acc = window(acc, lines, at, line, problem, c_group, near, near_at, vector_stride)
                     if length(bias) > 0:
                         acc = add_row(acc, load(ONE, t.vectors, bias, group * k_group + k, 0, k_group - k))
                     out_at = ((n * height + p) * width + q) * problem.k + group * k_group + k

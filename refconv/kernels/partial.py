@@ -6,7 +6,7 @@
 Source: FasterNet (Chen et al. 2023), Sec. 3.2. Loops, outer to inner:
 
     unit: image n, block of t.lines output rows              (units run in parallel)
-        stage the first Cp channels of the block's input rows, border included, into `lines`
+        stage the first Cp channels of the block's input rows, border included, into `lines`, as floats of the workspace
         k  blocks of t.vectors vectors of output channels
         p  rows of the block;  q  tiles of t.rows pixels;  r, s, c    as in conv2d, pixels C apart in the output
         pass channels Cp to C of the block's pixels through
@@ -16,7 +16,7 @@ from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import convolved_part
 from refconv.tile import add_row, lanes, length, load, store, zero
-from refconv.tile.lines import ONE, copy, stage_lines, staged_count, window
+from refconv.tile.lines import ONE, copy, share, stage_lines, staged_count, widened, window
 
 
 def units(problem, t):
@@ -24,24 +24,25 @@ def units(problem, t):
     return problem.n * ceil_div(problem.p, t.lines)
 
 
-def workspace(problem, t):
-    """Elements of each buffer of one thread."""
+def workspace(problem, t, lanes, half):
+    """Elements of each buffer of one thread; `wide_weights` is for tensors stored as halves."""
     conv = problem.conv
     rows = staged_count(min(t.lines, conv.p), 1, conv.r, conv.dilation_h)
-    return {"lines": rows * staged_count(conv.q, 1, conv.s, conv.dilation_w) * conv.c}
+    block = conv.r * conv.s * conv.c * t.vectors * lanes if half else 0
+    return {"lines": rows * staged_count(conv.q, 1, conv.s, conv.dilation_w) * conv.c, "wide_weights": block}
 
 
 @kernel
-def partial(x, weight, bias, out, work, problem, t, slot, first, last):
-    """Units first to last-1. x and out NHWC, weight packed dense, bias of length Cp or 0; all flat. `slot` picks the workspace."""
-    (lines,) = work
+def partial(x, weight, bias, out, work, problem, t, slot, slots, first, last):
+    """Units first to last-1. x and out NHWC, weight packed dense, bias of length Cp or 0; all flat."""
+    lines, weights = work
+    lines_at, weights_at = share(lines, slot, slots), share(weights, slot, slots)
     conv, channels = convolved_part(problem), problem.c
     height, width, n_lanes = problem.h, problem.w, lanes(weight)
     blocks = ceil_div(height, t.lines)
     vector_stride = conv.r * conv.s * conv.c * n_lanes
     columns = staged_count(width, 1, conv.s, conv.dilation_w)
     line = columns * conv.c
-    lines_at = slot * staged_count(min(t.lines, height), 1, conv.r, conv.dilation_h) * line
     for unit in range(first, last):
         n, block = divmod(unit, blocks)
         p_first = block * t.lines
@@ -50,12 +51,13 @@ def partial(x, weight, bias, out, work, problem, t, slot, first, last):
         rows = staged_count(p_last - p_first, 1, conv.r, conv.dilation_h)
         stage_lines(lines, lines_at, x, image, conv, conv.c, channels, p_first - conv.pad_top, rows, columns)
         for k in range(0, conv.k, t.vectors * n_lanes):
+            near, near_at = widened(weight, k // n_lanes * vector_stride, t.vectors * vector_stride, weights, weights_at)
             for p in range(p_first, p_last):
                 for q_next in range(0, width, t.rows):
                     q = min(q_next, width - t.rows)
                     acc = zero(t.rows, t.vectors, out)
                     at = lines_at + (p - p_first) * line + q * conv.c
-                    acc = window(acc, lines, at, line, conv, conv.c, weight, k // n_lanes * vector_stride, vector_stride)
+                    acc = window(acc, lines, at, line, conv, conv.c, near, near_at, vector_stride)
                     if length(bias) > 0:
                         acc = add_row(acc, load(ONE, t.vectors, bias, k, 0, conv.k - k))
                     store(out, image + (p * width + q) * channels + k, channels, acc, conv.k - k, q_next - q)

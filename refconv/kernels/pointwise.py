@@ -6,14 +6,14 @@ Loops, outer to inner:
 
     unit: block of t.pixels pixels, block of t.channels output channels      (units run in parallel)
         k  blocks of t.vectors vectors of output channels    the block's c * t.vectors weight vectors come from L1 or L2
-        i  tiles of t.rows pixels                            the block's pixels stay in L2 from one k to the next
+        i  tiles of t.rows pixels                            the block's pixels stay in L2 from one k to the next (halves: widened, once)
         c                                                    one outer product a step: rows * vectors FMAs, rows + vectors loads
 """
 
 from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.tile import add_row, lanes, length, load, outer, prefetch, store, zero
-from refconv.tile.lines import L1, ONE
+from refconv.tile.lines import L1, ONE, share, wide, widen, widened
 
 
 def units(problem, t):
@@ -21,28 +21,37 @@ def units(problem, t):
     return ceil_div(problem.n * problem.p * problem.q, t.pixels) * ceil_div(problem.k, t.channels)
 
 
-def workspace(problem, t):
-    """None: windows of one pixel need no border."""
-    return {}
+def workspace(problem, t, lanes, half):
+    """Elements of each buffer of one thread: none but for tensors stored as halves, since windows of one pixel need no border."""
+    pixels = min(t.pixels, problem.n * problem.h * problem.w)
+    return {"wide_pixels": max(pixels, t.rows) * problem.c if half else 0, "wide_weights": problem.c * t.vectors * lanes if half else 0}
 
 
 @kernel
-def pointwise(x, weight, bias, out, work, problem, t, slot, first, last):
+def pointwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
     """Units first to last-1. x and out NHWC, weight packed dense, bias of length K or 0; all flat."""
+    pixel_work, weight_work = work
+    pixels_at, weights_at = share(pixel_work, slot, slots), share(weight_work, slot, slots)
     n_lanes, pixels = lanes(weight), problem.n * problem.h * problem.w
     chunks, vector_stride = ceil_div(problem.k, t.channels), problem.c * n_lanes
     for unit in range(first, last):
         block, chunk = divmod(unit, chunks)
         i_last = min((block + 1) * t.pixels, pixels)
+        i_first = min(block * t.pixels, pixels - t.rows)
+        source, source_at = wide(x, i_first * problem.c, pixel_work, pixels_at)
         for k in range(chunk * t.channels, min((chunk + 1) * t.channels, problem.k), t.vectors * n_lanes):
+            near, near_at = widened(weight, k // n_lanes * vector_stride, t.vectors * vector_stride, weight_work, weights_at)
             for i_next in range(block * t.pixels, i_last, t.rows):
                 i = min(i_next, pixels - t.rows)
                 acc = zero(t.rows, t.vectors, out)
-                weight_at = k // n_lanes * vector_stride
+                first_visit = k == chunk * t.channels
+                x_at, weight_at = source_at + (i - i_first) * problem.c, near_at
+                if first_visit:
+                    widen(source, x_at, x, i * problem.c, t.rows * problem.c)
                 # With every step of the first block, t.rows elements of the next tile's pixels, which are contiguous.
-                ahead_at, ahead_step = (i + t.rows) * problem.c, t.rows if k == chunk * t.channels else 0
+                ahead_at, ahead_step = (i + t.rows) * problem.c, t.rows if first_visit else 0
                 for c in range(problem.c):
-                    acc = outer(acc, x, i * problem.c + c, problem.c, weight, weight_at, vector_stride)
+                    acc = outer(acc, source, x_at + c, problem.c, near, weight_at, vector_stride)
                     prefetch(x, ahead_at, L1)
                     weight_at += n_lanes
                     ahead_at += ahead_step

@@ -6,7 +6,8 @@
 A pixel's vector is spread once into C/G vectors: in the j-th, every lane holds the j-th input of its own group. What is left for
 each j is a depthwise convolution. A depthwise convolution with a channel multiplier is the case C/G = 1. Loops, outer to inner:
 
-    unit: image n, block of t.lines output rows, block of t.vectors_per_unit vectors of output channels   (units run in parallel)
+    unit: image n, block of t.lines output rows, block of t.vectors_per_unit vectors of output channels   (units run in parallel; weights that
+          are halves are widened here)
         v  vectors of output channels
         q  strips of t.rows pixels          accumulators: t.rows registers
         p  rows of the block                new input rows are spread into `strip`, a ring of the kernel's reach in rows
@@ -17,7 +18,7 @@ from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import out_height, out_reach, out_width
 from refconv.tile import add_row, lanes, length, load, slide, spread, store, zero
-from refconv.tile.lines import ONE, staged_count, staged_step
+from refconv.tile.lines import ONE, share, staged_count, staged_step, widened
 
 
 def vectors(problem, t):
@@ -30,16 +31,21 @@ def units(problem, t):
     return problem.n * ceil_div(problem.p, t.lines) * ceil_div(vectors(problem, t), t.vectors_per_unit)
 
 
-def workspace(problem, t):
-    """Elements of each buffer of one thread."""
+def workspace(problem, t, lanes, half):
+    """Elements of each buffer of one thread; `wide_weights` is for tensors stored as halves."""
     columns = staged_count(t.rows, problem.stride_w, problem.s, problem.dilation_w)
-    return {"strip": out_reach(1, problem.r, 1, problem.dilation_h) * problem.c_group * columns * t.lanes}
+    v_unit = min(t.vectors_per_unit, vectors(problem, t))
+    return {
+        "strip": out_reach(1, problem.r, 1, problem.dilation_h) * problem.c_group * columns * lanes,
+        "wide_weights": v_unit * problem.r * problem.c_group * problem.s * lanes if half else 0,
+    }
 
 
 @kernel
-def spread_groups(x, weight, bias, out, work, problem, t, slot, first, last):
-    """Units first to last-1. x and out NHWC, weight packed spread, bias of length K or 0; all flat. `slot` picks the workspace."""
-    (strip,) = work
+def spread_groups(x, weight, bias, out, work, problem, t, slot, slots, first, last):
+    """Units first to last-1. x and out NHWC, weight packed spread, bias of length K or 0; all flat."""
+    strip, weights = work
+    strip_at, weights_at = share(strip, slot, slots), share(weights, slot, slots)
     height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)
     v_all = ceil_div(problem.groups, t.groups)
     blocks, chunks = ceil_div(height, t.lines), ceil_div(v_all, t.vectors_per_unit)
@@ -48,11 +54,14 @@ def spread_groups(x, weight, bias, out, work, problem, t, slot, first, last):
     slide_step = 1 if t.taps > 1 else step
     ring = out_reach(1, problem.r, 1, problem.dilation_h)
     row_size = t.inputs * columns * n_lanes
-    strip_at = slot * ring * row_size
     for unit in range(first, last):
         rest, chunk = divmod(unit, chunks)
         n, block = divmod(rest, blocks)
-        for v in range(chunk * t.vectors_per_unit, min((chunk + 1) * t.vectors_per_unit, v_all)):
+        v_first = chunk * t.vectors_per_unit
+        v_last = min(v_first + t.vectors_per_unit, v_all)
+        vector_size = problem.r * t.inputs * problem.s * n_lanes
+        near, near_at = widened(weight, v_first * vector_size, (v_last - v_first) * vector_size, weights, weights_at)
+        for v in range(v_first, v_last):
             c, k = v * t.groups * t.inputs, v * t.groups * t.outputs
             k_columns = min(t.groups * t.outputs, problem.k - k)
             c_columns = min(t.groups * t.inputs, problem.c - c)
@@ -77,13 +86,13 @@ def spread_groups(x, weight, bias, out, work, problem, t, slot, first, last):
                                 column, left = column + problem.stride_w - step, step
                     staged = top + ring
                     acc = zero(t.rows, ONE, out)
-                    weight_at = v * problem.r * t.inputs * problem.s * n_lanes
+                    weight_at = near_at + (v - v_first) * vector_size
                     for r in range(problem.r):
                         at = strip_at + (top + r * problem.dilation_h) % ring * row_size
                         for _ in range(t.inputs):
                             for s in range(0, problem.s, t.taps):
                                 s_at = at + s * problem.dilation_w * n_lanes
-                                acc = slide(acc, t.taps, t.stride, strip, s_at, slide_step * n_lanes, n_lanes, 0, 1 << 30, weight, weight_at, n_lanes)
+                                acc = slide(acc, t.taps, t.stride, strip, s_at, slide_step * n_lanes, n_lanes, 0, 1 << 30, near, weight_at, n_lanes)
                                 weight_at += t.taps * n_lanes
                             at += columns * n_lanes
                     if length(bias) > 0:

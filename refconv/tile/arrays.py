@@ -5,11 +5,13 @@ from numba import types
 
 from refconv import host
 from refconv.tile import instructions as op
+from refconv.tile.half import MARK
 from refconv.tile.llvm import (
     advance,
     element_pointer,
     int32_vector,
     load_if,
+    load_scalar,
     load_some,
     load_vector,
     multiply_add,
@@ -24,9 +26,18 @@ from refconv.tile.machine import implement
 from refconv.tile.types import TileType
 
 
-def _tile_of(array, rows, vectors):
-    """The tile type for elements of an array type on this host."""
-    return TileType(array.dtype, rows, vectors, host.target().lanes(array.dtype.bitwidth // 8))
+def _sums(buffer):
+    """The Numba type that elements of a buffer type are computed in."""
+    return types.float32 if buffer.dtype in MARK else buffer.dtype
+
+
+def _lanes_of(buffer):
+    return host.target().lanes(_sums(buffer).bitwidth // 8)
+
+
+def _tile_of(buffer, rows, vectors):
+    """The tile type for elements of a buffer type on this host."""
+    return TileType(_sums(buffer), rows, vectors, _lanes_of(buffer))
 
 
 def _is_array(buffer):
@@ -36,7 +47,7 @@ def _is_array(buffer):
 @implement(op.lanes)
 def _lanes(typing_context, buffer):
     if _is_array(buffer):
-        n = host.target().lanes(buffer.dtype.bitwidth // 8)
+        n = _lanes_of(buffer)
         return types.intp(buffer), lambda context, builder, signature, args: context.get_constant(types.intp, n)
 
 
@@ -122,7 +133,7 @@ def _outer(typing_context, acc, x, x_at, x_row_stride, w, w_at, w_vector_stride)
         x_p = element_pointer(context, builder, x, x_v, x_i)
         weights = [load_vector(builder, advance(builder, w_p, w_stride, v), acc.vector) for v in range(acc.vectors)]
         for r in range(acc.rows):
-            pixel = splat(builder, builder.load(advance(builder, x_p, x_stride, r)), acc.lanes)
+            pixel = splat(builder, load_scalar(builder, advance(builder, x_p, x_stride, r), acc.vector.element), acc.lanes)
             for v in range(acc.vectors):
                 k = r * acc.vectors + v
                 acc_v = put(builder, acc_v, multiply_add(builder, pixel, weights[v], vector_at(builder, acc_v, k)), k)

@@ -1,6 +1,7 @@
 """The instruction set: what a kernel may do to memory and registers. The Python body of an instruction IS its definition.
 
-A *buffer* is flat (one dimension); positions and strides count its elements. A *tile* has rows of whole vectors; here it
+A *buffer* is flat (one dimension); positions and strides count its elements, which are floats or, in memory only, half as wide: 16-bit
+floats are widened to float32 when loaded and rounded to the nearest when stored. A *tile* has rows of whole vectors; here it
 is an ndarray of shape (rows, vectors * lanes). `columns` is how many elements of each row exist in memory (more than a row
 holds means all): the rest of the row is neither read (it becomes zero) nor written. Sums run in the order written, so
 results do not depend on the tiling.
@@ -15,9 +16,14 @@ import numpy as np
 from refconv import host
 
 
+def _sums(buffer):
+    """The dtype that elements of the buffer are computed in."""
+    return np.dtype(np.float32) if buffer.dtype.itemsize == 2 else buffer.dtype
+
+
 def lanes(buffer):
-    """Elements of the buffer's type in one vector."""
-    return host.target().lanes(buffer.dtype.itemsize)
+    """Elements in one vector of the type the buffer's elements are computed in."""
+    return host.target().lanes(_sums(buffer).itemsize)
 
 
 def length(buffer):
@@ -27,7 +33,7 @@ def length(buffer):
 
 def zero(rows, vectors, like):
     """A tile of zeros for elements of the type of the buffer `like`."""
-    return np.zeros((rows, vectors * lanes(like)), like.dtype)
+    return np.zeros((rows, vectors * lanes(like)), _sums(like))
 
 
 def load(rows, vectors, x, at, row_stride, columns):
@@ -60,7 +66,7 @@ def outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
     n = lanes(w)
     column = np.array([x[x_at + r * x_row_stride] for r in range(len(acc))])
     row = np.concatenate([w[at : at + n] for at in range(w_at, w_at + acc.shape[1] // n * w_vector_stride, w_vector_stride)])
-    return acc + column[:, None] * row
+    return acc + column[:, None].astype(acc.dtype) * row.astype(acc.dtype)
 
 
 def slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
@@ -72,7 +78,7 @@ def slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_p
     """
     acc, n = acc.copy(), lanes(w)
     columns, vectors = min(columns, n), acc.shape[1] // n
-    weights = [w[w_at + s * tap_stride : w_at + s * tap_stride + vectors * n] for s in range(taps)]
+    weights = [w[w_at + s * tap_stride : w_at + s * tap_stride + vectors * n].astype(acc.dtype) for s in range(taps)]
     for i, meetings in slide_schedule(len(acc), taps, stride):
         inside = first_pixel <= i < last_pixel
         if inside or vectors > 1:

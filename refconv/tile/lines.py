@@ -5,18 +5,23 @@ the border is. Windows then slide without a branch, and neighbouring taps are co
 Where the stride exceeds the reach of the kernel, the lines and columns in between are left out.
 """
 
+from numba.extending import overload
+
 from refconv.jit import routine
-from refconv.tile.instructions import lanes, load, outer, store, zero
+from refconv.tile.instructions import lanes, length, load, outer, store, zero
 from refconv.tile.types import Static
 
-ONE, L1 = Static(1), Static(1)
+ONE, FOUR, L1 = Static(1), Static(4), Static(1)
 
 
 @routine
 def copy(out, out_at, x, x_at, elements):
-    """out[out_at + i] = x[x_at + i] for i < elements."""
+    """out[out_at + i] = x[x_at + i] for i < elements: four whole vectors at a time, without a branch, then what is left."""
     n = lanes(x)
-    for i in range(0, elements, n):
+    whole = elements - elements % (4 * n)
+    for i in range(0, whole, 4 * n):
+        store(out, out_at + i, 0, load(ONE, FOUR, x, x_at + i, 0, 4 * n), 4 * n, 0)
+    for i in range(whole, elements, n):
         store(out, out_at + i, 0, load(ONE, ONE, x, x_at + i, 0, elements - i), elements - i, 0)
 
 
@@ -26,6 +31,47 @@ def fill(out, out_at, elements):
     n = lanes(out)
     for i in range(0, elements, n):
         store(out, out_at + i, 0, zero(ONE, ONE, out), elements - i, 0)
+
+
+@routine
+def share(buffer, slot, slots):
+    """Where in a workspace buffer the part of thread `slot` of `slots` begins."""
+    return length(buffer) // slots * slot
+
+
+def wide(buffer, at, work, work_at):
+    """(buffer, at) where the elements are of the workspace's type, else (work, work_at), which `widen` fills with a copy.
+
+    For halves that are read again and again: one conversion an element in the place of one a read.
+    """
+    return (buffer, at) if buffer.dtype == work.dtype else (work, work_at)
+
+
+def widen(work, work_at, buffer, at, elements):
+    """work[work_at + i] = buffer[at + i] for i < elements, unless the buffer is of the workspace's type (see `wide`)."""
+    if buffer.dtype != work.dtype:
+        copy(work, work_at, buffer, at, elements)
+
+
+@overload(wide, jit_options={"forceinline": True})
+def _wide(buffer, at, work, work_at):
+    if buffer == work:
+        return lambda buffer, at, work, work_at: (buffer, at)
+    return lambda buffer, at, work, work_at: (work, work_at)
+
+
+@overload(widen, jit_options={"forceinline": True})
+def _widen(work, work_at, buffer, at, elements):
+    if buffer == work:
+        return lambda work, work_at, buffer, at, elements: None
+    return lambda work, work_at, buffer, at, elements: copy(work, work_at, buffer, at, elements)
+
+
+@routine
+def widened(buffer, at, elements, work, work_at):
+    """(buffer, at) of those elements in the type of the workspace: the same where they are of it, else their copy in `work`."""
+    widen(work, work_at, buffer, at, elements)
+    return wide(buffer, at, work, work_at)
 
 
 @routine

@@ -3,7 +3,7 @@
 from llvmlite import ir
 from numba.core import cgutils
 
-INT32 = ir.IntType(32)
+from refconv.tile.half import INT32, MARK, narrow, widen
 
 
 def int32_vector(values):
@@ -52,28 +52,35 @@ def advance(builder, pointer, stride, count):
     return builder.gep(pointer, [builder.mul(stride, ir.Constant(stride.type, count))])
 
 
-def element_pointer(context, builder, array_type, array, index):
-    """The address of element `index` of a flat array."""
-    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+def element_pointer(context, builder, buffer_type, buffer, index):
+    """The address of element `index` of a flat array; that of a half is marked by its type."""
+    data = context.make_array(buffer_type)(context, builder, buffer).data
+    if buffer_type.dtype in MARK:
+        data = builder.bitcast(data, MARK[buffer_type.dtype].as_pointer())
+    return builder.gep(data, [index])
 
 
-def _as_vector(builder, pointer, kind):
-    return builder.bitcast(pointer, kind.as_pointer())
+def _stored(builder, pointer, kind):
+    """(the pointer to a vector of `kind`'s lanes as they are stored, the bytes such an access may rely on: an element's)."""
+    stored = ir.VectorType(pointer.type.pointee, kind.count)
+    return builder.bitcast(pointer, stored.as_pointer()), {"half": 2, "i16": 2, "float": 4, "double": 8}[str(stored.element)]
 
 
-def alignment(kind):
-    """Bytes a vector access may rely on: its element's, since channels start anywhere."""
-    return 4 if isinstance(kind.element, ir.FloatType) else 8
+def load_scalar(builder, pointer, element):
+    """One element, as the float type `element`."""
+    return widen(builder, builder.load(pointer), element)
 
 
 def load_vector(builder, pointer, kind):
     """A whole vector."""
-    return builder.load(_as_vector(builder, pointer, kind), align=alignment(kind))
+    place, align = _stored(builder, pointer, kind)
+    return widen(builder, builder.load(place, align=align), kind)
 
 
 def store_vector(builder, value, pointer):
     """A whole vector."""
-    builder.store(value, _as_vector(builder, pointer, value.type), align=alignment(value.type))
+    place, align = _stored(builder, pointer, value.type)
+    builder.store(narrow(builder, value, pointer.type.pointee), place, align=align)
 
 
 def _lane_mask(builder, count, lanes):
@@ -81,10 +88,10 @@ def _lane_mask(builder, count, lanes):
     return builder.icmp_signed("<", index, splat(builder, count, lanes))
 
 
-def _masked(builder, name, kind, result, args):
+def _masked(builder, name, result, args):
     pointer = next(a.type for a in args if isinstance(a.type, ir.PointerType))
-    suffix = "f32" if isinstance(kind.element, ir.FloatType) else "f64"
-    full_name = f"llvm.masked.{name}.v{kind.count}{suffix}.p0"
+    suffix = {"half": "f16", "i16": "i16", "float": "f32", "double": "f64"}[str(pointer.pointee.element)]
+    full_name = f"llvm.masked.{name}.v{pointer.pointee.count}{suffix}.p0"
     function_type = ir.FunctionType(result, [pointer if isinstance(a.type, ir.PointerType) else a.type for a in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, function_type, full_name), args)
 
@@ -100,8 +107,9 @@ def load_some(builder, pointer, kind, count):
             a, a_block = load_vector(builder, pointer, kind), builder.block
         with part:
             mask = _lane_mask(builder, count, kind.count)
-            typed = _as_vector(builder, pointer, kind)
-            b = _masked(builder, "load", kind, kind, [typed, ir.Constant(INT32, alignment(kind)), mask, ir.Constant(kind, None)])
+            place, align = _stored(builder, pointer, kind)
+            stored = place.type.pointee
+            b = widen(builder, _masked(builder, "load", stored, [place, ir.Constant(INT32, align), mask, ir.Constant(stored, None)]), kind)
             b_block = builder.block
     value = builder.phi(kind)
     value.add_incoming(a, a_block)
@@ -138,5 +146,6 @@ def store_some(builder, pointer, value, count):
             store_vector(builder, value, pointer)
         with part:
             mask = _lane_mask(builder, count, kind.count)
-            typed = _as_vector(builder, pointer, kind)
-            _masked(builder, "store", kind, ir.VoidType(), [value, typed, ir.Constant(INT32, alignment(kind)), mask])
+            place, align = _stored(builder, pointer, kind)
+            stored = narrow(builder, value, pointer.type.pointee)
+            _masked(builder, "store", ir.VoidType(), [stored, place, ir.Constant(INT32, align), mask])
