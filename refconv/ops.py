@@ -93,8 +93,7 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
         raise ValueError(f"weight of shape {packed.shape}: must convolve at most the {x.shape[3]} channels of x")
     n, h, w, channels = x.shape
     problem = _partial(n, channels, h, w, packed.shape[0], *packed.shape[2:])
-    result = _result(out, problem, x.dtype, layout, batched, {"x": x, "weight": weight, "bias": bias})
-    return _run("partial", problem, x, packed, bias, problem.convolved, result, batched, layout, out, tiling, threads)
+    return _run("partial", problem, x, weight, packed, bias, batched, layout, out, tiling, threads)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -110,20 +109,20 @@ def _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, t
     packed = _weight(weight, groups, x.dtype)
     geometry = _geometry if _exact(stride) and _exact(padding) and _exact(dilation) else _geometry.__wrapped__
     name, problem = geometry(x.shape, packed.shape, stride, padding, dilation, packed.groups, element(x.dtype).work.itemsize)
-    result = _result(out, problem, x.dtype, layout, batched, {"x": x, "weight": weight, "bias": bias})
-    return _run(name, problem, x, packed, bias, problem.k, result, batched, layout, out, tiling, threads)
+    return _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, threads)
 
 
-def _run(name, problem, x, weight, bias, bias_size, result, batched, layout, out, tiling, threads):
-    """x and result are NHWC, of any strides; returns the result in `layout`."""
+def _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, threads):
+    """x is NHWC, of any strides; returns the result in `layout`."""
+    plan = make_plan(name, problem, x.dtype, None if tiling is None else normalised(tiling), thread_count(threads))
     if bias is not None:
         bias = _float_array("bias", bias)
-        if bias.dtype != x.dtype or bias.shape != (bias_size,):
-            raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be ({bias_size},), {x.dtype} as x")
-    plan = make_plan(name, problem, x.dtype, None if tiling is None else normalised(tiling), thread_count(threads))
+        if bias.dtype != x.dtype or bias.shape != packed.shape[:1]:
+            raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be {packed.shape[:1]}, {x.dtype} as x")
+    result = _result(out, plan.out_shape, x, packed.data if weight is packed else weight, bias, layout, batched)
     direct = result if result.flags.c_contiguous else empty(result.shape, x.dtype)
-    flat_bias = np.empty(0, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    plan.run(_contiguous(x).reshape(-1), weight.data, flat_bias, direct.reshape(-1))
+    flat_bias = plan.no_bias if bias is None else np.ascontiguousarray(bias)
+    plan.run(_contiguous(x).reshape(-1), packed.data, flat_bias, direct.reshape(-1))
     if direct is not result:
         n, p, q, k = direct.shape
         copy_transposed(direct.reshape(n, p * q, k), result.transpose(0, 3, 1, 2).reshape(n, k, p * q))
@@ -135,8 +134,10 @@ def _run(name, problem, x, weight, bias, bias_size, result, batched, layout, out
 
 def _contiguous(x):
     """An NHWC image of any strides as a C-contiguous array: itself, or a copy."""
+    if x.flags.c_contiguous:
+        return x
     planes = x.transpose(0, 3, 1, 2)
-    if x.flags.c_contiguous or not planes.flags.c_contiguous:
+    if not planes.flags.c_contiguous:
         return np.ascontiguousarray(x)
     n, h, w, c = x.shape
     copy = empty((n, h, w, c), x.dtype)
@@ -144,24 +145,25 @@ def _contiguous(x):
     return copy
 
 
-def _result(out, problem, dtype, layout, batched, inputs):
-    """The array to write, seen as NHWC: new, or the checked `out`."""
-    n, p, q, k = shape = problem.n, problem.p, problem.q, problem.k
+def _result(out, shape, x, weight, bias, layout, batched):
+    """The array to write, of an NHWC shape and seen as NHWC: new, or the checked `out`."""
+    n, p, q, k = shape
+    dtype = x.dtype
+    wanted = shape if layout == "NHWC" else (n, k, p, q)
     if out is None:
-        return empty(shape, dtype) if layout == "NHWC" else empty((n, k, p, q), dtype).transpose(0, 2, 3, 1)
-    wanted = (n, p, q, k) if layout == "NHWC" else (n, k, p, q)
+        return empty(wanted, dtype) if layout == "NHWC" else empty(wanted, dtype).transpose(0, 2, 3, 1)
     wanted = wanted if batched else wanted[1:]
     if not isinstance(out, np.ndarray) or out.shape != wanted or out.dtype != dtype:
         given = f"{out.shape}, {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
         raise ValueError(f"out = {given}: must be an array of shape {wanted}, {dtype}")
     view = out if batched else out[None]
     view = view if layout == "NHWC" else view.transpose(0, 2, 3, 1)
-    if not (out.flags.c_contiguous or view.flags.c_contiguous) or not out.flags.writeable:
+    flags = out.flags
+    if not (flags.c_contiguous or view.flags.c_contiguous) or not flags.writeable:
         raise ValueError(
             f"out with strides {out.strides}, writeable {out.flags.writeable}: must be writeable and contiguous in {layout} or NHWC order"
         )
-    for name, array in inputs.items():
-        array = array.data if isinstance(array, PackedWeight) else array
+    for name, array in (("x", x), ("weight", weight), ("bias", bias)):
         if isinstance(array, np.ndarray) and np.may_share_memory(out, array) and np.shares_memory(out, array):
             raise ValueError(f"out overlaps {name} in memory: must be apart from every input")
     return view

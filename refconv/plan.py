@@ -32,10 +32,13 @@ class Plan(NamedTuple):
     threads: int
     element: Element
     entry: Any
+    out_shape: tuple
+    no_bias: Any
+    no_work: Any
 
     def run(self, x, weight, bias, out):
         """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type."""
-        work = tuple(_workspace(i, elements * self.threads, self.element.work) for i, elements in enumerate(self.workspace.values()))
+        work = self.no_work or tuple(_workspace(i, size * self.threads, self.element.work) for i, size in enumerate(self.workspace.values()))
         if self.element.half and self.entry is not plain(self.kernel.run):
             bits = self.element.compiled
             x, weight, bias, out = x.view(bits), weight.view(bits), bias.view(bits), out.view(bits)
@@ -72,7 +75,9 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     work = types.UniTuple(flat(stored.work), len(workspace))
     split = [types.intp] * (4 if threads == 1 else 2)  # slot, slots, first, last or units, threads
     entry = compiled(run, (*[flat(stored)] * 4, work, numba.typeof(problem), numba.typeof(chosen), *split))
-    return Plan(row, problem, chosen, units, workspace, threads, stored, entry)
+    no_work = None if any(workspace.values()) else tuple(empty(0, stored.work) for _ in workspace)
+    out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
+    return Plan(row, problem, chosen, units, workspace, threads, stored, entry, out_shape, no_bias, no_work)
 
 
 def compiled(run, signature):

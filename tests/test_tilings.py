@@ -60,7 +60,7 @@ ILLEGAL = [
     ("pointwise", PointwiseTiling(2, 1, 3, 16), "tiling.pixels = 3: must be a multiple of rows = 2"),
     ("depthwise", DepthwiseTiling(1, 2, 1, 1, 16), r"tiling.taps, tiling.stride = \(2, 1\): must be one of"),
     ("grouped", GroupedTiling(1, 1, 1, 4, 5, 1, 1), "tiling.inputs = 4: must be 3 for this problem"),
-    ("spread", SpreadTiling(1, 1, 1, 3, 4, 3, 16, 1, 1), "tiling.outputs = 4: must be 5 for this problem"),
+    ("spread", SpreadTiling(1, 1, 1, 3, 4, 3, 1, 1), "tiling.outputs = 4: must be 5 for this problem"),
     ("partial", PartialTiling(5, 1, 1), "tiling.rows = 5: must be from 1 to 4"),
     ("partial", DenseTiling(1, 1, 1, 16), "must be a PartialTiling"),
 ]
