@@ -24,12 +24,13 @@ class Cache(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a tiling is chosen for: bytes of a vector register, their number, bytes of the first two caches of one core."""
+    """What a tiling is chosen for: bytes of a vector register, their number, bytes of the first two caches of one core; threads."""
 
     vector_bytes: int
     registers: int
     l1_bytes: int
     l2_bytes: int
+    threads: int = 1
 
     def lanes(self, itemsize):
         """Elements of `itemsize` bytes in one vector."""

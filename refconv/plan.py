@@ -60,7 +60,7 @@ def _workspace(index, elements, dtype):
 @functools.lru_cache(maxsize=4096, typed=True)
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
-    row, stored, target = KERNELS[name], element(dtype), host.target()
+    row, stored, target = KERNELS[name], element(dtype), host.target()._replace(threads=threads)
     lanes = target.lanes(stored.work.itemsize)
     row.check(problem, lanes)
     chosen = row.tiling(problem, stored.work.itemsize, target)

@@ -4,6 +4,7 @@ A tiling is a NamedTuple of integers; those the compiler must know are Static. E
 says which would be. The functions below are the rules, one a kernel; whoever knows better passes `tiling=`.
 """
 
+import math
 from typing import NamedTuple
 
 from refconv.layout import MOST_VECTORS, ceil_div, groups_per_vector
@@ -15,17 +16,24 @@ ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
 """Tile heights in use: each one used costs a compilation, and these leave at most a tenth of a row of up to 112 pixels idle."""
 NEAR_VECTORS = 4
 """Fewer contiguous vectors of channels than this are not worth walking down the rows with."""
+FEW_PIXELS = 96
+"""A block of weights from beyond the L2 that meets fewer pixels than this is prefetched while the one before is computed with."""
+MOST_AHEAD = 256
 MOST_TAPS = 7
 """Windows up to this width keep their weights in registers."""
 
 
 class DenseTiling(NamedTuple):
-    """rows x vectors accumulators; a unit of work is `lines` output rows x `channels` output channels (of a group)."""
+    """rows x vectors accumulators; a unit of work is `lines` output rows x `channels` output channels (of a group).
+
+    ahead: elements of the next block's weights prefetched with every step of the sum, 0 for none.
+    """
 
     rows: Static
     vectors: Static
     lines: int
     channels: int
+    ahead: Static = Static(0)
 
 
 class PointwiseTiling(NamedTuple):
@@ -85,14 +93,15 @@ def most_rows(vectors, target):
     return max(1, min(14, (target.registers - vectors - 1) // vectors))
 
 
-def register_tile(pixels, channels, depth, itemsize, target):
-    """(rows, vectors) with the least estimated cycles for `pixels` outputs of `channels` channels, sums of `depth` products.
+def register_tile(pixels, channels, depth, run, itemsize, target):
+    """(rows, vectors) with the least estimated cycles for `pixels` outputs of `channels` channels, sums of `depth` products in runs of `run`.
 
     A step of a tile takes its rows * vectors FMAs at 2 a cycle, at least the 4 cycles of an FMA's latency. Loads run beside them
-    but not for nothing: 0.15 cycles a pixel; a vector of weights 0.2 where the depth * vectors of them fit half the L1 and 0.4 where
-    they come from the L2. Every started tile costs whole steps. The form is derived here, the three numbers are fitted to the
-    dense and pointwise layers of ResNet-50 and ConvNeXt-T on an AVX-512 core (7 x 3 beats 7 x 2 by 4 % on 512 channels at 7x7,
-    14 x 2 beats 4 x 4 by 10 % on 64 channels at 56x56).
+    but not for nothing: 0.15 cycles a pixel, and 4 whenever a run begins (its address is set up); a vector of weights 0.2 where
+    the depth * vectors of them fit half the L1 and 0.4 where they come from the L2. Every started tile costs whole steps. The form is
+    derived here, the four numbers are fitted to the dense and pointwise layers of ResNet-50 and ConvNeXt-T on an AVX-512 core (7 x 3 beats
+    7 x 2 by 4 % on 512 channels at 7x7, 14 x 2 beats 4 x 4 by 10 % on 64 channels at 56x56, 6 x 4 beats 14 x 2 by 8 % where three channels
+    are convolved by 7x7).
     """
     wanted = ceil_div(channels, target.lanes(itemsize))
     best = None
@@ -101,7 +110,7 @@ def register_tile(pixels, channels, depth, itemsize, target):
         for rows in ROWS:
             if rows > min(pixels, most_rows(vectors, target)):
                 continue
-            step = max(rows * vectors / 2, 4) + 0.15 * rows + (0.2 if near else 0.4) * vectors
+            step = max(rows * vectors / 2, 4) + (0.15 + 4 / run) * rows + (0.2 if near else 0.4) * vectors
             cost = ceil_div(pixels, rows) * ceil_div(wanted, vectors) * step
             key = (cost, -rows * vectors, vectors)
             if best is None or key < best[0]:
@@ -130,44 +139,58 @@ def lines_within(budget_bytes, outputs, line_bytes, kernel, stride, dilation):
     return lines
 
 
-def even_blocks(outputs, lines):
-    """At most `lines` output rows a block, the blocks alike and, where there are several, of even number: two threads share them evenly."""
-    blocks = ceil_div(outputs, lines)
-    return lines if blocks == 1 else ceil_div(outputs, blocks + blocks % 2)
+def parts(units, threads):
+    """The least number of parts to cut each of `units` pieces of work into so that the threads share them evenly."""
+    return threads // math.gcd(units, threads)
+
+
+def channel_share(channels, units, threads, lanes):
+    """Output channels a unit, in whole vectors: all, or where there are fewer units than threads a part of them for each thread."""
+    chunks = parts(units, threads) if units < threads else 1
+    return min(channels, ceil_div(ceil_div(channels, lanes), chunks) * lanes)
+
+
+def even_blocks(outputs, lines, images, threads):
+    """At most `lines` output rows a block, the blocks alike and, where there are several, a multiple of the threads over all images."""
+    blocks, multiple = ceil_div(outputs, lines), parts(images, threads)
+    return lines if blocks == 1 else ceil_div(outputs, ceil_div(blocks, multiple) * multiple)
 
 
 def dense_tiling(problem, itemsize, target):
-    """Rule: input rows of a unit stay in half the L2 while its output channels are walked through."""
+    """Rule: input rows of a unit stay in half the L2 while its output channels are walked through.
+
+    A single block of rows is not cut for several threads, which would all read all weights: its output channels are.
+    Where the weights do not fit the L2, each block of them comes from beyond it, at some 4 bytes a cycle: 16 cycles a vector of 64
+    bytes, against half a cycle for each of the unit's pixels. Below FEW_PIXELS that is a third of the time or more, and worth
+    the twentieth that prefetching the next block inside the sum costs (512 channels at 7x7: 0.88 of the time; 256 at 14x14: 1.05). Half
+    of the block is called, what the hardware's own prefetcher does not reach in time (measured: all of it takes 1.03 times as long).
+    """
     lanes = target.lanes(itemsize)
-    rows, vectors = register_tile(problem.q, problem.k_group, problem.r * problem.s * problem.c_group, itemsize, target)
+    run = problem.c_group * (problem.s if problem.dilation_w == 1 else 1)
     line_bytes = staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group * itemsize
     lines = lines_within(target.l2_bytes // 2, min(problem.p, 16), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
-    lines = even_blocks(problem.p, lines)
-    return DenseTiling(
-        Static(rows),
-        Static(vectors),
-        lines,
-        _split_channels(problem.n * problem.groups * ceil_div(problem.p, lines), problem.k_group, vectors * lanes),
-    )
-
-
-def _split_channels(units, channels, block):
-    """Output channels a unit: all, or a half where there would be only one unit (a second thread would idle)."""
-    blocks = ceil_div(channels, block)
-    return (ceil_div(blocks, 2) if units == 1 and blocks > 1 else blocks) * block
+    lines = even_blocks(problem.p, lines, problem.n, target.threads)
+    share = channel_share(problem.k_group, problem.n * problem.groups * ceil_div(problem.p, lines), target.threads, lanes)
+    rows, vectors = register_tile(problem.q, share, problem.r * problem.s * problem.c_group, run, itemsize, target)
+    block = vectors * lanes
+    tiles = lines * ceil_div(problem.q, rows)
+    streams = problem.tensors["weight"] * itemsize > target.l2_bytes and lines * problem.q < FEW_PIXELS
+    ahead = ceil_div(block, 2 * tiles) if streams else 0
+    return DenseTiling(Static(rows), Static(vectors), lines, ceil_div(share, block) * block, Static(ahead))
 
 
 def pointwise_tiling(problem, itemsize, target):
     """Rule: where all weights stay in a quarter of the L2, a unit is 16 tiles of pixels, which stay in L1 or near it; else the pixels
     of a unit stay in that quarter, and the weights stream."""
     lanes, pixels = target.lanes(itemsize), problem.n * problem.p * problem.q
-    rows, vectors = register_tile(pixels, problem.k, problem.c, itemsize, target)
+    share = channel_share(problem.k, pixels, target.threads, lanes)
+    rows, vectors = register_tile(pixels, share, problem.c, problem.c, itemsize, target)
     if problem.tensors["weight"] * itemsize <= target.l2_bytes // 4:
         tiles = 16
     else:
         tiles = target.l2_bytes // 4 // (problem.c * itemsize) // rows
-    block = rows * max(1, min(tiles, ceil_div(ceil_div(pixels, rows), 2)))
-    return PointwiseTiling(Static(rows), Static(vectors), block, ceil_div(problem.k, vectors * lanes) * vectors * lanes)
+    block = rows * max(1, min(tiles, ceil_div(ceil_div(pixels, rows), target.threads)))
+    return PointwiseTiling(Static(rows), Static(vectors), block, ceil_div(share, vectors * lanes) * vectors * lanes)
 
 
 def depthwise_tiling(problem, itemsize, target):
@@ -181,7 +204,9 @@ def depthwise_tiling(problem, itemsize, target):
     taps, stride = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
     rows = strip_rows(problem.q, taps, target)
     line_bytes = problem.w * problem.c * itemsize
-    lines = lines_within(target.l2_bytes // 2, ceil_div(problem.p, 2), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
+    lines = lines_within(
+        target.l2_bytes // 2, ceil_div(problem.p, parts(problem.n, target.threads)), line_bytes, problem.r, problem.stride_h, problem.dilation_h
+    )
     near = target.l1_bytes // 2 // (problem.r * problem.w * itemsize) // lanes * lanes
     channels = near if near >= NEAR_VECTORS * lanes else ceil_div(problem.c, lanes) * lanes
     return DepthwiseTiling(Static(rows), Static(taps), Static(stride), lines, channels)
@@ -203,7 +228,9 @@ def grouped_tiling(problem, itemsize, target):
     )
     per_vector = groups_per_vector(g, g, lanes)
     line_bytes = problem.w * problem.c * itemsize
-    lines = lines_within(target.l2_bytes // 2, ceil_div(problem.p, 2), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
+    lines = lines_within(
+        target.l2_bytes // 2, ceil_div(problem.p, parts(problem.n, target.threads)), line_bytes, problem.r, problem.stride_h, problem.dilation_h
+    )
     statics = (Static(i) for i in (rows, taps, stride, g))
     return GroupedTiling(*statics, per_vector, lines, ceil_div(problem.groups, per_vector))
 
@@ -216,7 +243,9 @@ def spread_tiling(problem, itemsize, target):
     rows = strip_rows(problem.q, taps, target)
     per_vector = groups_per_vector(problem.c_group, problem.k_group, lanes)
     line_bytes = problem.w * problem.c * itemsize
-    lines = lines_within(target.l2_bytes // 2, ceil_div(problem.p, 2), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
+    lines = lines_within(
+        target.l2_bytes // 2, ceil_div(problem.p, parts(problem.n, target.threads)), line_bytes, problem.r, problem.stride_h, problem.dilation_h
+    )
     statics = (Static(i) for i in (rows, taps, stride, problem.c_group, problem.k_group))
     return SpreadTiling(*statics, per_vector, lines, ceil_div(problem.groups, per_vector))
 
@@ -224,7 +253,7 @@ def spread_tiling(problem, itemsize, target):
 def partial_tiling(problem, itemsize, target):
     """Rule: as the dense convolution of the convolved channels."""
     dense = dense_tiling(problem.conv, itemsize, target)
-    return PartialTiling(dense.rows, dense.vectors, min(dense.lines, max(1, ceil_div(problem.p, 2))))
+    return PartialTiling(dense.rows, dense.vectors, min(dense.lines, ceil_div(problem.p, parts(problem.n, target.threads))))
 
 
 def require(legal, tiling, name, rule):
@@ -238,7 +267,8 @@ def normalised(tiling):
     if not isinstance(tiling, tuple) or not hasattr(tiling, "_fields"):
         raise TypeError(f"tiling = {tiling!r}: must be a tiling of refconv.tiling, as refconv.tilings yields them")
     for name, value in zip(tiling._fields, tiling, strict=True):
-        require(is_integer(value) and 1 <= value < LARGEST, tiling, name, f"an integer from 1 to {LARGEST - 1}")
+        least = 0 if name == "ahead" else 1
+        require(is_integer(value) and least <= value < LARGEST, tiling, name, f"an integer from {least} to {LARGEST - 1}")
     return tiling._make(map(int, tiling))
 
 
@@ -252,6 +282,8 @@ def checked(tiling, chosen, problem, lanes):
     if hasattr(tiling, "vectors"):
         widest = min(MOST_VECTORS, ceil_div(problem.weight_shape[0] // problem.groups, lanes))
         require(tiling.vectors <= widest, tiling, "vectors", f"from 1 to {widest}")
+    if hasattr(tiling, "ahead"):
+        require(tiling.ahead <= MOST_AHEAD, tiling, "ahead", f"from 0 to {MOST_AHEAD}")
     if hasattr(tiling, "pixels"):
         require(tiling.pixels % tiling.rows == 0, tiling, "pixels", f"a multiple of rows = {tiling.rows}")
     if hasattr(tiling, "channels"):

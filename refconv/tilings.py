@@ -72,6 +72,8 @@ def _grid(rule, problem, lanes, target):
                 block = vectors * lanes
                 channels = problem.c if slide is not None else k_group
                 fields["channels"] = sorted({block, ceil_div(rule.channels, block) * block, ceil_div(channels, block) * block})
+            if hasattr(rule, "ahead"):
+                fields["ahead"] = sorted({0, rule.ahead})
             if hasattr(rule, "vectors_per_unit"):
                 fields["vectors_per_unit"] = sorted({1, rule.vectors_per_unit})
             known = {name: values for name, values in fields.items() if name in rule._fields}

@@ -55,6 +55,8 @@ ILLEGAL = [
     ("conv2d", DenseTiling(1, 5, 1, 16), "tiling.vectors = 5: must be from 1 to"),
     ("conv2d", DenseTiling(1, 1, 0, 16), "tiling.lines = 0: must be an integer from 1 to"),
     ("conv2d", DenseTiling(1, 1, 2**63, 16), "tiling.lines = 9223372036854775808: must be an integer from 1 to"),
+    ("conv2d", DenseTiling(1, 1, 1, 16, -1), "tiling.ahead = -1: must be an integer from 0 to"),
+    ("conv2d", DenseTiling(1, 1, 1, 16, 1000), "tiling.ahead = 1000: must be from 0 to 256"),
     ("conv2d", DenseTiling(1, 1, 1, 17), "tiling.channels = 17: must be a multiple of"),
     ("conv2d", DenseTiling(1.0, 1, 1, 16), "tiling.rows = 1.0: must be an integer from 1"),
     ("pointwise", PointwiseTiling(2, 1, 3, 16), "tiling.pixels = 3: must be a multiple of rows = 2"),

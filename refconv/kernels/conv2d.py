@@ -10,7 +10,8 @@ for each group of channels. Loops, outer to inner:
         k  blocks of t.vectors vectors of output channels    weights of a block: r * s * c vectors each, from L2 (halves widened once)
         p  rows of the block
         q  tiles of t.rows pixels                            accumulators: t.rows * t.vectors registers
-        r, s, c                                              one outer product a step: rows * vectors FMAs, rows + vectors loads
+        r, s, c                                              one outer product a step: rows * vectors FMAs, rows + vectors loads;
+                                                             t.ahead elements of the next block's weights are called into the L2
 
 The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again.
 """
@@ -42,7 +43,8 @@ def conv2d(x, weight, bias, out, work, problem, t, slot, slots, first, last):
     height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)
     c_group, k_group = problem.c // problem.groups, problem.k // problem.groups
     blocks, chunks = ceil_div(height, t.lines), ceil_div(k_group, t.channels)
-    vector_stride = problem.r * problem.s * c_group * n_lanes
+    depth = problem.r * problem.s * c_group
+    vector_stride = depth * n_lanes
     columns = staged_count(width, problem.stride_w, problem.s, problem.dilation_w)
     step_h = staged_step(problem.stride_h, problem.r, problem.dilation_h)
     step_w = staged_step(problem.stride_w, problem.s, problem.dilation_w)
@@ -59,12 +61,14 @@ def conv2d(x, weight, bias, out, work, problem, t, slot, slots, first, last):
         for k in range(chunk * t.channels, min((chunk + 1) * t.channels, k_group), t.vectors * n_lanes):
             block_at = (group * ceil_div(k_group, n_lanes) + k // n_lanes) * vector_stride
             near, near_at = widened(weight, block_at, t.vectors * vector_stride, weights, weights_at)
+            ahead_at = near_at + t.vectors * vector_stride
             for p in range(p_first, p_last):
                 for q_next in range(0, width, t.rows):
                     q = min(q_next, width - t.rows)
                     at = lines_at + (p - p_first) * step_h * line + q * step_w * c_group
                     acc = zero(t.rows, t.vectors, out)
-                    acc = window(acc, lines, at, line, problem, c_group, near, near_at, vector_stride)
+                    acc = window(acc, lines, at, line, problem, c_group, near, near_at, vector_stride, t.ahead, ahead_at)
+                    ahead_at += t.ahead * depth
                     if length(bias) > 0:
                         acc = add_row(acc, load(ONE, t.vectors, bias, group * k_group + k, 0, k_group - k))
                     out_at = ((n * height + p) * width + q) * problem.k + group * k_group + k

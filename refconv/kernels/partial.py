@@ -16,7 +16,7 @@ from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import convolved_part
 from refconv.tile import add_row, lanes, length, load, store, zero
-from refconv.tile.lines import ONE, copy, share, stage_lines, staged_count, widened, window
+from refconv.tile.lines import ONE, ZERO, copy, share, stage_lines, staged_count, widened, window
 
 
 def units(problem, t):
@@ -57,7 +57,7 @@ def partial(x, weight, bias, out, work, problem, t, slot, slots, first, last):
                     q = min(q_next, width - t.rows)
                     acc = zero(t.rows, t.vectors, out)
                     at = lines_at + (p - p_first) * line + q * conv.c
-                    acc = window(acc, lines, at, line, conv, conv.c, near, near_at, vector_stride)
+                    acc = window(acc, lines, at, line, conv, conv.c, near, near_at, vector_stride, ZERO, 0)
                     if length(bias) > 0:
                         acc = add_row(acc, load(ONE, t.vectors, bias, k, 0, conv.k - k))
                     store(out, image + (p * width + q) * channels + k, channels, acc, conv.k - k, q_next - q)
