@@ -26,21 +26,24 @@ MOST_TAPS = 7
 class DenseTiling(NamedTuple):
     """rows x vectors accumulators; a unit of work is `lines` output rows x `channels` output channels (of a group).
 
-    ahead: elements of the next block's weights prefetched with every step of the sum, 0 for none.
+    tail: the vectors of the last block of channels, where `vectors` does not divide them. ahead: elements of the next block's weights
+    prefetched with every step of the sum, 0 for none.
     """
 
     rows: Static
     vectors: Static
+    tail: Static
     lines: int
     channels: int
     ahead: Static = Static(0)
 
 
 class PointwiseTiling(NamedTuple):
-    """rows x vectors accumulators; a unit of work is `pixels` pixels x `channels` output channels."""
+    """rows x vectors accumulators, `tail` vectors in the last block; a unit of work is `pixels` pixels x `channels` output channels."""
 
     rows: Static
     vectors: Static
+    tail: Static
     pixels: int
     channels: int
 
@@ -81,10 +84,11 @@ class SpreadTiling(NamedTuple):
 
 
 class PartialTiling(NamedTuple):
-    """rows x vectors accumulators; a unit of work is `lines` output rows."""
+    """rows x vectors accumulators, `tail` vectors in the last block; a unit of work is `lines` output rows."""
 
     rows: Static
     vectors: Static
+    tail: Static
     lines: int
 
 
@@ -110,12 +114,17 @@ def register_tile(pixels, channels, depth, run, itemsize, target):
         for rows in ROWS:
             if rows > min(pixels, most_rows(vectors, target)):
                 continue
-            step = max(rows * vectors / 2, 4) + (0.15 + 4 / run) * rows + (0.2 if near else 0.4) * vectors
-            cost = ceil_div(pixels, rows) * ceil_div(wanted, vectors) * step
+            steps = [max(rows * v / 2, 4) + (0.15 + 4 / run) * rows + (0.2 if near else 0.4) * v for v in (vectors, wanted % vectors)]
+            cost = ceil_div(pixels, rows) * (wanted // vectors * steps[0] + (steps[1] if wanted % vectors else 0))
             key = (cost, -rows * vectors, vectors)
             if best is None or key < best[0]:
                 best = key, (rows, vectors)
     return best[1]
+
+
+def tail(problem, vectors, lanes):
+    """Vectors of the last block of output channels (of a group) where each but the last has `vectors`."""
+    return Static((ceil_div(problem.weight_shape[0] // problem.groups, lanes) - 1) % vectors + 1)
 
 
 def strip_rows(pixels, taps, target):
@@ -176,7 +185,7 @@ def dense_tiling(problem, itemsize, target):
     tiles = lines * ceil_div(problem.q, rows)
     streams = problem.tensors["weight"] * itemsize > target.l2_bytes and lines * problem.q < FEW_PIXELS
     ahead = ceil_div(block, 2 * tiles) if streams else 0
-    return DenseTiling(Static(rows), Static(vectors), lines, ceil_div(share, block) * block, Static(ahead))
+    return DenseTiling(Static(rows), Static(vectors), tail(problem, vectors, lanes), lines, ceil_div(share, block) * block, Static(ahead))
 
 
 def pointwise_tiling(problem, itemsize, target):
@@ -190,7 +199,7 @@ def pointwise_tiling(problem, itemsize, target):
     else:
         tiles = target.l2_bytes // 4 // (problem.c * itemsize) // rows
     block = rows * max(1, min(tiles, ceil_div(ceil_div(pixels, rows), target.threads)))
-    return PointwiseTiling(Static(rows), Static(vectors), block, ceil_div(share, vectors * lanes) * vectors * lanes)
+    return PointwiseTiling(Static(rows), Static(vectors), tail(problem, vectors, lanes), block, ceil_div(share, vectors * lanes) * vectors * lanes)
 
 
 def depthwise_tiling(problem, itemsize, target):
@@ -253,7 +262,7 @@ def spread_tiling(problem, itemsize, target):
 def partial_tiling(problem, itemsize, target):
     """Rule: as the dense convolution of the convolved channels."""
     dense = dense_tiling(problem.conv, itemsize, target)
-    return PartialTiling(dense.rows, dense.vectors, min(dense.lines, ceil_div(problem.p, parts(problem.n, target.threads))))
+    return PartialTiling(dense.rows, dense.vectors, dense.tail, min(dense.lines, ceil_div(problem.p, parts(problem.n, target.threads))))
 
 
 def require(legal, tiling, name, rule):
@@ -282,6 +291,7 @@ def checked(tiling, chosen, problem, lanes):
     if hasattr(tiling, "vectors"):
         widest = min(MOST_VECTORS, ceil_div(problem.weight_shape[0] // problem.groups, lanes))
         require(tiling.vectors <= widest, tiling, "vectors", f"from 1 to {widest}")
+        fixed["tail"] = int(tail(problem, tiling.vectors, lanes))
     if hasattr(tiling, "ahead"):
         require(tiling.ahead <= MOST_AHEAD, tiling, "ahead", f"from 0 to {MOST_AHEAD}")
     if hasattr(tiling, "pixels"):
@@ -290,7 +300,7 @@ def checked(tiling, chosen, problem, lanes):
         block = lanes * getattr(tiling, "vectors", 1)
         require(tiling.channels % block == 0, tiling, "channels", f"a multiple of {block} (vectors * lanes)")
     if hasattr(tiling, "taps"):
-        fixed = {name: getattr(chosen, name) for name in ("inputs", "outputs", "groups") if hasattr(chosen, name)}
+        fixed.update({name: getattr(chosen, name) for name in ("inputs", "outputs", "groups") if hasattr(chosen, name)})
         dense = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
         legal = {(1, 1), (chosen.taps, chosen.stride), dense}
         shape = (tiling.taps, tiling.stride)

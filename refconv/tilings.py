@@ -10,7 +10,7 @@ from refconv.elements import element
 from refconv.layout import MOST_VECTORS, ceil_div
 from refconv.problem import Conv2d
 from refconv.tile.lines import staged_count
-from refconv.tiling import ROWS, GroupedTiling, PointwiseTiling, checked, most_rows, slide_shape
+from refconv.tiling import ROWS, GroupedTiling, PointwiseTiling, checked, most_rows, slide_shape, tail
 
 
 class Choice(NamedTuple):
@@ -74,6 +74,8 @@ def _grid(rule, problem, lanes, target):
                 fields["channels"] = sorted({block, ceil_div(rule.channels, block) * block, ceil_div(channels, block) * block})
             if hasattr(rule, "ahead"):
                 fields["ahead"] = sorted({0, rule.ahead})
+            if hasattr(rule, "tail"):
+                fields["tail"] = [tail(problem, vectors, lanes)]
             if hasattr(rule, "vectors_per_unit"):
                 fields["vectors_per_unit"] = sorted({1, rule.vectors_per_unit})
             known = {name: values for name, values in fields.items() if name in rule._fields}

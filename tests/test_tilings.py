@@ -51,20 +51,21 @@ def test_the_choice_is_explained_in_one_line_of_numbers():
 
 
 ILLEGAL = [
-    ("conv2d", DenseTiling(6, 1, 1, 16), "tiling.rows = 6: must be from 1 to 5"),
-    ("conv2d", DenseTiling(1, 5, 1, 16), "tiling.vectors = 5: must be from 1 to"),
-    ("conv2d", DenseTiling(1, 1, 0, 16), "tiling.lines = 0: must be an integer from 1 to"),
-    ("conv2d", DenseTiling(1, 1, 2**63, 16), "tiling.lines = 9223372036854775808: must be an integer from 1 to"),
-    ("conv2d", DenseTiling(1, 1, 1, 16, -1), "tiling.ahead = -1: must be an integer from 0 to"),
-    ("conv2d", DenseTiling(1, 1, 1, 16, 1000), "tiling.ahead = 1000: must be from 0 to 256"),
-    ("conv2d", DenseTiling(1, 1, 1, 17), "tiling.channels = 17: must be a multiple of"),
-    ("conv2d", DenseTiling(1.0, 1, 1, 16), "tiling.rows = 1.0: must be an integer from 1"),
-    ("pointwise", PointwiseTiling(2, 1, 3, 16), "tiling.pixels = 3: must be a multiple of rows = 2"),
+    ("conv2d", DenseTiling(6, 1, 1, 1, 16), "tiling.rows = 6: must be from 1 to 5"),
+    ("conv2d", DenseTiling(1, 5, 1, 1, 16), "tiling.vectors = 5: must be from 1 to"),
+    ("conv2d", DenseTiling(1, 1, 1, 0, 16), "tiling.lines = 0: must be an integer from 1 to"),
+    ("conv2d", DenseTiling(1, 1, 1, 2**63, 16), "tiling.lines = 9223372036854775808: must be an integer from 1 to"),
+    ("conv2d", DenseTiling(1, 1, 1, 1, 16, -1), "tiling.ahead = -1: must be an integer from 0 to"),
+    ("conv2d", DenseTiling(1, 1, 1, 1, 16, 1000), "tiling.ahead = 1000: must be from 0 to 256"),
+    ("conv2d", DenseTiling(1, 1, 1, 1, 17), "tiling.channels = 17: must be a multiple of"),
+    ("conv2d", DenseTiling(1.0, 1, 1, 1, 16), "tiling.rows = 1.0: must be an integer from 1"),
+    ("conv2d", DenseTiling(1, 1, 2, 1, 16), "tiling.tail = 2: must be 1 for this problem"),
+    ("pointwise", PointwiseTiling(2, 1, 1, 3, 16), "tiling.pixels = 3: must be a multiple of rows = 2"),
     ("depthwise", DepthwiseTiling(1, 2, 1, 1, 16), r"tiling.taps, tiling.stride = \(2, 1\): must be one of"),
     ("grouped", GroupedTiling(1, 1, 1, 4, 5, 1, 1), "tiling.inputs = 4: must be 3 for this problem"),
     ("spread", SpreadTiling(1, 1, 1, 3, 4, 3, 1, 1), "tiling.outputs = 4: must be 5 for this problem"),
-    ("partial", PartialTiling(5, 1, 1), "tiling.rows = 5: must be from 1 to 4"),
-    ("partial", DenseTiling(1, 1, 1, 16), "must be a PartialTiling"),
+    ("partial", PartialTiling(5, 1, 1, 1), "tiling.rows = 5: must be from 1 to 4"),
+    ("partial", DenseTiling(1, 1, 1, 1, 16), "must be a PartialTiling"),
 ]
 
 

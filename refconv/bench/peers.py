@@ -20,6 +20,7 @@ class Operands:
 
     def __init__(self, problem, dtype):
         rng = np.random.default_rng(0)
+        problem = _without_unread(problem)
         self.problem, self.dtype = problem, np.dtype(dtype)
         self.conv = problem.conv if isinstance(problem, PartialConv2d) else problem
         self.x = rng.standard_normal((problem.n, problem.c, problem.h, problem.w)).astype(dtype)
@@ -33,6 +34,16 @@ class Operands:
         return self.conv.pad_top, self.conv.pad_left, self.conv.pad_bottom, self.conv.pad_right
 
 
+def _without_unread(problem):
+    """The problem with the bottom rows and right columns left out that a negative padding leaves unread: not every peer knows such a thing."""
+    if isinstance(problem, PartialConv2d):
+        return problem
+    unread_h, unread_w = min(0, problem.pad_bottom), min(0, problem.pad_right)
+    return problem._replace(
+        h=problem.h + unread_h, w=problem.w + unread_w, pad_bottom=problem.pad_bottom - unread_h, pad_right=problem.pad_right - unread_w
+    )
+
+
 def ours(operands, threads, layout="NHWC"):
     """The function of this project: NHWC arrays in and out, packed weights; or NCHW arrays, which pay the conversion."""
     problem, conv = operands.problem, operands.conv
@@ -42,7 +53,7 @@ def ours(operands, threads, layout="NHWC"):
     options = {"layout": layout, "out": out, "threads": threads}
     if isinstance(problem, PartialConv2d):
         return lambda: refconv.partial_conv2d(x, packed, **options)
-    stride, dilation, sides = (conv.stride_h, conv.stride_w), (conv.dilation_h, conv.dilation_w), tuple(max(0, side) for side in operands.sides)
+    stride, dilation, sides = (conv.stride_h, conv.stride_w), (conv.dilation_h, conv.dilation_w), operands.sides
     return lambda: refconv.conv2d(x, packed, None, stride, sides, dilation, conv.groups, **options)
 
 
@@ -55,7 +66,7 @@ def torch_forms(operands, threads):
     torch.set_grad_enabled(False)
     problem, conv = operands.problem, operands.conv
     top, left, bottom, right = operands.sides
-    symmetric = (top, left) == (bottom, right) or (bottom <= top and right <= left)
+    symmetric = (top, left) == (bottom, right) or (0 <= bottom <= top and 0 <= right <= left)
     stride, dilation, groups = (conv.stride_h, conv.stride_w), (conv.dilation_h, conv.dilation_w), conv.groups
     tensor = functools.partial(_tensor, torch)
     weight = tensor(operands.weight)

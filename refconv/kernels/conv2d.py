@@ -13,14 +13,15 @@ for each group of channels. Loops, outer to inner:
         r, s, c                                              one outer product a step: rows * vectors FMAs, rows + vectors loads;
                                                              t.ahead elements of the next block's weights are called into the L2
 
-The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again.
+The last block of channels may be narrower: t.tail vectors.
 """
 
 from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import out_height, out_width
-from refconv.tile import add_row, lanes, length, load, store, zero
-from refconv.tile.lines import ONE, share, stage_lines, staged_count, staged_step, widened, window
+from refconv.tile import lanes
+from refconv.tile.dense import dense_block
+from refconv.tile.lines import share, stage_lines, staged_count, widened
 
 
 def units(problem, t):
@@ -43,33 +44,24 @@ def conv2d(x, weight, bias, out, work, problem, t, slot, slots, first, last):
     height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)
     c_group, k_group = problem.c // problem.groups, problem.k // problem.groups
     blocks, chunks = ceil_div(height, t.lines), ceil_div(k_group, t.channels)
-    depth = problem.r * problem.s * c_group
-    vector_stride = depth * n_lanes
+    vector_stride = problem.r * problem.s * c_group * n_lanes
     columns = staged_count(width, problem.stride_w, problem.s, problem.dilation_w)
-    step_h = staged_step(problem.stride_h, problem.r, problem.dilation_h)
-    step_w = staged_step(problem.stride_w, problem.s, problem.dilation_w)
-    line = columns * c_group
     for unit in range(first, last):
         rest, chunk = divmod(unit, chunks)
         rest, group = divmod(rest, problem.groups)
         n, block = divmod(rest, blocks)
         p_first = block * t.lines
-        p_last = min(p_first + t.lines, height)
+        count = min(t.lines, height - p_first)
         x_at = n * problem.h * problem.w * problem.c + group * c_group
-        rows = staged_count(p_last - p_first, problem.stride_h, problem.r, problem.dilation_h)
+        rows = staged_count(count, problem.stride_h, problem.r, problem.dilation_h)
         stage_lines(lines, lines_at, x, x_at, problem, c_group, problem.c, p_first * problem.stride_h - problem.pad_top, rows, columns)
         for k in range(chunk * t.channels, min((chunk + 1) * t.channels, k_group), t.vectors * n_lanes):
             block_at = (group * ceil_div(k_group, n_lanes) + k // n_lanes) * vector_stride
             near, near_at = widened(weight, block_at, t.vectors * vector_stride, weights, weights_at)
-            ahead_at = near_at + t.vectors * vector_stride
-            for p in range(p_first, p_last):
-                for q_next in range(0, width, t.rows):
-                    q = min(q_next, width - t.rows)
-                    at = lines_at + (p - p_first) * step_h * line + q * step_w * c_group
-                    acc = zero(t.rows, t.vectors, out)
-                    acc = window(acc, lines, at, line, problem, c_group, near, near_at, vector_stride, t.ahead, ahead_at)
-                    ahead_at += t.ahead * depth
-                    if length(bias) > 0:
-                        acc = add_row(acc, load(ONE, t.vectors, bias, group * k_group + k, 0, k_group - k))
-                    out_at = ((n * height + p) * width + q) * problem.k + group * k_group + k
-                    store(out, out_at, problem.k, acc, k_group - k, q_next - q)
+            k_at = group * k_group + k
+            out_at = (n * height + p_first) * width * problem.k + k_at
+            arguments = out, out_at, problem.k, k_group - k, lines, lines_at, problem, c_group, count, near, near_at, bias, k_at, t.rows
+            if k_group - k > t.tail * n_lanes:
+                dense_block(*arguments, t.vectors, t.ahead)
+            else:
+                dense_block(*arguments, t.tail, t.ahead)

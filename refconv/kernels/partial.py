@@ -15,8 +15,9 @@ Source: FasterNet (Chen et al. 2023), Sec. 3.2. Loops, outer to inner:
 from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import convolved_part
-from refconv.tile import add_row, lanes, length, load, store, zero
-from refconv.tile.lines import ONE, ZERO, copy, share, stage_lines, staged_count, widened, window
+from refconv.tile import lanes
+from refconv.tile.dense import dense_block
+from refconv.tile.lines import ZERO, copy, share, stage_lines, staged_count, widened
 
 
 def units(problem, t):
@@ -42,7 +43,6 @@ def partial(x, weight, bias, out, work, problem, t, slot, slots, first, last):
     blocks = ceil_div(height, t.lines)
     vector_stride = conv.r * conv.s * conv.c * n_lanes
     columns = staged_count(width, 1, conv.s, conv.dilation_w)
-    line = columns * conv.c
     for unit in range(first, last):
         n, block = divmod(unit, blocks)
         p_first = block * t.lines
@@ -52,14 +52,11 @@ def partial(x, weight, bias, out, work, problem, t, slot, slots, first, last):
         stage_lines(lines, lines_at, x, image, conv, conv.c, channels, p_first - conv.pad_top, rows, columns)
         for k in range(0, conv.k, t.vectors * n_lanes):
             near, near_at = widened(weight, k // n_lanes * vector_stride, t.vectors * vector_stride, weights, weights_at)
-            for p in range(p_first, p_last):
-                for q_next in range(0, width, t.rows):
-                    q = min(q_next, width - t.rows)
-                    acc = zero(t.rows, t.vectors, out)
-                    at = lines_at + (p - p_first) * line + q * conv.c
-                    acc = window(acc, lines, at, line, conv, conv.c, near, near_at, vector_stride, ZERO, 0)
-                    if length(bias) > 0:
-                        acc = add_row(acc, load(ONE, t.vectors, bias, k, 0, conv.k - k))
-                    store(out, image + (p * width + q) * channels + k, channels, acc, conv.k - k, q_next - q)
+            out_at = image + p_first * width * channels + k
+            arguments = out, out_at, channels, conv.k - k, lines, lines_at, conv, conv.c, p_last - p_first, near, near_at, bias, k, t.rows
+            if conv.k - k > t.tail * n_lanes:
+                dense_block(*arguments, t.vectors, ZERO)
+            else:
+                dense_block(*arguments, t.tail, ZERO)
         for i in range(p_first * width, p_last * width):
             copy(out, image + i * channels + conv.c, x, image + i * channels + conv.c, channels - conv.c)

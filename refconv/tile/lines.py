@@ -8,11 +8,11 @@ Where the stride exceeds the reach of the kernel, the lines and columns in betwe
 from numba.extending import overload
 
 from refconv.jit import routine
-from refconv.tile.instructions import lanes, length, load, outer, prefetch, store, zero
+from refconv.tile.instructions import lanes, length, load, store, zero
 from refconv.tile.types import Static
 
 ZERO, ONE, FOUR = Static(0), Static(1), Static(4)
-L1, L2 = Static(1), Static(2)
+L1 = Static(1)
 
 
 @routine
@@ -125,25 +125,3 @@ def stage_lines(lines, lines_at, x, x_at, conv, channels, pixel_stride, row, cou
             stage_line(lines, at, x, y_at, conv.w, pixel_stride, channels, columns, conv.stride_w, step_w, conv.pad_left)
         else:
             fill(lines, at, columns * channels)
-
-
-@routine
-def window(acc, lines, at, line_stride, conv, channels, weight, weight_at, vector_stride, ahead, ahead_at):
-    """acc[q] + sum_(r, s, c) line r * dilation_h, pixel q + s * dilation_w, channel c of the staged lines * weight[r, s, c].
-
-    `at` is the first pixel's first element; successive q are one staged step apart. Weights run on in the order r, s, c, a vector each.
-    With every step `ahead` more elements of the weights from `ahead_at` on are called into the L2 (0: none).
-    """
-    n = lanes(weight)
-    pixel_step = staged_step(conv.stride_w, conv.s, conv.dilation_w) * channels
-    runs, run = (1, conv.s * channels) if conv.dilation_w == 1 else (conv.s, channels)
-    for r in range(conv.r):
-        for s in range(runs):
-            tap_at = at + r * conv.dilation_h * line_stride + s * conv.dilation_w * channels
-            for i in range(run):
-                acc = outer(acc, lines, tap_at + i, pixel_step, weight, weight_at, vector_stride)
-                weight_at += n
-                if ahead > 0:
-                    prefetch(weight, ahead_at, L2)
-                    ahead_at += ahead
-    return acc
