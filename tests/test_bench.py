@@ -60,7 +60,7 @@ def test_table_and_missing_peers(monkeypatch):
         (("--set", "winograd"), "--set winograd: must be dense, pointwise"),
         (("--layer", "nothing"), "layer 'nothing': must be conv2d"),
         (("--peers", "mkl"), "--peers mkl: must be of torch"),
-        (("--dtype", "int8"), "dtype = .int8.: must be float32"),
+        (("--dtype", "int8"), "dtype = 'int8': must be float32"),
         (("--layout", "CHWN"), "--layout CHWN: must be NHWC or NCHW"),
         (("--rounds", "0"), "argument --rounds: '0': must be a positive integer"),
         (("--threads", "0"), "threads = 0: must be an integer from 1"),

@@ -51,7 +51,7 @@ print(int(refconv.conv2d(x, x, padding=1, threads=1).sum()), layer["levels"][0][
     run = lambda: [int(word) for word in python(code, tmp_path, REFCONV_CACHE_DIR=str(tmp_path / "cache"), PYTHONPATH=str(tmp_path)).split()]
     value, count = run()
     assert value == 49
-    helper = tmp_path / "refconv/tile/lines.py"
+    helper = tmp_path / "refconv/tile/dense.py"
     original = helper.read_text()
     edited = original.replace("for r in range(conv.r):", "for r in range(conv.r - 1):")
     assert edited != original
@@ -109,6 +109,7 @@ def test_kernels_under_other_targets(target):
     """The tests of operations, instructions and machines again, compiled for AVX2 and for generic x86-64 (SSE2, no FMA)."""
     environment = {**os.environ, "NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": TARGETS[target], "HYPOTHESIS_PROFILE": "other-target"}
     files = [f"tests/test_{name}.py" for name in ("ops", "instructions", "machines")]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *files]
+    once = "not (bfloat16 and (machines or real_data or agree))"  # whole kernels with one kind of half only: what differs is a load and a store
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", "-k", once, *files]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
