@@ -18,8 +18,9 @@ and stride works, at one load for each multiply-add.
 from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import out_height, out_width
-from refconv.tile import add_row, lanes, length, load, slide, store, zero
-from refconv.tile.lines import ONE, share, widened
+from refconv.tile import lanes
+from refconv.tile.lines import share, widened
+from refconv.tile.strips import depthwise_row
 
 
 def units(problem, t):
@@ -38,35 +39,13 @@ def depthwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
     (weights,) = work
     weights_at = share(weights, slot, slots)
     height, width, n_lanes, channels = out_height(problem), out_width(problem), lanes(weight), problem.c
-    blocks, chunks = ceil_div(height, t.lines), ceil_div(channels, t.channels)
-    step = 1 if t.taps > 1 else problem.stride_w  # input columns from one pixel of a slide to the next
-    pixels = (t.rows - 1) * t.stride + t.taps
+    blocks, chunks, window_size = ceil_div(height, t.lines), ceil_div(channels, t.channels), problem.r * problem.s
     for unit in range(first, last):
         rest, chunk = divmod(unit, chunks)
         n, block = divmod(rest, blocks)
         c_first = chunk * t.channels
         c_last = min(c_first + t.channels, channels)
-        window_size = problem.r * problem.s
         near, near_at = widened(weight, c_first * window_size, ceil_div(c_last - c_first, n_lanes) * n_lanes * window_size, weights, weights_at)
         for p in range(block * t.lines, min((block + 1) * t.lines, height)):
-            for c in range(c_first, c_last, n_lanes):
-                columns = channels - c
-                for q_next in range(0, width, t.rows):
-                    q = min(q_next, width - t.rows)
-                    acc = zero(t.rows, ONE, out)
-                    for r in range(problem.r):
-                        y = p * problem.stride_h + r * problem.dilation_h - problem.pad_top
-                        if 0 <= y < problem.h:
-                            weight_at = near_at + ((c - c_first) * problem.r + r * n_lanes) * problem.s
-                            for s in range(0, problem.s, t.taps):
-                                start = q * problem.stride_w + s * problem.dilation_w - problem.pad_left
-                                inside, end = -(start // step), -((start - problem.w) // step)
-                                x_at = ((n * problem.h + y) * problem.w + start) * channels + c
-                                w_at = weight_at + s * n_lanes
-                                if inside <= 0 and end >= pixels and columns >= n_lanes:  # constants: no branch is left
-                                    acc = slide(acc, t.taps, t.stride, x, x_at, step * channels, n_lanes, 0, 1 << 30, near, w_at, n_lanes)
-                                else:
-                                    acc = slide(acc, t.taps, t.stride, x, x_at, step * channels, columns, inside, end, near, w_at, n_lanes)
-                    if length(bias) > 0:
-                        acc = add_row(acc, load(ONE, ONE, bias, c, 0, columns))
-                    store(out, ((n * height + p) * width + q) * channels + c, channels, acc, columns, q_next - q)
+            out_at = (n * height + p) * width * channels
+            depthwise_row(out, out_at, channels, x, n, p, problem, c_first, c_last, near, near_at, bias, t.rows, t.taps, t.stride)

@@ -12,10 +12,12 @@ Loops, outer to inner:
 The last block of channels may be narrower: t.tail vectors.
 """
 
-from refconv.jit import kernel, routine
+from refconv.jit import kernel
 from refconv.layout import ceil_div
-from refconv.tile import add_row, lanes, length, load, outer, prefetch, store, zero
-from refconv.tile.lines import L1, ONE, share, wide, widen, widened
+from refconv.tile import lanes
+from refconv.tile.activations import IDENTITY
+from refconv.tile.lines import share, wide, widened
+from refconv.tile.matrix import matrix_block
 
 
 def units(problem, t):
@@ -26,48 +28,31 @@ def units(problem, t):
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since windows of one pixel need no border."""
     pixels = min(t.pixels, problem.n * problem.h * problem.w)
-    return {"wide_pixels": max(pixels, t.rows) * problem.c if half else 0, "wide_weights": problem.c * t.vectors * lanes if half else 0}
-
-
-@routine
-def block_of_channels(x, source, source_at, weight, weight_at, bias, out, problem, start, i_first, i_last, k, first_visit, rows, vectors):
-    """Pixels start to i_last-1 of one block of channels from k on; source_at is pixel i_first (at most start), weight_at the block's."""
-    n_lanes, pixels, c_all = lanes(weight), problem.n * problem.h * problem.w, problem.c
-    for i_next in range(start, i_last, rows):
-        i = min(i_next, pixels - rows)
-        acc = zero(rows, vectors, out)
-        x_at, w_at = source_at + (i - i_first) * c_all, weight_at
-        if first_visit:
-            widen(source, x_at, x, i * c_all, rows * c_all)
-        # With every step of the first block, `rows` elements of the next tile's pixels, which are contiguous.
-        ahead_at, ahead_step = (i + rows) * c_all, rows if first_visit else 0
-        for c in range(c_all):
-            acc = outer(acc, source, x_at + c, c_all, weight, w_at, c_all * n_lanes)
-            prefetch(x, ahead_at, L1)
-            w_at += n_lanes
-            ahead_at += ahead_step
-        if length(bias) > 0:
-            acc = add_row(acc, load(ONE, vectors, bias, k, 0, problem.k - k))
-        store(out, i * problem.k + k, problem.k, acc, problem.k - k, i_next - i)
+    return {
+        "wide_pixels": max(pixels, t.rows) * problem.c if half else 0,
+        "wide_weights": problem.c * t.vectors * lanes if half else 0,
+        "absent": 0,
+    }
 
 
 @kernel
 def pointwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
     """Units first to last-1. x and out NHWC, weight packed dense, bias of length K or 0; all flat."""
-    pixel_work, weight_work = work
+    pixel_work, weight_work, absent = work
     pixels_at, weights_at = share(pixel_work, slot, slots), share(weight_work, slot, slots)
     n_lanes, pixels = lanes(weight), problem.n * problem.h * problem.w
     chunks, vector_stride = ceil_div(problem.k, t.channels), problem.c * n_lanes
     for unit in range(first, last):
         block, chunk = divmod(unit, chunks)
-        i_last = min((block + 1) * t.pixels, pixels)
-        i_first = min(block * t.pixels, pixels - t.rows)
+        i_start, i_last = block * t.pixels, min((block + 1) * t.pixels, pixels)
+        i_first = min(i_start, pixels - t.rows)  # the last tile of all is moved back into its neighbour
         source, source_at = wide(x, i_first * problem.c, pixel_work, pixels_at)
         for k in range(chunk * t.channels, min((chunk + 1) * t.channels, problem.k), t.vectors * n_lanes):
             near, near_at = widened(weight, k // n_lanes * vector_stride, t.vectors * vector_stride, weight_work, weights_at)
-            first_visit = k == chunk * t.channels
-            arguments = x, source, source_at, near, near_at, bias, out, problem, block * t.pixels, i_first, i_last, k, first_visit, t.rows
+            to = out, i_first * problem.k + k, problem.k, problem.k - k
+            those = source, source_at, problem.c, i_start - i_first, i_last - i_first
+            rest = problem.c, near, near_at, vector_stride, bias, k, absent, 0, 0, x, i_first * problem.c, k == chunk * t.channels, IDENTITY, t.rows
             if problem.k - k > t.tail * n_lanes:
-                block_of_channels(*arguments, t.vectors)
+                matrix_block(*to, *those, *rest, t.vectors)
             else:
-                block_of_channels(*arguments, t.tail)
+                matrix_block(*to, *those, *rest, t.tail)

@@ -1,0 +1,79 @@
+"""The second half of most residual blocks: expand, activation, project. The hidden layer lives in the workspace, a chunk at a time.
+
+    out[i] = x[i] (where there is a residual) + b2 + sum over chunks h of hidden channels: activation(source[i] @ U[:, h] + b1[h]) @ V[h]
+
+Source of the formula: Lavin, "On the Efficiency of Convolutional Neural Networks", Sec. 5.2, eq. (30). The chunks and buffers are derived here:
+all pixels of a unit meet a block of expand_vectors vectors of U, whose hidden pixels stay in cache until a block of V takes them; where the
+weights do not fit beside them, only t.hidden hidden channels are made at a time, and the projections are added up in `sums`.
+"""
+
+from refconv.jit import routine
+from refconv.layout import ceil_div
+from refconv.tile.activations import IDENTITY
+from refconv.tile.instructions import lanes, length, load, store, zero
+from refconv.tile.lines import ONE, widened
+from refconv.tile.matrix import matrix_block
+from refconv.tile.registers import add_row
+
+
+@routine
+def odd_pitch(channels, n_lanes):
+    """Elements between neighbouring pixels of a buffer: an odd number of vectors, so that the rows of a tile fall into different cache sets."""
+    return (ceil_div(channels, n_lanes) | 1) * n_lanes
+
+
+@routine
+def begin_sums(sums, sums_at, x, x_at, residual, bias, first, last, channels):
+    """sums[i, k] = bias[k], plus x[i, k] where there is a residual, for pixels first <= i < last: what the projections are added to."""
+    n_lanes = lanes(sums)
+    for i in range(first, last):
+        for k in range(0, channels, n_lanes):
+            tile = zero(ONE, ONE, sums)
+            if residual:
+                tile = load(ONE, ONE, x, x_at + i * channels + k, 0, channels - k)
+            if length(bias) > 0:
+                tile = add_row(tile, load(ONE, ONE, bias, k, 0, channels - k))
+            store(sums, sums_at + i * channels + k, 0, tile, channels - k, 0)
+
+
+@routine
+def feed_forward(
+    out, out_at, source, source_at, source_pitch, raw, raw_at, x, x_at, first, last, block, weight, bias, work, places, t
+):  # fmt: skip
+    """Pixels first <= i < last of a unit, from its expanded sources to the output; *_at is the place of the unit's pixel 0.
+
+    source: `block.source` channels a pixel, as floats of the workspace, or to be widened into it from `raw` as they are met; x: the block's
+    input, for the residual. weight, bias: (expand, project). work, places: (hidden, sums, wide_weights, absent) and where this thread's
+    parts of the first three begin.
+    """
+    (expand, project), (expand_bias, project_bias) = weight, bias
+    (hidden, sums, wide, absent), (hidden_at, sums_at, wide_at) = work, places
+    n_lanes, pitch = lanes(expand), odd_pitch(min(t.hidden, block.hidden), lanes(expand))
+    expand_stride, project_stride = block.source * n_lanes, block.hidden * n_lanes
+    begin_sums(sums, sums_at, x, x_at, block.residual, project_bias, first, last, block.k)
+    for h in range(0, block.hidden, t.hidden):
+        h_last = min(h + t.hidden, block.hidden)
+        for k in range(h, h_last, t.expand_vectors * n_lanes):
+            near, near_at = widened(expand, k // n_lanes * expand_stride, t.expand_vectors * expand_stride, wide, wide_at)
+            to = hidden, hidden_at + k - h, pitch, h_last - k
+            pixels = source, source_at, source_pitch, first, last, block.source
+            rest = near, near_at, expand_stride, expand_bias, k, absent, 0, 0, raw, raw_at, k == 0, block.activation, t.expand_rows
+            if block.hidden - k > t.expand_tail * n_lanes:
+                matrix_block(*to, *pixels, *rest, t.expand_vectors)
+            else:
+                matrix_block(*to, *pixels, *rest, t.expand_tail)
+        for k in range(0, block.k, t.project_vectors * n_lanes):
+            near, near_at = widened(project, k // n_lanes * project_stride, t.project_vectors * project_stride, wide, wide_at)
+            pixels = hidden, hidden_at, pitch, first, last, h_last - h, near, near_at + h * n_lanes, project_stride
+            rest = absent, 0, sums, sums_at + k, block.k, hidden, hidden_at, False, IDENTITY, t.project_rows
+            narrow = block.k - k <= t.project_tail * n_lanes
+            if h_last < block.hidden:
+                to = sums, sums_at + k, block.k, block.k - k
+                if narrow:
+                    matrix_block(*to, *pixels, *rest, t.project_tail)
+                else:
+                    matrix_block(*to, *pixels, *rest, t.project_vectors)
+            elif narrow:
+                matrix_block(out, out_at + k, block.k, block.k - k, *pixels, *rest, t.project_tail)
+            else:
+                matrix_block(out, out_at + k, block.k, block.k - k, *pixels, *rest, t.project_vectors)
