@@ -1,10 +1,15 @@
 """The definition of every operation, in plain NumPy and float64, written to be read.
 
 Layout NCHW; weight (K, C/groups, R, S); padding of the four sides (top, left, bottom, right); torch's meaning of stride and dilation.
-Used by the tests, and by whoever wants to know what an operation means.
+Used by the tests, and by whoever wants to know what an operation means. Blocks take their weights as a record of refconv/blocks.py
+(`b` below), where their sources and choices are.
 """
 
+import math
+
 import numpy as np
+
+from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1):
@@ -25,7 +30,7 @@ def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(
             columns = slice(s * dilation[1], s * dilation[1] + (q - 1) * stride[1] + 1, stride[1])
             out += np.einsum("ngcpq,gkc->ngkpq", x[:, :, :, rows, columns], weight[:, :, :, r, s])
     out = out.reshape(n, k, p, q)
-    return out if bias is None else out + np.asarray(bias, np.float64)[:, None, None]
+    return out if bias is None else out + _by_channel(bias)
 
 
 def depthwise_conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1)):
@@ -36,12 +41,148 @@ def depthwise_conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), 
 def pointwise_conv2d(x, weight, bias=None):
     """(N, C, H, W) and (K, C, 1, 1) to (N, K, H, W): a matrix product for each pixel."""
     out = np.einsum("nchw,kc->nkhw", np.asarray(x, np.float64), np.asarray(weight, np.float64)[:, :, 0, 0])
-    return out if bias is None else out + np.asarray(bias, np.float64)[:, None, None]
+    return out if bias is None else out + _by_channel(bias)
 
 
 def partial_conv2d(x, weight, bias=None):
     """The first Cp channels convolved by weight (Cp, Cp, R, S) with same padding, the rest as they are (FasterNet, Sec. 3.2)."""
     x = np.asarray(x, np.float64)
-    convolved, _, r, s = np.shape(weight)
-    sides = ((r - 1) // 2, (s - 1) // 2, r // 2, s // 2)
-    return np.concatenate([conv2d(x[:, :convolved], weight, bias, padding=sides), x[:, convolved:]], axis=1)
+    convolved = len(weight)
+    return np.concatenate([_same_conv2d(x[:, :convolved], weight, bias), x[:, convolved:]], axis=1)
+
+
+def _same_conv2d(x, weight, bias, stride=1, groups=1):
+    """conv2d padded to ceil(H / stride) x ceil(W / stride) outputs."""
+    r, s = np.shape(weight)[2:]
+    return conv2d(x, weight, bias, (stride, stride), ((r - 1) // 2, (s - 1) // 2, r // 2, s // 2), groups=groups)
+
+
+def _sigmoid(x):
+    """1 / (1 + exp(-x)), without overflow."""
+    return np.exp(-np.logaddexp(0, -x))
+
+
+def _normal_cdf(x):
+    """(1 + erf(x / sqrt(2))) / 2, without cancellation."""
+    return np.vectorize(math.erfc, otypes=[np.float64])(-x / math.sqrt(2)) / 2
+
+
+_ACTIVATION = {
+    "identity": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "silu": lambda x: x * _sigmoid(x),
+    "gelu": lambda x: x * _normal_cdf(x),
+    "gelu_tanh": lambda x: x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),  # sigmoid(2u) is (1 + tanh(u)) / 2
+    "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "sigmoid": _sigmoid,
+    "hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
+}
+
+
+def activate(x, name):
+    """The activation of that name (blocks.ACTIVATIONS) of every element, float64."""
+    return _ACTIVATION[name](np.asarray(x, np.float64))
+
+
+def layer_norm(x, weight, bias, eps):
+    """Of each pixel: channels minus their mean, over the root of their (population) variance + eps, times weight (C,), plus bias (C,) or None."""
+    x = np.asarray(x, np.float64)
+    normed = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + eps)
+    scaled = normed * _by_channel(weight)
+    return scaled if bias is None else scaled + _by_channel(bias)
+
+
+def blur_pool(x):
+    """[1, 2, 1] x [1, 2, 1] / 16 at every second pixel of the map, which is reflected by 1: (N, C, ceil(H / 2), ceil(W / 2))."""
+    x = np.pad(np.asarray(x, np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect")
+    binomial = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    return depthwise_conv2d(x, np.tile(binomial, (x.shape[1], 1, 1, 1)), stride=(2, 2))
+
+
+def squeeze_excite(x, se):
+    """Every channel times its gate, which follows from the means of all channels over the map; se: a SqueezeExcite."""
+    x = np.asarray(x, np.float64)
+    means = x.mean(axis=(2, 3), keepdims=True)
+    squeezed = activate(_matrix(means, se.reduce_weight, se.reduce_bias), se.activation)
+    return x * activate(_matrix(squeezed, se.expand_weight, se.expand_bias), se.gate)
+
+
+def ffn_block(x, b):
+    """x + project(activation(expand(x)))."""
+    return _add(x, _project(_expand(x, b), b), b)
+
+
+def convfirst_block(x, b):
+    """x + project(activation(expand(conv(x)))); at stride 2 expand meets blur_pool([conv(x), x])."""
+    convolved = _same_conv2d(x, b.conv_weight, b.conv_bias, groups=b.groups)
+    if b.stride == 2:
+        convolved = blur_pool(np.concatenate([convolved, x], axis=1))
+    return _add(x, _project(_expand(convolved, b), b), b)
+
+
+def convnext_block(x, b):
+    """x + scale * project(activation(expand(layer_norm(conv(x)))))."""
+    convolved = _same_conv2d(x, b.conv_weight, b.conv_bias, groups=b.groups)
+    projected = _project(_expand(layer_norm(convolved, b.norm_weight, b.norm_bias, b.eps), b), b)
+    return _add(x, projected if b.scale is None else projected * _by_channel(b.scale), b)
+
+
+def mbconv_block(x, b):
+    """x + project(squeeze_excite(activation(conv(activation(expand(x))))))."""
+    convolved = _same_conv2d(_expand(x, b), b.conv_weight, b.conv_bias, b.stride, b.groups)
+    hidden = activate(convolved, b.activation)
+    return _add(x, _project(hidden if b.se is None else squeeze_excite(hidden, b.se), b), b)
+
+
+def fused_mbconv_block(x, b):
+    """x + project(activation(conv(x)))."""
+    hidden = activate(_same_conv2d(x, b.conv_weight, b.conv_bias, b.stride), b.activation)
+    return _add(x, _project(hidden, b), b)
+
+
+def fasternet_block(x, b):
+    """x + project(activation(expand(partial_conv2d(x))))."""
+    return _add(x, _project(_expand(partial_conv2d(x, b.conv_weight), b), b), b)
+
+
+_BLOCK = {
+    FFNBlock: ffn_block,
+    ConvFirstBlock: convfirst_block,
+    ConvNeXtBlock: convnext_block,
+    MBConvBlock: mbconv_block,
+    FusedMBConvBlock: fused_mbconv_block,
+    FasterNetBlock: fasternet_block,
+}
+
+
+def block(x, record):
+    """(N, C, H, W) to (N, K, P, Q), float64: the block whose weights the record holds. ValueError where the sizes do not fit the record."""
+    n, c, h, w = np.shape(x)
+    if c != record.c:
+        raise ValueError(f"x of shape {np.shape(x)}: must have {record.c} channels, as the {type(record).__name__}")
+    record.layers(n, h, w)  # raises where the map is too small
+    return _BLOCK[type(record)](x, record)
+
+
+def _by_channel(vector):
+    """(C,) as (C, 1, 1), to meet (N, C, H, W)."""
+    return np.asarray(vector, np.float64)[:, None, None]
+
+
+def _matrix(x, weight, bias):
+    """pointwise_conv2d with a weight (K, C)."""
+    return pointwise_conv2d(x, np.asarray(weight)[:, :, None, None], bias)
+
+
+def _expand(x, b):
+    return activate(_matrix(x, b.expand_weight, b.expand_bias), b.activation)
+
+
+def _project(hidden, b):
+    return _matrix(hidden, b.project_weight, b.project_bias)
+
+
+def _add(x, projected, b):
+    """The sum of a residual block, or the projected alone where it has none."""
+    return np.asarray(x, np.float64) + projected if b.residual else projected

@@ -1,0 +1,170 @@
+"""Records of blocks for tests: by size, drawn at random, and the six presets; and the oracle written by others: torch's modules."""
+
+import numpy as np
+import pytest
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from refconv.blocks import (
+    ACTIVATIONS,
+    ConvFirstBlock,
+    ConvNeXtBlock,
+    FasterNetBlock,
+    FFNBlock,
+    FusedMBConvBlock,
+    MBConvBlock,
+    SqueezeExcite,
+)
+
+BLOCKS = (FFNBlock, ConvFirstBlock, ConvNeXtBlock, MBConvBlock, FusedMBConvBlock, FasterNetBlock)
+STRIDED = (ConvFirstBlock, MBConvBlock, FusedMBConvBlock)
+
+
+def zeros(*shape):
+    return np.zeros(shape, np.float32)
+
+
+def squeeze_excite(channels=16, squeezed=4, array=zeros, maybe=zeros, **changed):
+    """A SqueezeExcite, some of its fields changed."""
+    reduce = {"reduce_weight": array(squeezed, channels), "reduce_bias": maybe(squeezed)}
+    return SqueezeExcite(**{**reduce, "expand_weight": array(channels, squeezed), "expand_bias": maybe(channels), **changed})
+
+
+def build(kind, c=8, k=8, hidden=16, g=2, kernel=(3, 3), array=zeros, maybe=zeros, **changed):
+    """A record, some of its fields changed. array, maybe: functions of a shape; the second may return None. g is Cp of a FasterNetBlock."""
+    stride = changed.get("stride", 1)
+    k = k if kind in STRIDED else c
+    columns = 2 * c if kind is ConvFirstBlock and stride == 2 else c
+    conv = {
+        ConvFirstBlock: (c, g, *kernel),
+        ConvNeXtBlock: (c, 1, *kernel),
+        MBConvBlock: (hidden, g, *kernel),
+        FusedMBConvBlock: (hidden, c, *kernel),
+        FasterNetBlock: (g, g, *kernel),
+    }
+    fields = {"project_weight": array(k, hidden), "project_bias": maybe(k)}
+    if kind is not FusedMBConvBlock:
+        fields |= {"expand_weight": array(hidden, columns), "expand_bias": maybe(hidden)}
+    if kind in conv:
+        fields["conv_weight"] = array(*conv[kind])
+    if kind in conv and kind is not FasterNetBlock:
+        fields["conv_bias"] = maybe(conv[kind][0])
+    if kind is ConvNeXtBlock:
+        fields |= {"norm_weight": array(c), "norm_bias": maybe(c), "scale": maybe(c)}
+    return kind(**{**fields, **changed})
+
+
+@st.composite
+def blocks(draw, kind, make, activations=ACTIVATIONS):
+    """(record, x NCHW), small, float64, of `make(rng, shape)`."""
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
+    array = lambda *shape: make(rng, shape)
+    maybe = lambda *shape: draw(st.sampled_from([None, make(rng, shape)]))
+    g, c = draw(st.sampled_from([1, 2, 3, 8])), draw(st.sampled_from([1, 2, 3]))
+    c = g * c if kind in (ConvFirstBlock, FasterNetBlock) else draw(st.integers(1, 9))
+    hidden = g * draw(st.integers(1, 5)) if kind is MBConvBlock else draw(st.sampled_from([c, 2 * c, 4 * c, 6 * c, 5]))
+    changed = {"activation": draw(st.sampled_from(activations))}
+    if kind in STRIDED:
+        changed["stride"] = draw(st.sampled_from([1, 1, 2]))
+    if kind in (MBConvBlock, FusedMBConvBlock):
+        changed["residual"] = draw(st.sampled_from(["auto", False]))
+    if kind is FFNBlock:
+        changed["residual"] = draw(st.booleans())
+    if kind is ConvNeXtBlock:
+        changed["eps"] = draw(st.sampled_from([1e-6, 1e-5, 0.5]))
+    if kind is MBConvBlock and draw(st.booleans()):
+        styles = {"activation": draw(st.sampled_from(activations)), "gate": draw(st.sampled_from(["sigmoid", "hardsigmoid"]))}
+        changed["se"] = squeeze_excite(hidden, draw(st.integers(1, 4)), array, maybe, **styles)
+    kernel = draw(st.sampled_from([1, 2, 3, 4, 5, 7])), draw(st.sampled_from([1, 2, 3, 5]))
+    record = build(kind, c, draw(st.sampled_from([c, c, 5])), hidden, g, kernel, array, maybe, **changed)
+    n, h, w = draw(st.integers(1, 2)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    assume(min(h, w) > 1 or kind is not ConvFirstBlock or record.stride == 1)
+    return record, array(n, c, h, w)
+
+
+def normal(rng, shape):
+    return rng.standard_normal(shape)
+
+
+def torch_block(b, x):
+    """The block in torch modules of the record's weights, float64."""
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    activations = {
+        "identity": nn.Identity(),
+        "relu": nn.ReLU(),
+        "relu6": nn.ReLU6(),
+        "silu": nn.SiLU(),
+        "gelu": nn.GELU(),
+        "gelu_tanh": nn.GELU(approximate="tanh"),
+        "hardswish": nn.Hardswish(),
+        "sigmoid": nn.Sigmoid(),
+        "hardsigmoid": nn.Hardsigmoid(),
+    }
+
+    def filled(module, weight, bias):
+        module.weight = nn.Parameter(torch.tensor(weight))
+        module.bias = None if bias is None else nn.Parameter(torch.tensor(bias))
+        return module
+
+    def conv(weight, bias, stride=1, groups=1):
+        weight = weight if weight.ndim == 4 else weight[:, :, None, None]
+        k, width, r, s = weight.shape
+        odd = r % 2 == s % 2 == 1
+        padding = (r // 2, s // 2) if odd else 0 if stride == 2 else "same"
+        module = filled(nn.Conv2d(width * groups, k, (r, s), stride, padding, groups=groups, bias=bias is not None), weight, bias)
+        return nn.Sequential(nn.ZeroPad2d(((s - 1) // 2, s // 2, (r - 1) // 2, r // 2)), module) if padding == 0 and not odd else module
+
+    def blur(x):
+        binomial = np.tile(np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]) / 16, (x.shape[1], 1, 1, 1))
+        module = filled(nn.Conv2d(x.shape[1], x.shape[1], 3, 2, groups=x.shape[1], bias=False), binomial, None)
+        return nn.Sequential(nn.ReflectionPad2d(1), module)(x)
+
+    def norm(x):
+        module = filled(nn.LayerNorm(b.c, b.eps), b.norm_weight, b.norm_bias)
+        return module(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def gates(x, se):
+        reduce, expand = conv(se.reduce_weight, se.reduce_bias), conv(se.expand_weight, se.expand_bias)
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), reduce, activations[se.activation], expand, activations[se.gate])(x)
+
+    def expand(x):
+        return activations[b.activation](conv(b.expand_weight, b.expand_bias)(x))
+
+    def spatial(x):
+        return conv(b.conv_weight, b.conv_bias, b.stride, getattr(b, "groups", 1))(x)
+
+    def hidden(x):
+        if isinstance(b, FFNBlock):
+            return expand(x)
+        if isinstance(b, ConvFirstBlock):
+            convolved = conv(b.conv_weight, b.conv_bias, 1, b.groups)(x)
+            return expand(convolved if b.stride == 1 else blur(torch.cat([convolved, x], 1)))
+        if isinstance(b, ConvNeXtBlock):
+            return expand(norm(spatial(x)))
+        if isinstance(b, MBConvBlock):
+            inner = activations[b.activation](spatial(expand(x)))
+            return inner if b.se is None else inner * gates(inner, b.se)
+        if isinstance(b, FusedMBConvBlock):
+            return activations[b.activation](spatial(x))
+        first, rest = x.split([b.convolved, b.c - b.convolved], 1)
+        return expand(torch.cat([conv(b.conv_weight, None)(first), rest], 1))
+
+    with torch.no_grad():
+        x = torch.tensor(x)
+        out = conv(b.project_weight, b.project_bias)(hidden(x))
+        if isinstance(b, ConvNeXtBlock) and b.scale is not None:
+            out = out * torch.tensor(b.scale)[:, None, None]
+        return (x + out if b.residual else out).numpy()
+
+
+def preset(name):
+    """The six presets of the blocks."""
+    return {
+        "ffn": (build(FFNBlock, 96, hidden=384), 56),
+        "convfirst": (build(ConvFirstBlock, 64, 64, 384, 8), 64),
+        "convnext": (build(ConvNeXtBlock, 96, hidden=384, kernel=(7, 7)), 56),
+        "mbconv": (build(MBConvBlock, 24, 24, 144, 1, se=squeeze_excite(144, 6)), 56),
+        "fusedmbconv": (build(FusedMBConvBlock, 48, 48, 192), 56),
+        "fasternet": (build(FasterNetBlock, 96, hidden=192, g=24, project_bias=None), 56),
+    }[name]
