@@ -85,7 +85,7 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
 
     weight: (Cp, Cp, R, S) or packed, Cp at most C; bias (Cp,). Everything else as in conv2d. Source: FasterNet, Sec. 3.2.
     """
-    x, batched = _image("x", x, layout)
+    x, batched = image("x", x, layout)
     packed = _weight(weight, 1, x.dtype)
     if packed.shape[0] != packed.shape[1]:
         raise ValueError(f"weight of shape {packed.shape}: must be (Cp, Cp, R, S)")
@@ -102,7 +102,7 @@ def _partial(*sizes):
 
 
 def _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, tiling, threads):
-    x, batched = _image("x", x, layout)
+    x, batched = image("x", x, layout)
     if groups is None:
         groups = x.shape[3]
         weight = _depthwise_weight(weight, groups)
@@ -114,25 +114,31 @@ def _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, t
 
 def _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, threads):
     """x is NHWC, of any strides; returns the result in `layout`."""
-    plan = make_plan(name, problem, x.dtype, None if tiling is None else normalised(tiling), thread_count(threads))
+    plan = make_plan(name, problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
     if bias is not None:
         bias = _float_array("bias", bias)
         if bias.dtype != x.dtype or bias.shape != packed.shape[:1]:
             raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be {packed.shape[:1]}, {x.dtype} as x")
-    result = _result(out, plan.out_shape, x, packed.data if weight is packed else weight, bias, layout, batched)
-    direct = result if result.flags.c_contiguous else empty(result.shape, x.dtype)
+    others = {"weight": packed.data if weight is packed else weight, "bias": bias}
+    target = result(out, plan.out_shape, x, others, layout, batched)
+    direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
     flat_bias = plan.no_bias if bias is None else np.ascontiguousarray(bias)
-    plan.run(_contiguous(x).reshape(-1), packed.data, flat_bias, direct.reshape(-1))
-    if direct is not result:
+    plan.run(contiguous(x).reshape(-1), packed.data, flat_bias, direct.reshape(-1))
+    return deliver(direct, target, out, layout, batched)
+
+
+def deliver(direct, target, out, layout, batched):
+    """What a call returns: `target` (NHWC, perhaps a view) after what the kernel wrote to `direct` is in it, in `layout`, or `out`."""
+    if direct is not target:
         n, p, q, k = direct.shape
-        copy_transposed(direct.reshape(n, p * q, k), result.transpose(0, 3, 1, 2).reshape(n, k, p * q))
+        copy_transposed(direct.reshape(n, p * q, k), target.transpose(0, 3, 1, 2).reshape(n, k, p * q))
     if out is not None:
         return out
-    result = result if layout == "NHWC" else result.transpose(0, 3, 1, 2)
-    return result if batched else result[0]
+    target = target if layout == "NHWC" else target.transpose(0, 3, 1, 2)
+    return target if batched else target[0]
 
 
-def _contiguous(x):
+def contiguous(x):
     """An NHWC image of any strides as a C-contiguous array: itself, or a copy."""
     if x.flags.c_contiguous:
         return x
@@ -145,8 +151,8 @@ def _contiguous(x):
     return copy
 
 
-def _result(out, shape, x, weight, bias, layout, batched):
-    """The array to write, of an NHWC shape and seen as NHWC: new, or the checked `out`."""
+def result(out, shape, x, others, layout, batched):
+    """The array to write, of an NHWC shape and seen as NHWC: new, or `out`, checked, also that it is apart from x and {name: array} `others`."""
     n, p, q, k = shape
     dtype = x.dtype
     wanted = shape if layout == "NHWC" else (n, k, p, q)
@@ -163,7 +169,7 @@ def _result(out, shape, x, weight, bias, layout, batched):
         raise ValueError(
             f"out with strides {out.strides}, writeable {out.flags.writeable}: must be writeable and contiguous in {layout} or NHWC order"
         )
-    for name, array in (("x", x), ("weight", weight), ("bias", bias)):
+    for name, array in (("x", x), *others.items()):
         if isinstance(array, np.ndarray) and np.may_share_memory(out, array) and np.shares_memory(out, array):
             raise ValueError(f"out overlaps {name} in memory: must be apart from every input")
     return view
@@ -178,7 +184,7 @@ def _float_array(name, value):
     return array
 
 
-def _image(name, value, layout):
+def image(name, value, layout):
     """(the array as NHWC, whether it had a batch axis)."""
     if layout not in ("NCHW", "NHWC"):
         raise ValueError(f"layout = {layout!r}: must be 'NCHW' or 'NHWC'")

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numba
 from numba import types
 
-from refconv import host, tiling
+from refconv import host
 from refconv.elements import Element, element
+from refconv.fused import FUSED
 from refconv.jit import parallel, plain
 from refconv.kernels import KERNELS
 from refconv.layout import empty
@@ -40,12 +41,16 @@ class Plan(NamedTuple):
         """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type."""
         work = self.no_work or tuple(_workspace(i, size * self.threads, self.element.work) for i, size in enumerate(self.workspace.values()))
         if self.element.half and self.entry is not plain(self.kernel.run):
-            bits = self.element.compiled
-            x, weight, bias, out = x.view(bits), weight.view(bits), bias.view(bits), out.view(bits)
+            x, weight, bias, out = (_bits(operand, self.element.compiled) for operand in (x, weight, bias, out))
         if self.threads == 1:
             self.entry(x, weight, bias, out, work, self.problem, self.tiling, 0, 1, 0, self.units)
         else:
             self.entry(x, weight, bias, out, work, self.problem, self.tiling, self.units, self.threads)
+
+
+def _bits(operand, dtype):
+    """An array, or each of a tuple of them, as compiled kernels take it."""
+    return tuple(array.view(dtype) for array in operand) if isinstance(operand, tuple) else operand.view(dtype)
 
 
 def _workspace(index, elements, dtype):
@@ -60,12 +65,12 @@ def _workspace(index, elements, dtype):
 @functools.lru_cache(maxsize=4096, typed=True)
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
-    row, stored, target = KERNELS[name], element(dtype), host.target()._replace(threads=threads)
+    row, stored, target = KERNELS.get(name) or FUSED[name], element(dtype), host.target()._replace(threads=threads)
     lanes = target.lanes(stored.work.itemsize)
     row.check(problem, lanes)
     chosen = row.tiling(problem, stored.work.itemsize, target)
     if wanted_tiling is not None:
-        chosen = tiling.checked(wanted_tiling, chosen, problem, lanes)
+        chosen = row.checked(wanted_tiling, chosen, problem, lanes)
     units = row.units(problem, chosen)
     threads = min(threads, units)
     workspace = row.workspace(problem, chosen, lanes, stored.half)
@@ -74,7 +79,8 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     run = row.run if threads == 1 else parallel(row.run)
     work = types.UniTuple(flat(stored.work), len(workspace))
     split = [types.intp] * (4 if threads == 1 else 2)  # slot, slots, first, last or units, threads
-    entry = compiled(run, (*[flat(stored)] * 4, work, numba.typeof(problem), numba.typeof(chosen), *split))
+    operand = types.UniTuple(flat(stored), row.operands) if row.operands else flat(stored)
+    entry = compiled(run, (flat(stored), operand, operand, flat(stored), work, numba.typeof(problem), numba.typeof(chosen), *split))
     no_work = None if any(workspace.values()) else tuple(empty(0, stored.work) for _ in workspace)
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
     return Plan(row, problem, chosen, units, workspace, threads, stored, entry, out_shape, no_bias, no_work)

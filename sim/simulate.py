@@ -9,7 +9,7 @@ import time
 import numba
 from numba.core import config
 
-from refconv import kernels, tiling
+from refconv import kernels
 from refconv.elements import element
 from refconv.layers import find_layer
 from refconv.layout import packed_size
@@ -64,7 +64,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
 def checked_tiling(row, problem, dtype, machine, wanted):
     """The tiling asked for, checked, or the rule's for the machine."""
     chosen = row.tiling(problem, dtype.work.itemsize, machine.target)
-    return chosen if wanted is None else tiling.checked(tiling.normalised(wanted), chosen, problem, machine.target.lanes(dtype.work.itemsize))
+    return chosen if wanted is None else row.checked(wanted, chosen, problem, machine.target.lanes(dtype.work.itemsize))
 
 
 def compiled_for(run, arguments):

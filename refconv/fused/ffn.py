@@ -10,7 +10,7 @@ Source: Lavin, "On the Efficiency of Convolutional Neural Networks", Sec. 5.2, e
 
 from refconv.jit import kernel
 from refconv.layout import ceil_div
-from refconv.tile.feed_forward import feed_forward
+from refconv.tile.feed_forward import feed_forward, feed_forward_workspace
 from refconv.tile.lines import share, wide
 
 
@@ -20,6 +20,21 @@ def units(block, t):
 
 
 def workspace(block, t, lanes, half):
-    """Elements of each buffer of one thread."""
-    pixels = min(t.pixels, block.n * block.h * block.w)
-    return {"wide_pixels": pixels_held(pixels, t) * block.c if half else 0}
+    """Elements of each buffer of one thread; `wide_*` are for tensors stored as halves."""
+    held = max(min(t.pixels, block.n * block.h * block.w), t.expand_rows, t.project_rows)
+    return {"wide_pixels": held * block.c if half else 0, **feed_forward_workspace(block, t, held, lanes, half)}
+
+
+@kernel
+def ffn(x, weight, bias, out, work, block, t, slot, slots, first, last):
+    """Units first to last-1. x and out NHWC, weight (expand, project) packed dense, bias (hidden or 0, K or 0); all flat."""
+    pixels, hidden, sums, weights, absent = work
+    places = share(hidden, slot, slots), share(sums, slot, slots), share(weights, slot, slots)
+    total = block.n * block.h * block.w
+    for unit in range(first, last):
+        start, i_last = unit * t.pixels, min((unit + 1) * t.pixels, total)
+        i_first = min(start, total - max(t.expand_rows, t.project_rows))  # the last tile of all is moved back into its neighbour
+        at, count = i_first * block.c, i_last - i_first
+        source, source_at = wide(x, at, pixels, share(pixels, slot, slots))
+        to = out, i_first * block.k, source, source_at, block.c, x, at, x, at, start - i_first, count
+        feed_forward(*to, block, weight, bias, (hidden, sums, weights, absent), places, t)

@@ -9,10 +9,9 @@ weights do not fit beside them, only t.hidden hidden channels are made at a time
 
 from refconv.jit import routine
 from refconv.layout import ceil_div
-from refconv.tile.activations import IDENTITY
 from refconv.tile.instructions import lanes, length, load, store, zero
 from refconv.tile.lines import ONE, widened
-from refconv.tile.matrix import matrix_block
+from refconv.tile.matrix import IDENTITY, matrix_block
 from refconv.tile.registers import add_row
 
 
@@ -20,6 +19,17 @@ from refconv.tile.registers import add_row
 def odd_pitch(channels, n_lanes):
     """Elements between neighbouring pixels of a buffer: an odd number of vectors, so that the rows of a tile fall into different cache sets."""
     return (ceil_div(channels, n_lanes) | 1) * n_lanes
+
+
+def feed_forward_workspace(block, t, pixels, lanes, half):
+    """Elements of each buffer of one thread, for at most `pixels` pixels a unit; `wide_weights` is for tensors stored as halves."""
+    widest = max(t.expand_vectors * block.source, t.project_vectors * block.hidden) * lanes
+    return {
+        "hidden": pixels * odd_pitch(min(t.hidden, block.hidden), lanes),
+        "sums": pixels * block.k,
+        "wide_weights": widest if half else 0,
+        "absent": 0,
+    }
 
 
 @routine

@@ -20,6 +20,23 @@ def multiply_add(builder, a, b, c):
     return builder.call(function, [a, b, c])
 
 
+def sum_of_lanes(builder, vector):
+    """The sum of all lanes, added by halves."""
+    count = vector.type.count
+    while count > 1:
+        count //= 2
+        lanes = int32_vector([i % count + count for i in range(vector.type.count)])
+        vector = builder.fadd(vector, builder.shuffle_vector(vector, vector, lanes))
+    return builder.extract_element(vector, ir.Constant(INT32, 0))
+
+
+def square_root(builder, value):
+    """The square root of a scalar."""
+    suffix = "f32" if isinstance(value.type, ir.FloatType) else "f64"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(value.type, [value.type]), f"llvm.sqrt.{suffix}")
+    return builder.call(function, [value])
+
+
 def vector_at(builder, tile, k):
     """Register k of a tile value."""
     return builder.extract_value(tile, k)

@@ -5,14 +5,38 @@ As in instructions.py the Python body is the definition; the LLVM form follows e
 
 import numpy as np
 from llvmlite import ir
+from numba import types
 
-from refconv.tile.llvm import elementwise, int32_vector, multiply_add, put, vector_at
+from refconv.tile.half import INT32
+from refconv.tile.llvm import elementwise, int32_vector, multiply_add, put, splat, square_root, sum_of_lanes, vector_at
 from refconv.tile.machine import implement
 
 
 def add_row(acc, row):
     """acc[r] + row[0] for every row r (a bias)."""
     return acc + row
+
+
+def subtract_row(acc, row):
+    """acc[r] - row[0] for every row r."""
+    return acc - row
+
+
+def multiply_row(acc, row):
+    """acc[r] * row[0] for every row r."""
+    return acc * row
+
+
+def mean_of(tile, count):
+    """Every lane of the one row: the sum of all its lanes / count."""
+    return np.full_like(tile, tile.sum(dtype=tile.dtype) / tile.dtype.type(count))
+
+
+def inverse_deviation(squares, mean, count, beyond, eps):
+    """Every lane: 1 / sqrt(variance + eps), variance = (sum of the lanes of squares - beyond * mean^2) / count; one row of one vector."""
+    kind = squares.dtype.type
+    variance = (squares.sum(dtype=kind) - kind(beyond) * mean[0, 0] * mean[0, 0]) / kind(count)
+    return np.full_like(squares, kind(1) / np.sqrt(variance + kind(eps)))
 
 
 def fused_multiply_add(acc, a, b):
@@ -62,6 +86,49 @@ def _add_row(typing_context, acc, row):
         return elementwise(builder, tile, args[0], lambda value, r, v: builder.fadd(value, vector_at(builder, args[1], v)))
 
     return acc(acc, row), codegen
+
+
+@implement(subtract_row)
+def _subtract_row(typing_context, acc, row):
+    def codegen(context, builder, signature, args):
+        return elementwise(builder, acc, args[0], lambda value, r, v: builder.fsub(value, vector_at(builder, args[1], v)))
+
+    return acc(acc, row), codegen
+
+
+@implement(multiply_row)
+def _multiply_row(typing_context, acc, row):
+    def codegen(context, builder, signature, args):
+        return elementwise(builder, acc, args[0], lambda value, r, v: builder.fmul(value, vector_at(builder, args[1], v)))
+
+    return acc(acc, row), codegen
+
+
+@implement(mean_of)
+def _mean_of(typing_context, tile, count):
+    def codegen(context, builder, signature, args):
+        kind = tile.vector.element
+        total = sum_of_lanes(builder, vector_at(builder, args[0], 0))
+        mean = builder.fdiv(total, builder.sitofp(args[1], kind))
+        return put(builder, args[0], splat(builder, mean, tile.lanes), 0)
+
+    return tile(tile, types.intp), codegen
+
+
+@implement(inverse_deviation)
+def _inverse_deviation(typing_context, squares, mean, count, beyond, eps):
+    def codegen(context, builder, signature, args):
+        squares_v, mean_v, count_v, beyond_v, eps_v = args
+        kind = squares.vector.element
+        middle = builder.extract_element(vector_at(builder, mean_v, 0), INT32(0))
+        extra = builder.fmul(builder.sitofp(beyond_v, kind), builder.fmul(middle, middle))
+        total = builder.fsub(sum_of_lanes(builder, vector_at(builder, squares_v, 0)), extra)
+        variance = builder.fdiv(total, builder.sitofp(count_v, kind))
+        small = eps_v if kind == eps_v.type else builder.fptrunc(eps_v, kind)
+        root = square_root(builder, builder.fadd(variance, small))
+        return put(builder, squares_v, splat(builder, builder.fdiv(ir.Constant(kind, 1.0), root), squares.lanes), 0)
+
+    return squares(squares, mean, types.intp, types.intp, types.float64), codegen
 
 
 @implement(fused_multiply_add)

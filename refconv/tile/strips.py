@@ -62,7 +62,9 @@ def grouped_row(out, out_at, out_pitch, x, image, p, conv, v_first, v_last, weig
                     row_at, w_at = (image * conv.h + y) * conv.w, weight_at + ((v - v_first) * conv.r + r) * conv.s * tap_size
                     for s in range(0, conv.s, taps):
                         start = q * conv.stride_w + s * conv.dilation_w - conv.pad_left
-                        acc = clipped_slide(acc, x, row_at, start, step, pixels, c, columns, conv, weight, w_at + s * tap_size, tap_size, taps, stride)
+                        acc = clipped_slide(
+                            acc, x, row_at, start, step, pixels, c, columns, conv, weight, w_at + s * tap_size, tap_size, taps, stride
+                        )
             result = gather_diagonals(acc, inputs)
             if length(bias) > 0:
                 result = add_row(result, load(ONE, ONE, bias, c, 0, columns))

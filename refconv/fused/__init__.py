@@ -1,0 +1,60 @@
+"""Kernels that run a whole residual block, its hidden layer never in DRAM: the table that plans, tests and simulator read.
+
+To add one: a file here, its record in refconv/blocks.py, its definition in refconv/reference.py, a row below.
+"""
+
+from typing import Any, NamedTuple
+
+from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock
+from refconv.fused import conv_first, ffn, tiling
+from refconv.jit import plain
+
+
+class Fused(NamedTuple):
+    """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` is the number of weights, and of biases."""
+
+    name: str
+    records: tuple
+    run: Any
+    operands: int
+    tiling: Any
+    units: Any
+    workspace: Any
+
+    def check(self, problem, lanes):
+        """Every BlockProblem is legal."""
+
+    def checked(self, wanted, chosen, problem, lanes):
+        """A tiling asked for, checked against the rule's."""
+        return tiling.checked(wanted, chosen, problem, lanes)
+
+    @property
+    def source(self):
+        """The kernel in plain Python."""
+        return plain(self.run)
+
+
+FUSED = {
+    row.name: row
+    for row in (
+        Fused("ffn", (FFNBlock,), ffn.ffn, 2, tiling.ffn_tiling, ffn.units, ffn.workspace),
+        Fused(
+            "conv_first",
+            (ConvFirstBlock, ConvNeXtBlock, FasterNetBlock),
+            conv_first.conv_first,
+            3,
+            tiling.conv_first_tiling,
+            conv_first.units,
+            conv_first.workspace,
+        ),
+    )
+}
+
+
+def choose_fused(block):
+    """The row for a record; TypeError for what is none."""
+    for row in FUSED.values():
+        if isinstance(block, row.records):
+            return row
+    names = ", ".join(record.__name__ for row in FUSED.values() for record in row.records)
+    raise TypeError(f"weights of type {type(block).__name__}: must be one of {names}")

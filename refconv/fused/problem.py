@@ -1,0 +1,99 @@
+"""What a fused kernel is given: a record of weights as numbers that compiled code understands, and as flat packed arrays."""
+
+import weakref
+from typing import NamedTuple
+
+import numpy as np
+
+from refconv import layout
+from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock
+from refconv.problem import Conv2d, PartialConv2d, convolved_part
+from refconv.tile.activations import ACTIVATIONS
+from refconv.tile.types import Static
+
+_PACKED = weakref.WeakKeyDictionary()
+
+
+class BlockProblem(NamedTuple):
+    """A block on n images of h x w pixels and c channels: `source` channels are expanded to `hidden`, projected to k.
+
+    residual, norm: whether the input is added and the convolved pixels are normalised (0 or 1); eps: of the norm; conv: the first
+    convolution (FFN: none, a 1x1 stands for it), conv_size: elements of its packed weight; activation: of refconv.tile.activations.
+    """
+
+    n: int
+    h: int
+    w: int
+    c: int
+    source: int
+    hidden: int
+    k: int
+    residual: int
+    norm: int
+    conv_size: int
+    eps: float
+    conv: Conv2d
+    activation: Static
+
+    p = property(lambda self: self.h, doc="Output rows.")
+    q = property(lambda self: self.w, doc="Output columns.")
+
+
+class PackedBlock(NamedTuple):
+    """weights and biases as flat arrays in the order the kernel takes them; a bias that is None has no elements."""
+
+    weights: tuple
+    biases: tuple
+
+
+def block_problem(block, n, h, w, lanes):
+    """The BlockProblem of a record on an input; ValueError names what is illegal about n, h, w, or what has no fused kernel."""
+    layers = dict(block.layers(n, h, w))
+    conv, size = layers.get("conv", layers["expand"]), 0
+    if isinstance(conv, PartialConv2d):
+        conv = convolved_part(conv)
+    if "conv" in layers:
+        size = layout.packed_size(conv.weight_shape, conv.groups, layout.order_of(conv.weight_shape, conv.groups, lanes), lanes)
+    norm, eps = (1, float(block.eps)) if isinstance(block, ConvNeXtBlock) else (0, 0.0)
+    source = block.expand_weight.shape[1]
+    kind = ACTIVATIONS[block.activation]
+    return BlockProblem(n, h, w, block.c, source, block.hidden, block.k, int(block.residual), norm, size, eps, conv, kind)
+
+
+def pack_block(block, lanes):
+    """The PackedBlock of a record, made at the first call and kept as long as the record."""
+    if block not in _PACKED:
+        weights, biases = _folded(block)
+        flat = []
+        for weight, groups in weights:
+            weight = weight[:, :, None, None] if weight.ndim == 2 else weight
+            flat.append(layout.pack_weight(weight, groups, layout.order_of(weight.shape, groups, lanes), lanes))
+        empty = layout.empty(0, block.dtype)
+        _PACKED[block] = PackedBlock(tuple(flat), tuple(empty if bias is None else np.ascontiguousarray(bias) for bias in biases))
+    return _PACKED[block]
+
+
+def _folded(block):
+    """([(weight, groups)], [bias or None]) in the kernel's order, norm and scale folded into them in float64."""
+    expand, expand_bias, project, project_bias = block.expand_weight, block.expand_bias, block.project_weight, block.project_bias
+    if isinstance(block, FFNBlock):
+        return [(expand, 1), (project, 1)], [expand_bias, project_bias]
+    if isinstance(block, FasterNetBlock):
+        return [(block.conv_weight, 1), (expand, 1), (project, 1)], [None, expand_bias, project_bias]
+    if isinstance(block, ConvNeXtBlock):
+        wide = np.asarray(expand, np.float64)
+        shift = wide @ np.asarray(block.norm_bias, np.float64) + (0 if expand_bias is None else np.asarray(expand_bias, np.float64))
+        expand, expand_bias = (wide * np.asarray(block.norm_weight, np.float64)).astype(block.dtype), shift.astype(block.dtype)
+        if block.scale is not None:
+            scale = np.asarray(block.scale, np.float64)
+            project = (np.asarray(project, np.float64) * scale[:, None]).astype(block.dtype)
+            project_bias = None if project_bias is None else (np.asarray(project_bias, np.float64) * scale).astype(block.dtype)
+    return [(block.conv_weight, block.groups), (expand, 1), (project, 1)], [block.conv_bias, expand_bias, project_bias]
+
+
+def check_fused(block):
+    """ValueError or TypeError unless there is a fused kernel for the record."""
+    if isinstance(block, ConvFirstBlock) and block.stride == 2:
+        raise ValueError("ConvFirstBlock of stride 2: has no fused kernel yet; legal: stride 1")
+    if not isinstance(block, FFNBlock | ConvFirstBlock | ConvNeXtBlock | FasterNetBlock):
+        raise TypeError(f"weights of type {type(block).__name__}: must be FFNBlock, ConvFirstBlock, ConvNeXtBlock or FasterNetBlock")
