@@ -276,7 +276,7 @@ def normalised(tiling):
     if not isinstance(tiling, tuple) or not hasattr(tiling, "_fields"):
         raise TypeError(f"tiling = {tiling!r}: must be a tiling of refconv.tiling, as refconv.tilings yields them")
     for name, value in zip(tiling._fields, tiling, strict=True):
-        least = 0 if name == "ahead" else 1
+        least = 0 if name in ("ahead", "conv_kind") else 1
         require(is_integer(value) and least <= value < LARGEST, tiling, name, f"an integer from {least} to {LARGEST - 1}")
     return tiling._make(map(int, tiling))
 

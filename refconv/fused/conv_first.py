@@ -13,14 +13,22 @@ bias are folded into U and b1, its layer scale into V and b2 when the record is 
         feed_forward (tile/feed_forward.py): the hidden layer of these rows alone, in the workspace
 """
 
-from refconv.jit import kernel
+from refconv.jit import kernel, routine
 from refconv.layout import ceil_div
+from refconv.problem import Conv2d, same_pads
 from refconv.tile import lanes
-from refconv.tile.convolve import convolve_rows
+from refconv.tile.convolve import DENSE, convolve_rows
 from refconv.tile.feed_forward import feed_forward, feed_forward_workspace, odd_pitch
 from refconv.tile.lines import copy, share, staged_count, widened
 from refconv.tile.normalise import normalise
-from refconv.tiling import DenseTiling
+
+
+@routine
+def first_conv(block):
+    """The convolution of the first `convolved` channels, stride 1, same padding."""
+    (top, bottom), (left, right) = same_pads(block.r, 1), same_pads(block.s, 1)
+    c = block.convolved
+    return Conv2d(block.n, c, block.h, block.w, c, block.r, block.s, 1, 1, top, left, bottom, right, 1, 1, block.groups)
 
 
 def units(block, t):
@@ -30,8 +38,8 @@ def units(block, t):
 
 def workspace(block, t, lanes, half):
     """Elements of each buffer of one thread; `wide_*` are for tensors stored as halves."""
-    conv, rows = block.conv, min(t.lines, block.h)
-    lines = staged_count(rows, 1, conv.r, 1) * staged_count(block.w, 1, conv.s, 1) * conv.c_group if isinstance(t.conv, DenseTiling) else 0
+    rows, conv = min(t.lines, block.h), first_conv(block)
+    lines = staged_count(rows, 1, conv.r, 1) * staged_count(block.w, 1, conv.s, 1) * conv.c_group if t.conv_kind == DENSE else 0
     return {
         "mixed": rows * block.w * odd_pitch(block.c, lanes),
         "lines": lines,
@@ -49,13 +57,13 @@ def conv_first(x, weight, bias, out, work, block, t, slot, slots, first, last):
     mixed_at, lines_at = share(mixed, slot, slots), share(lines, slot, slots)
     places = share(hidden, slot, slots), share(sums, slot, slots), share(weights, slot, slots)
     near, near_at = widened(conv_weight, 0, block.conv_size, conv_wide, share(conv_wide, slot, slots))
-    blocks, pitch, conv = ceil_div(block.h, t.lines), odd_pitch(block.c, lanes(expand)), block.conv
+    blocks, pitch, conv = ceil_div(block.h, t.lines), odd_pitch(block.c, lanes(expand)), first_conv(block)
     for unit in range(first, last):
         n, row = divmod(unit, blocks)
         p_first = row * t.lines
         count = min(t.lines, block.h - p_first)
         at, pixels = (n * block.h + p_first) * block.w, count * block.w
-        convolve_rows(mixed, mixed_at, pitch, x, block.c, n, p_first, count, conv, near, near_at, conv_bias, lines, lines_at, t.conv)
+        convolve_rows(mixed, mixed_at, pitch, x, block.c, n, p_first, count, conv, near, near_at, conv_bias, lines, lines_at, t)
         if conv.c < block.c:
             for i in range(pixels):
                 copy(mixed, mixed_at + i * pitch + conv.c, x, (at + i) * block.c + conv.c, block.c - conv.c)

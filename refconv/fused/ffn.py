@@ -8,10 +8,16 @@ Source: Lavin, "On the Efficiency of Convolutional Neural Networks", Sec. 5.2, e
         feed_forward (tile/feed_forward.py): the hidden layer of these pixels alone, in the workspace
 """
 
-from refconv.jit import kernel
+from refconv.jit import kernel, routine
 from refconv.layout import ceil_div
 from refconv.tile.feed_forward import feed_forward, feed_forward_workspace
 from refconv.tile.lines import share, wide
+
+
+@routine
+def most_rows(t):
+    """Pixels of the taller of the two register tiles."""
+    return max(t.expand_rows + 0, t.project_rows + 0)  # a sum of Statics is a plain integer
 
 
 def units(block, t):
@@ -21,7 +27,7 @@ def units(block, t):
 
 def workspace(block, t, lanes, half):
     """Elements of each buffer of one thread; `wide_*` are for tensors stored as halves."""
-    held = max(min(t.pixels, block.n * block.h * block.w), t.expand_rows, t.project_rows)
+    held = max(min(t.pixels, block.n * block.h * block.w), most_rows(t))
     return {"wide_pixels": held * block.c if half else 0, **feed_forward_workspace(block, t, held, lanes, half)}
 
 
@@ -33,7 +39,7 @@ def ffn(x, weight, bias, out, work, block, t, slot, slots, first, last):
     total = block.n * block.h * block.w
     for unit in range(first, last):
         start, i_last = unit * t.pixels, min((unit + 1) * t.pixels, total)
-        i_first = min(start, total - max(t.expand_rows, t.project_rows))  # the last tile of all is moved back into its neighbour
+        i_first = min(start, total - most_rows(t))  # the last tile of all is moved back into its neighbour
         at, count = i_first * block.c, i_last - i_first
         source, source_at = wide(x, at, pixels, share(pixels, slot, slots))
         to = out, i_first * block.k, source, source_at, block.c, x, at, x, at, start - i_first, count

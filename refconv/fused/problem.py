@@ -7,7 +7,6 @@ import numpy as np
 
 from refconv import layout
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock
-from refconv.problem import Conv2d, PartialConv2d, convolved_part
 from refconv.tile.activations import ACTIVATIONS
 from refconv.tile.types import Static
 
@@ -17,8 +16,9 @@ _PACKED = weakref.WeakKeyDictionary()
 class BlockProblem(NamedTuple):
     """A block on n images of h x w pixels and c channels: `source` channels are expanded to `hidden`, projected to k.
 
-    residual, norm: whether the input is added and the convolved pixels are normalised (0 or 1); eps: of the norm; conv: the first
-    convolution (FFN: none, a 1x1 stands for it), conv_size: elements of its packed weight; activation: of refconv.tile.activations.
+    residual, norm: whether the input is added and the convolved pixels are normalised (0 or 1); eps: of the norm; convolved, r, s, groups: the
+    first convolution's channels, kernel and groups (FFN: none, zeros), conv_size: elements of its packed weight; activation: of
+    refconv.tile.activations.
     """
 
     n: int
@@ -30,9 +30,12 @@ class BlockProblem(NamedTuple):
     k: int
     residual: int
     norm: int
+    convolved: int
+    r: int
+    s: int
+    groups: int
     conv_size: int
     eps: float
-    conv: Conv2d
     activation: Static
 
     p = property(lambda self: self.h, doc="Output rows.")
@@ -48,16 +51,15 @@ class PackedBlock(NamedTuple):
 
 def block_problem(block, n, h, w, lanes):
     """The BlockProblem of a record on an input; ValueError names what is illegal about n, h, w, or what has no fused kernel."""
-    layers = dict(block.layers(n, h, w))
-    conv, size = layers.get("conv", layers["expand"]), 0
-    if isinstance(conv, PartialConv2d):
-        conv = convolved_part(conv)
-    if "conv" in layers:
-        size = layout.packed_size(conv.weight_shape, conv.groups, layout.order_of(conv.weight_shape, conv.groups, lanes), lanes)
+    block.layers(n, h, w)
+    shape, groups, size = (0, 0, 0, 0), 0, 0
+    if not isinstance(block, FFNBlock):
+        shape, groups = block.conv_weight.shape, getattr(block, "groups", 1)
+        size = layout.packed_size(shape, groups, layout.order_of(shape, groups, lanes), lanes)
     norm, eps = (1, float(block.eps)) if isinstance(block, ConvNeXtBlock) else (0, 0.0)
-    source = block.expand_weight.shape[1]
-    kind = ACTIVATIONS[block.activation]
-    return BlockProblem(n, h, w, block.c, source, block.hidden, block.k, int(block.residual), norm, size, eps, conv, kind)
+    convolved = shape[0], *shape[2:], groups, size
+    source, kind = block.expand_weight.shape[1], ACTIVATIONS[block.activation]
+    return BlockProblem(n, h, w, block.c, source, block.hidden, block.k, int(block.residual), norm, *convolved, eps, kind)
 
 
 def pack_block(block, lanes):

@@ -1,9 +1,12 @@
 """The numbers of a fused kernel, by rule from the target's registers and caches."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from refconv import layout, tiling
+from refconv.fused.conv_first import first_conv
 from refconv.layout import ceil_div
+from refconv.tile.convolve import DENSE, DEPTHWISE, GROUPED
+from refconv.tile.lines import ONE
 from refconv.tile.types import Static
 
 
@@ -21,7 +24,11 @@ class FeedForwardTiling(NamedTuple):
 
 
 class ConvFirstTiling(NamedTuple):
-    """A unit is `lines` rows; the rest as in FeedForwardTiling; conv: the tiling of the first convolution, of its kernel's kind."""
+    """A unit is `lines` rows; the rest as in FeedForwardTiling.
+
+    conv_*: of the first convolution, as in refconv.tiling: its kind (refconv.tile.convolve) and rows; vectors and tail of a dense one; taps,
+    stride, inputs and groups of the others. What a kind has not is 1.
+    """
 
     lines: int
     hidden: int
@@ -31,13 +38,21 @@ class ConvFirstTiling(NamedTuple):
     project_rows: Static
     project_vectors: Static
     project_tail: Static
-    conv: Any
+    conv_kind: Static
+    conv_rows: Static
+    conv_vectors: Static
+    conv_tail: Static
+    conv_taps: Static
+    conv_stride: Static
+    conv_inputs: Static
+    conv_groups: int
 
 
 def checked(wanted, chosen, block, lanes):
     """The tiling asked for with its statics made Static, or an error that names the field; `chosen` is the rule's for the block."""
     if type(wanted) is not type(chosen):
         raise TypeError(f"tiling = {wanted!r}: must be a {type(chosen).__name__}")
+    wanted = tiling.normalised(wanted)
     if hasattr(wanted, "lines"):
         tiling.require(wanted.lines <= block.h, wanted, "lines", f"from 1 to {block.h}")
         least = ((block.h - 1) % wanted.lines + 1) * block.w
@@ -52,9 +67,9 @@ def checked(wanted, chosen, block, lanes):
         tiling.require(getattr(wanted, f"{part}_tail") == tail, wanted, f"{part}_tail", f"{tail} for this block")
     step = wanted.expand_vectors * lanes
     tiling.require(wanted.hidden % step == 0, wanted, "hidden", f"a multiple of {step} (expand_vectors * lanes)")
-    conv = (tiling.checked(tiling.normalised(wanted.conv), chosen.conv, block.conv, lanes),) if hasattr(wanted, "conv") else ()
-    numbers = [Static(w) if isinstance(c, Static) else int(w) for w, c in zip(wanted, chosen, strict=True) if not isinstance(c, tuple)]
-    return type(chosen)(*numbers, *conv)
+    for name in (name for name in chosen._fields if name.startswith("conv_")):
+        tiling.require(getattr(wanted, name) == getattr(chosen, name), wanted, name, f"{getattr(chosen, name)} for this block")
+    return type(chosen)(*(Static(w) if isinstance(c, Static) else int(w) for w, c in zip(wanted, chosen, strict=True)))
 
 
 def products(block, pixels, least, itemsize, target):
@@ -97,11 +112,17 @@ def conv_first_tiling(block, itemsize, target):
     blocks, multiple = ceil_div(block.h, lines), tiling.parts(block.n, target.threads)
     lines = ceil_div(block.h, min(block.h, ceil_div(blocks, multiple) * multiple))
     least = ((block.h - 1) % lines + 1) * block.w
-    return ConvFirstTiling(lines, *products(block, lines * block.w, least, itemsize, target), conv_tiling(block.conv, itemsize, target))
+    return ConvFirstTiling(lines, *products(block, lines * block.w, least, itemsize, target), *conv_fields(first_conv(block), itemsize, target))
 
 
-def conv_tiling(conv, itemsize, target):
-    """The tiling of a convolution inside a block, of the kind that its packed weights have."""
+def conv_fields(conv, itemsize, target):
+    """The conv_* fields for a convolution inside a block, of the kind that its packed weights have."""
     order = layout.order_of(conv.weight_shape, conv.groups, target.lanes(itemsize))
-    rule = {"depthwise": tiling.depthwise_tiling, "grouped": tiling.grouped_tiling, "dense": tiling.dense_tiling}[order]
-    return rule(conv, itemsize, target)
+    if order == "dense":
+        t = tiling.dense_tiling(conv, itemsize, target)
+        return (DENSE, t.rows, t.vectors, t.tail, *[ONE] * 3, 1)
+    if order == "depthwise":
+        t = tiling.depthwise_tiling(conv, itemsize, target)
+        return (DEPTHWISE, t.rows, ONE, ONE, t.taps, t.stride, ONE, 1)
+    t = tiling.grouped_tiling(conv, itemsize, target)
+    return (GROUPED, t.rows, ONE, ONE, t.taps, t.stride, t.inputs, t.groups)

@@ -17,9 +17,10 @@ def matrix_block(
     """out[i, k] = activation(start[i, k] + bias[k] + sum_(c < depth) x[i, c] * weight[k, c]) for pixels first <= i < last, k < columns.
 
     *_at is the place of pixel 0 (of the block's first vector or channel), *_pitch the elements between neighbouring pixels, vector_stride
-    those between the weights of neighbouring vectors. Tiles of `rows` pixels; the last is moved back to overlap its neighbour, so pixel last - rows must exist, and what is stored is not
-    stored again. `bias` and `start` may be absent (length 0). Where the pixels are `fresh`, a tile's are widened into x from `raw`
-    (see `widen`), whose pixels are contiguous, and the next tile's are called into the L1: `rows` elements with every step.
+    those between the weights of neighbouring vectors. Tiles of `rows` pixels; the last is moved back to overlap its neighbour, so
+    pixel last - rows must exist, and what is stored is not stored again. `bias` and `start` may be absent (length 0). Where the pixels
+    are `fresh`, a tile's are widened into x from `raw` (see `widen`), whose pixels are contiguous, and the next tile's are called into the L1:
+    `rows` elements with every step.
     """
     n_lanes = lanes(weight)
     for i_next in range(first, last, rows):

@@ -47,7 +47,7 @@ def depthwise_row(out, out_at, out_pitch, x, image, p, conv, c_first, c_last, we
 @routine
 def grouped_row(out, out_at, out_pitch, x, image, p, conv, v_first, v_last, weight, weight_at, bias, groups, inputs, rows, taps, stride):
     """As depthwise_row for groups of `inputs` channels, `groups` of them a vector: vectors v_first to v_last-1, weights by diagonals."""
-    n_lanes, width, tap_size = lanes(weight), out_width(conv), inputs * lanes(weight)
+    width, tap_size = out_width(conv), inputs * lanes(weight)
     step = 1 if taps > 1 else conv.stride_w
     pixels = (rows - 1) * stride + taps
     for v in range(v_first, v_last):
@@ -62,9 +62,8 @@ def grouped_row(out, out_at, out_pitch, x, image, p, conv, v_first, v_last, weig
                     row_at, w_at = (image * conv.h + y) * conv.w, weight_at + ((v - v_first) * conv.r + r) * conv.s * tap_size
                     for s in range(0, conv.s, taps):
                         start = q * conv.stride_w + s * conv.dilation_w - conv.pad_left
-                        acc = clipped_slide(
-                            acc, x, row_at, start, step, pixels, c, columns, conv, weight, w_at + s * tap_size, tap_size, taps, stride
-                        )
+                        s_at = w_at + s * tap_size
+                        acc = clipped_slide(acc, x, row_at, start, step, pixels, c, columns, conv, weight, s_at, tap_size, taps, stride)
             result = gather_diagonals(acc, inputs)
             if length(bias) > 0:
                 result = add_row(result, load(ONE, ONE, bias, c, 0, columns))
