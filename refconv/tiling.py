@@ -39,13 +39,17 @@ class DenseTiling(NamedTuple):
 
 
 class PointwiseTiling(NamedTuple):
-    """rows x vectors accumulators, `tail` vectors in the last block; a unit of work is `pixels` pixels x `channels` output channels."""
+    """rows x vectors accumulators, `tail` vectors in the last block; a unit of work is `pixels` pixels x `channels` output channels.
+
+    ahead: elements of the next block's weights prefetched with every step of the sum, 0 for none.
+    """
 
     rows: Static
     vectors: Static
     tail: Static
     pixels: int
     channels: int
+    ahead: int = 0
 
 
 class DepthwiseTiling(NamedTuple):
@@ -199,7 +203,10 @@ def pointwise_tiling(problem, itemsize, target):
     else:
         tiles = target.l2_bytes // 4 // (problem.c * itemsize) // rows
     block = rows * max(1, min(tiles, ceil_div(ceil_div(pixels, rows), target.threads)))
-    return PointwiseTiling(Static(rows), Static(vectors), tail(problem, vectors, lanes), block, ceil_div(share, vectors * lanes) * vectors * lanes)
+    ahead = max(1, vectors * lanes * rows // (2 * block))  # half of the block, as in dense_tiling; the prefetch is there for the pixels anyway
+    return PointwiseTiling(
+        Static(rows), Static(vectors), tail(problem, vectors, lanes), block, ceil_div(share, vectors * lanes) * vectors * lanes, ahead
+    )
 
 
 def depthwise_tiling(problem, itemsize, target):

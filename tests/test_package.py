@@ -108,7 +108,7 @@ TARGETS = {"haswell": "", "x86-64": ""}
 def test_kernels_under_other_targets(target):
     """The tests of operations, instructions and machines again, compiled for AVX2 and for generic x86-64 (SSE2, no FMA)."""
     environment = {**os.environ, "NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": TARGETS[target], "HYPOTHESIS_PROFILE": "other-target"}
-    files = [f"tests/test_{name}.py" for name in ("ops", "instructions", "machines")]
+    files = [f"tests/test_{name}.py" for name in ("ops", "instructions", "activations", "machines")]
     once = "not (bfloat16 and (machines or real_data or agree))"  # whole kernels with one kind of half only: what differs is a load and a store
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", "-k", once, *files]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -50,7 +50,13 @@ def pointwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
             near, near_at = widened(weight, k // n_lanes * vector_stride, t.vectors * vector_stride, weight_work, weights_at)
             to = out, i_first * problem.k + k, problem.k, problem.k - k
             those = source, source_at, problem.c, i_start - i_first, i_last - i_first
-            rest = problem.c, near, near_at, vector_stride, bias, k, absent, 0, 0, x, i_first * problem.c, k == chunk * t.channels, IDENTITY, t.rows
+            fresh = k == chunk * t.channels
+            start = problem.c, near, near_at, vector_stride, bias, k, absent, 0, 0, x, i_first * problem.c, fresh
+            if fresh:  # the next tile's pixels, which are contiguous; then the next block's weights
+                ahead = x, (i_start + t.rows) * problem.c, t.rows + 0
+            else:
+                ahead = weight, (k // n_lanes + t.vectors) * vector_stride, t.ahead
+            rest = *start, *ahead, IDENTITY, t.rows
             if problem.k - k > t.tail * n_lanes:
                 matrix_block(*to, *those, *rest, t.vectors)
             else:

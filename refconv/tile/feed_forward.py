@@ -67,7 +67,7 @@ def feed_forward(
             near, near_at = widened(expand, k // n_lanes * expand_stride, t.expand_vectors * expand_stride, wide, wide_at)
             to = hidden, hidden_at + k - h, pitch, h_last - k
             pixels = source, source_at, source_pitch, first, last, block.source
-            rest = near, near_at, expand_stride, expand_bias, k, absent, 0, 0, raw, raw_at, k == 0, block.activation, t.expand_rows
+            rest = near, near_at, expand_stride, expand_bias, k, absent, 0, 0, raw, raw_at, k == 0, raw, raw_at, 0, block.activation, t.expand_rows
             if block.hidden - k > t.expand_tail * n_lanes:
                 matrix_block(*to, *pixels, *rest, t.expand_vectors)
             else:
@@ -75,7 +75,7 @@ def feed_forward(
         for k in range(0, block.k, t.project_vectors * n_lanes):
             near, near_at = widened(project, k // n_lanes * project_stride, t.project_vectors * project_stride, wide, wide_at)
             pixels = hidden, hidden_at, pitch, first, last, h_last - h, near, near_at + h * n_lanes, project_stride
-            rest = absent, 0, sums, sums_at + k, block.k, hidden, hidden_at, False, IDENTITY, t.project_rows
+            rest = absent, 0, sums, sums_at + k, block.k, hidden, hidden_at, False, hidden, hidden_at, 0, IDENTITY, t.project_rows
             narrow = block.k - k <= t.project_tail * n_lanes
             if h_last < block.hidden:
                 to = sums, sums_at + k, block.k, block.k - k

@@ -12,15 +12,15 @@ IDENTITY = ACTIVATIONS["identity"]
 @routine
 def matrix_block(
     out, out_at, out_pitch, columns, x, x_at, x_pitch, first, last, depth, weight, weight_at, vector_stride, bias, bias_at, start, start_at,
-    start_pitch, raw, raw_at, fresh, activation, rows, vectors
+    start_pitch, raw, raw_at, fresh, stream, stream_at, stream_step, activation, rows, vectors
 ):  # fmt: skip
     """out[i, k] = activation(start[i, k] + bias[k] + sum_(c < depth) x[i, c] * weight[k, c]) for pixels first <= i < last, k < columns.
 
     *_at is the place of pixel 0 (of the block's first vector or channel), *_pitch the elements between neighbouring pixels, vector_stride
     those between the weights of neighbouring vectors. Tiles of `rows` pixels; the last is moved back to overlap its neighbour, so
     pixel last - rows must exist, and what is stored is not stored again. `bias` and `start` may be absent (length 0). Where the pixels
-    are `fresh`, a tile's are widened into x from `raw` (see `widen`), whose pixels are contiguous, and the next tile's are called into the L1:
-    `rows` elements with every step.
+    are `fresh`, a tile's are widened into x from `raw` (see `widen`), whose pixels are contiguous. With every step of a sum `stream_step` more
+    elements of `stream`, from stream_at on, are called into the L1: what the caller will want next.
     """
     n_lanes = lanes(weight)
     for i_next in range(first, last, rows):
@@ -29,15 +29,13 @@ def matrix_block(
         if length(start) > 0:
             acc = load(rows, vectors, start, start_at + i * start_pitch, start_pitch, columns)
         pixel_at, w_at = x_at + i * x_pitch, weight_at
-        ahead_at, ahead = raw_at + (i + rows) * depth, 0
         if fresh:
             widen(x, pixel_at, raw, raw_at + i * depth, rows * depth)
-            ahead = rows
         for c in range(depth):
             acc = outer(acc, x, pixel_at + c, x_pitch, weight, w_at, vector_stride)
-            prefetch(raw, ahead_at, L1)
+            prefetch(stream, stream_at, L1)
             w_at += n_lanes
-            ahead_at += ahead
+            stream_at += stream_step
         if length(bias) > 0:
             acc = add_row(acc, load(ONE, vectors, bias, bias_at, 0, columns))
         store(out, out_at + i * out_pitch, out_pitch, activate(acc, activation), columns, i_next - i)
