@@ -17,9 +17,10 @@ from refconv.jit import kernel, routine
 from refconv.layout import ceil_div
 from refconv.problem import Conv2d, same_pads
 from refconv.tile import lanes
+from refconv.tile.activations import IDENTITY
 from refconv.tile.convolve import DENSE, convolve_rows
 from refconv.tile.feed_forward import feed_forward, feed_forward_workspace, odd_pitch
-from refconv.tile.lines import copy, share, staged_count, widened
+from refconv.tile.lines import copy, image_rows, share, staged_count, widened
 from refconv.tile.normalise import normalise
 
 
@@ -63,7 +64,8 @@ def conv_first(x, weight, bias, out, work, block, t, slot, slots, first, last):
         p_first = row * t.lines
         count = min(t.lines, block.h - p_first)
         at, pixels = (n * block.h + p_first) * block.w, count * block.w
-        convolve_rows(mixed, mixed_at, pitch, x, block.c, n, p_first, count, conv, near, near_at, conv_bias, lines, lines_at, t)
+        rows, plain = image_rows(0, block.c, block.h, n, p_first - conv.pad_top), (absent, 0, IDENTITY)
+        convolve_rows((mixed, mixed_at, pitch), x, rows, p_first, count, conv, near, near_at, conv_bias, *plain, lines, lines_at, t)
         if conv.c < block.c:
             for i in range(pixels):
                 copy(mixed, mixed_at + i * pitch + conv.c, x, (at + i) * block.c + conv.c, block.c - conv.c)

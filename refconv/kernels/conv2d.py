@@ -20,8 +20,9 @@ from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import out_height, out_width
 from refconv.tile import lanes
+from refconv.tile.activations import IDENTITY
 from refconv.tile.dense import dense_block
-from refconv.tile.lines import share, stage_lines, staged_count, widened
+from refconv.tile.lines import image_rows, share, stage_lines, staged_count, widened
 
 
 def units(problem, t):
@@ -52,15 +53,15 @@ def conv2d(x, weight, bias, out, work, problem, t, slot, slots, first, last):
         n, block = divmod(rest, blocks)
         p_first = block * t.lines
         count = min(t.lines, height - p_first)
-        x_at = n * problem.h * problem.w * problem.c + group * c_group
+        top = p_first * problem.stride_h - problem.pad_top
         rows = staged_count(count, problem.stride_h, problem.r, problem.dilation_h)
-        stage_lines(lines, lines_at, x, x_at, problem, c_group, problem.c, p_first * problem.stride_h - problem.pad_top, rows, columns)
+        stage_lines(lines, lines_at, x, image_rows(group * c_group, problem.c, problem.h, n, top), problem, c_group, top, rows, columns)
         for k in range(chunk * t.channels, min((chunk + 1) * t.channels, k_group), t.vectors * n_lanes):
             block_at = (group * ceil_div(k_group, n_lanes) + k // n_lanes) * vector_stride
             near, near_at = widened(weight, block_at, t.vectors * vector_stride, weights, weights_at)
             k_at = group * k_group + k
             out_at = (n * height + p_first) * width * problem.k + k_at
-            arguments = out, out_at, problem.k, k_group - k, lines, lines_at, problem, c_group, count, near, near_at, bias, k_at, t.rows
+            arguments = out, out_at, problem.k, k_group - k, lines, lines_at, problem, c_group, count, near, near_at, bias, k_at, IDENTITY, t.rows
             if k_group - k > t.tail * n_lanes:
                 dense_block(*arguments, t.vectors, t.ahead)
             else:

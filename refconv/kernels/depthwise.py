@@ -19,7 +19,8 @@ from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import out_height, out_width
 from refconv.tile import lanes
-from refconv.tile.lines import share, widened
+from refconv.tile.activations import IDENTITY
+from refconv.tile.lines import image_rows, share, widened
 from refconv.tile.strips import depthwise_row
 
 
@@ -30,13 +31,13 @@ def units(problem, t):
 
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since the border is clipped."""
-    return {"wide_weights": min(t.channels, ceil_div(problem.c, lanes) * lanes) * problem.r * problem.s if half else 0}
+    return {"wide_weights": min(t.channels, ceil_div(problem.c, lanes) * lanes) * problem.r * problem.s if half else 0, "absent": 0}
 
 
 @kernel
 def depthwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
     """Units first to last-1. x and out NHWC, weight packed depthwise, bias of length C or 0; all flat."""
-    (weights,) = work
+    weights, absent = work
     weights_at = share(weights, slot, slots)
     height, width, n_lanes, channels = out_height(problem), out_width(problem), lanes(weight), problem.c
     blocks, chunks, window_size = ceil_div(height, t.lines), ceil_div(channels, t.channels), problem.r * problem.s
@@ -48,4 +49,8 @@ def depthwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
         near, near_at = widened(weight, c_first * window_size, ceil_div(c_last - c_first, n_lanes) * n_lanes * window_size, weights, weights_at)
         for p in range(block * t.lines, min((block + 1) * t.lines, height)):
             out_at = (n * height + p) * width * channels
-            depthwise_row(out, out_at, channels, x, n, p, problem, c_first, c_last, near, near_at, bias, t.rows, t.taps, t.stride)
+            under, those = (
+                image_rows(0, channels, problem.h, n, p * problem.stride_h - problem.pad_top),
+                (c_first, c_last, near, near_at, bias, absent, 0, IDENTITY),
+            )
+            depthwise_row(out, out_at, channels, x, under, p, problem, *those, t.rows, t.taps, t.stride)

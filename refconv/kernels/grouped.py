@@ -21,7 +21,8 @@ from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import out_height, out_width
 from refconv.tile import lanes
-from refconv.tile.lines import share, widened
+from refconv.tile.activations import IDENTITY
+from refconv.tile.lines import image_rows, share, widened
 from refconv.tile.strips import grouped_row
 
 
@@ -33,13 +34,13 @@ def units(problem, t):
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since the border is clipped."""
     vectors = min(t.vectors_per_unit, ceil_div(problem.groups, t.groups))
-    return {"wide_weights": vectors * problem.r * problem.s * t.inputs * lanes if half else 0}
+    return {"wide_weights": vectors * problem.r * problem.s * t.inputs * lanes if half else 0, "absent": 0}
 
 
 @kernel
 def grouped(x, weight, bias, out, work, problem, t, slot, slots, first, last):
     """Units first to last-1. x and out NHWC, weight packed by diagonals, bias of length K or 0; all flat."""
-    (weights,) = work
+    weights, absent = work
     weights_at = share(weights, slot, slots)
     height, width, channels = out_height(problem), out_width(problem), problem.c
     v_all, vector_size = ceil_div(problem.groups, t.groups), problem.r * problem.s * t.inputs * lanes(weight)
@@ -51,5 +52,6 @@ def grouped(x, weight, bias, out, work, problem, t, slot, slots, first, last):
         v_last = min(v_first + t.vectors_per_unit, v_all)
         near, near_at = widened(weight, v_first * vector_size, (v_last - v_first) * vector_size, weights, weights_at)
         for p in range(block * t.lines, min((block + 1) * t.lines, height)):
-            out_at, shape = (n * height + p) * width * channels, (t.groups, t.inputs, t.rows, t.taps, t.stride)
-            grouped_row(out, out_at, channels, x, n, p, problem, v_first, v_last, near, near_at, bias, *shape)
+            out_at, under = (n * height + p) * width * channels, image_rows(0, channels, problem.h, n, p * problem.stride_h - problem.pad_top)
+            those = v_first, v_last, near, near_at, bias, absent, 0, IDENTITY
+            grouped_row(out, out_at, channels, x, under, p, problem, *those, t.groups, t.inputs, t.rows, t.taps, t.stride)

@@ -16,8 +16,9 @@ from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.problem import convolved_part
 from refconv.tile import lanes
+from refconv.tile.activations import IDENTITY
 from refconv.tile.dense import dense_block
-from refconv.tile.lines import ZERO, copy, share, stage_lines, staged_count, widened
+from refconv.tile.lines import ZERO, copy, image_rows, share, stage_lines, staged_count, widened
 
 
 def units(problem, t):
@@ -49,11 +50,12 @@ def partial(x, weight, bias, out, work, problem, t, slot, slots, first, last):
         p_last = min(p_first + t.lines, height)
         image = n * height * width * channels
         rows = staged_count(p_last - p_first, 1, conv.r, conv.dilation_h)
-        stage_lines(lines, lines_at, x, image, conv, conv.c, channels, p_first - conv.pad_top, rows, columns)
+        top = p_first - conv.pad_top
+        stage_lines(lines, lines_at, x, image_rows(0, channels, height, n, top), conv, conv.c, top, rows, columns)
         for k in range(0, conv.k, t.vectors * n_lanes):
             near, near_at = widened(weight, k // n_lanes * vector_stride, t.vectors * vector_stride, weights, weights_at)
             out_at = image + p_first * width * channels + k
-            arguments = out, out_at, channels, conv.k - k, lines, lines_at, conv, conv.c, p_last - p_first, near, near_at, bias, k, t.rows
+            arguments = out, out_at, channels, conv.k - k, lines, lines_at, conv, conv.c, p_last - p_first, near, near_at, bias, k, IDENTITY, t.rows
             if conv.k - k > t.tail * n_lanes:
                 dense_block(*arguments, t.vectors, ZERO)
             else:

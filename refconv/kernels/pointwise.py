@@ -15,8 +15,9 @@ The last block of channels may be narrower: t.tail vectors.
 from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.tile import lanes
+from refconv.tile.activations import IDENTITY
 from refconv.tile.lines import share, wide, widened
-from refconv.tile.matrix import IDENTITY, matrix_block
+from refconv.tile.matrix import matrix_block
 
 
 def units(problem, t):

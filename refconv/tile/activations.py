@@ -46,6 +46,7 @@ DEFINITIONS = {
 
 ACTIVATIONS = {name: Static(code) for code, name in enumerate(DEFINITIONS)}
 """The `kind` of activate, by name."""
+IDENTITY = ACTIVATIONS["identity"]
 
 MAX_ERROR = {
     "identity": {"float32": 0.0, "float64": 0.0},

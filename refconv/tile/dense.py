@@ -2,6 +2,7 @@
 
 from refconv.jit import routine
 from refconv.problem import out_width
+from refconv.tile.activations import activate
 from refconv.tile.instructions import lanes, length, load, outer, prefetch, store, zero
 from refconv.tile.lines import ONE, staged_count, staged_step
 from refconv.tile.registers import add_row
@@ -33,7 +34,9 @@ def window(acc, lines, at, line_stride, conv, channels, weight, weight_at, vecto
 
 
 @routine
-def dense_block(out, out_at, pixel_stride, columns, lines, lines_at, conv, channels, count, weight, weight_at, bias, bias_at, rows, vectors, ahead):
+def dense_block(
+    out, out_at, pixel_stride, columns, lines, lines_at, conv, channels, count, weight, weight_at, bias, bias_at, activation, rows, vectors, ahead
+):
     """`count` output rows of one block of `vectors` vectors of output channels, of which `columns` exist, from the lines staged for them.
 
     out_at is the block's first pixel's first channel, pixel_stride the elements between neighbouring pixels; weight_at and bias_at are
@@ -53,4 +56,4 @@ def dense_block(out, out_at, pixel_stride, columns, lines, lines_at, conv, chann
             ahead_at += ahead * depth
             if length(bias) > 0:
                 acc = add_row(acc, load(ONE, vectors, bias, bias_at, 0, columns))
-            store(out, out_at + (p * width + q) * pixel_stride, pixel_stride, acc, columns, q_next - q)
+            store(out, out_at + (p * width + q) * pixel_stride, pixel_stride, activate(acc, activation), columns, q_next - q)

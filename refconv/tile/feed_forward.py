@@ -9,9 +9,10 @@ weights do not fit beside them, only t.hidden hidden channels are made at a time
 
 from refconv.jit import routine
 from refconv.layout import ceil_div
+from refconv.tile.activations import IDENTITY
 from refconv.tile.instructions import lanes, length, load, store, zero
 from refconv.tile.lines import ONE, widened
-from refconv.tile.matrix import IDENTITY, matrix_block
+from refconv.tile.matrix import matrix_block
 from refconv.tile.registers import add_row
 
 

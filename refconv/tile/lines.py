@@ -5,6 +5,8 @@ the border is. Windows then slide without a branch, and neighbouring taps are co
 Where the stride exceeds the reach of the kernel, the lines and columns in between are left out.
 """
 
+from typing import NamedTuple
+
 from numba.extending import overload
 
 from refconv.jit import routine
@@ -75,6 +77,40 @@ def widened(buffer, at, elements, work, work_at):
     return wide(buffer, at, work, work_at)
 
 
+class Rows(NamedTuple):
+    """Where rows of an image lie in a buffer: some row in slot `first` of `held`, the next in the next slot, after the last slot the first again.
+
+    Slot 0 begins at `at`; pixels are `pitch` elements apart.
+    """
+
+    at: int
+    pitch: int
+    first: int
+    held: int
+
+
+@routine
+def image_rows(at, pitch, height, image, row):
+    """The Rows of image number `image` of a whole NHWC tensor from row `row` on (which may lie above the image)."""
+    return Rows(at, pitch, image * height + row, 1 << 60)
+
+
+@routine
+def rows_below(rows, count):
+    """The Rows `count` further down; a ring holds them all."""
+    first = rows.first + count
+    return Rows(rows.at, rows.pitch, first - rows.held if first >= rows.held else first, rows.held)
+
+
+@routine
+def row_place(rows, below, width):
+    """The place of column 0 of the row `below` the first, rows being of `width` pixels."""
+    slot = rows.first + below
+    if slot >= rows.held:
+        slot -= rows.held
+    return rows.at + slot * width * rows.pitch
+
+
 @routine
 def staged_step(stride, kernel, dilation):
     """Distance between successive windows in a staged buffer: the stride, or the kernel's reach where that is less."""
@@ -110,18 +146,18 @@ def stage_line(lines, lines_at, x, x_at, width, pixel_stride, channels, columns,
 
 
 @routine
-def stage_lines(lines, lines_at, x, x_at, conv, channels, pixel_stride, row, count, columns):
+def stage_lines(lines, lines_at, x, rows, conv, channels, row, count, columns):
     """Stage `count` lines of one image of `conv`, the first being input row `row` (from -pad_top on), each of `columns` pixels.
 
-    x_at is the image's first element of the channels wanted, pixel_stride the elements between neighbouring pixels.
+    rows: where the input's lie from row `row` on, the first of the channels wanted.
     """
     step_h = staged_step(conv.stride_h, conv.r, conv.dilation_h)
     step_w = staged_step(conv.stride_w, conv.s, conv.dilation_w)
     for i in range(count):
-        y = row + i // step_h * conv.stride_h + i % step_h
+        below = i // step_h * conv.stride_h + i % step_h
         at = lines_at + i * columns * channels
-        if 0 <= y < conv.h:
-            y_at = x_at + y * conv.w * pixel_stride
-            stage_line(lines, at, x, y_at, conv.w, pixel_stride, channels, columns, conv.stride_w, step_w, conv.pad_left)
+        if 0 <= row + below < conv.h:
+            row_at = row_place(rows, below, conv.w)
+            stage_line(lines, at, x, row_at, conv.w, rows.pitch, channels, columns, conv.stride_w, step_w, conv.pad_left)
         else:
             fill(lines, at, columns * channels)

@@ -1,12 +1,10 @@
 """The inner part of every matrix product: pixels times a block of vectors of output channels."""
 
 from refconv.jit import routine
-from refconv.tile.activations import ACTIVATIONS, activate
+from refconv.tile.activations import activate
 from refconv.tile.instructions import lanes, length, load, outer, prefetch, store, zero
 from refconv.tile.lines import L1, ONE, widen
 from refconv.tile.registers import add_row
-
-IDENTITY = ACTIVATIONS["identity"]
 
 
 @routine
