@@ -32,5 +32,6 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, threads=Non
     packed = pack_block(weights, lanes)
     target = result(out, plan.out_shape, x, weights.arrays, layout, batched)
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
-    plan.run(contiguous(x).reshape(-1), packed.weights, packed.biases, direct.reshape(-1))
+    biases = packed.biases if len(packed.biases) == row.operands[1] else (*packed.biases, plan.no_bias)
+    plan.run(contiguous(x).reshape(-1), packed.weights, biases, direct.reshape(-1))
     return deliver(direct, target, out, layout, batched)

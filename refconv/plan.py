@@ -79,8 +79,8 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     run = row.run if threads == 1 else parallel(row.run)
     work = types.UniTuple(flat(stored.work), len(workspace))
     split = [types.intp] * (4 if threads == 1 else 2)  # slot, slots, first, last or units, threads
-    operand = types.UniTuple(flat(stored), row.operands) if row.operands else flat(stored)
-    entry = compiled(run, (flat(stored), operand, operand, flat(stored), work, numba.typeof(problem), numba.typeof(chosen), *split))
+    operands = (types.UniTuple(flat(stored), count) if count else flat(stored) for count in row.operands)
+    entry = compiled(run, (flat(stored), *operands, flat(stored), work, numba.typeof(problem), numba.typeof(chosen), *split))
     no_work = None if any(workspace.values()) else tuple(empty(0, stored.work) for _ in workspace)
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
     return Plan(row, problem, chosen, units, workspace, threads, stored, entry, out_shape, no_bias, no_work)

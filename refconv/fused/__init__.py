@@ -5,18 +5,18 @@ To add one: a file here, its record in refconv/blocks.py, its definition in refc
 
 from typing import Any, NamedTuple
 
-from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock
-from refconv.fused import conv_first, ffn, tiling
+from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.fused import conv_first, ffn, fused_mbconv, mbconv, tiling
 from refconv.jit import plain
 
 
 class Fused(NamedTuple):
-    """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` is the number of weights, and of biases."""
+    """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` are the numbers of weights and of biases."""
 
     name: str
     records: tuple
     run: Any
-    operands: int
+    operands: tuple
     tiling: Any
     units: Any
     workspace: Any
@@ -37,16 +37,26 @@ class Fused(NamedTuple):
 FUSED = {
     row.name: row
     for row in (
-        Fused("ffn", (FFNBlock,), ffn.ffn, 2, tiling.ffn_tiling, ffn.units, ffn.workspace),
+        Fused("ffn", (FFNBlock,), ffn.ffn, (2, 2), tiling.ffn_tiling, ffn.units, ffn.workspace),
         Fused(
             "conv_first",
             (ConvFirstBlock, ConvNeXtBlock, FasterNetBlock),
             conv_first.conv_first,
-            3,
+            (3, 3),
             tiling.conv_first_tiling,
             conv_first.units,
             conv_first.workspace,
         ),
+        Fused(
+            "fused_mbconv",
+            (FusedMBConvBlock,),
+            fused_mbconv.fused_mbconv,
+            (2, 2),
+            tiling.fused_mbconv_tiling,
+            fused_mbconv.units,
+            fused_mbconv.workspace,
+        ),
+        Fused("mbconv", (MBConvBlock,), mbconv.mbconv, (3, 4), tiling.mbconv_tiling, mbconv.units, mbconv.workspace),
     )
 }
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refconv import layout
-from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock
+from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.tile.activations import ACTIVATIONS
 from refconv.tile.types import Static
 
@@ -16,9 +16,9 @@ _PACKED = weakref.WeakKeyDictionary()
 class BlockProblem(NamedTuple):
     """A block on n images of h x w pixels and c channels: `source` channels are expanded to `hidden`, projected to k.
 
-    residual, norm: whether the input is added and the convolved pixels are normalised (0 or 1); eps: of the norm; convolved, r, s, groups: the
-    first convolution's channels, kernel and groups (FFN: none, zeros), conv_size: elements of its packed weight; activation: of
-    refconv.tile.activations.
+    residual, norm, gated: whether the input is added, the convolved pixels are normalised, and the hidden channels have gates (0 or 1); pool: 1
+    where only the sums for those gates are wanted; eps: of the norm; convolved, r, s, stride, groups: the convolution's channels in, kernel,
+    stride and groups (FFN: none, zeros and stride 1), conv_size: elements of its packed weight; activation: of refconv.tile.activations.
     """
 
     n: int
@@ -30,16 +30,19 @@ class BlockProblem(NamedTuple):
     k: int
     residual: int
     norm: int
+    gated: int
+    pool: int
     convolved: int
     r: int
     s: int
+    stride: int
     groups: int
     conv_size: int
     eps: float
     activation: Static
 
-    p = property(lambda self: self.h, doc="Output rows.")
-    q = property(lambda self: self.w, doc="Output columns.")
+    p = property(lambda self: -(-self.h // self.stride), doc="Output rows.")
+    q = property(lambda self: -(-self.w // self.stride), doc="Output columns.")
 
 
 class PackedBlock(NamedTuple):
@@ -57,9 +60,9 @@ def block_problem(block, n, h, w, lanes):
         shape, groups = block.conv_weight.shape, getattr(block, "groups", 1)
         size = layout.packed_size(shape, groups, layout.order_of(shape, groups, lanes), lanes)
     norm, eps = (1, float(block.eps)) if isinstance(block, ConvNeXtBlock) else (0, 0.0)
-    convolved = shape[0], *shape[2:], groups, size
-    source, kind = block.expand_weight.shape[1], ACTIVATIONS[block.activation]
-    return BlockProblem(n, h, w, block.c, source, block.hidden, block.k, int(block.residual), norm, *convolved, eps, kind)
+    flags = int(block.residual), norm, int(getattr(block, "se", None) is not None), 0
+    source, kind = shape[1] if isinstance(block, FusedMBConvBlock) else block.expand_weight.shape[1], ACTIVATIONS[block.activation]
+    return BlockProblem(n, h, w, block.c, source, block.hidden, block.k, *flags, shape[0], *shape[2:], block.stride, groups, size, eps, kind)
 
 
 def pack_block(block, lanes):
@@ -77,7 +80,12 @@ def pack_block(block, lanes):
 
 def _folded(block):
     """([(weight, groups)], [bias or None]) in the kernel's order, norm and scale folded into them in float64."""
-    expand, expand_bias, project, project_bias = block.expand_weight, block.expand_bias, block.project_weight, block.project_bias
+    project, project_bias = block.project_weight, block.project_bias
+    if isinstance(block, FusedMBConvBlock):
+        return [(block.conv_weight, 1), (project, 1)], [block.conv_bias, project_bias]
+    expand, expand_bias = block.expand_weight, block.expand_bias
+    if isinstance(block, MBConvBlock):
+        return [(expand, 1), (block.conv_weight, block.groups), (project, 1)], [expand_bias, block.conv_bias, project_bias]
     if isinstance(block, FFNBlock):
         return [(expand, 1), (project, 1)], [expand_bias, project_bias]
     if isinstance(block, FasterNetBlock):
@@ -94,8 +102,6 @@ def _folded(block):
 
 
 def check_fused(block):
-    """ValueError or TypeError unless there is a fused kernel for the record."""
+    """ValueError unless there is a fused kernel for the record."""
     if isinstance(block, ConvFirstBlock) and block.stride == 2:
         raise ValueError("ConvFirstBlock of stride 2: has no fused kernel yet; legal: stride 1")
-    if not isinstance(block, FFNBlock | ConvFirstBlock | ConvNeXtBlock | FasterNetBlock):
-        raise TypeError(f"weights of type {type(block).__name__}: must be FFNBlock, ConvFirstBlock, ConvNeXtBlock or FasterNetBlock")

@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 from refconv import layout, tiling
 from refconv.fused.conv_first import first_conv
+from refconv.fused.fused_mbconv import hidden_conv
+from refconv.fused.mbconv import middle_conv
 from refconv.layout import ceil_div
 from refconv.tile.convolve import DENSE, DEPTHWISE, GROUPED
+from refconv.tile.feed_forward import odd_pitch
 from refconv.tile.lines import ONE
 from refconv.tile.types import Static
 
@@ -48,52 +51,114 @@ class ConvFirstTiling(NamedTuple):
     conv_groups: int
 
 
+class FusedMBConvTiling(NamedTuple):
+    """A unit is `lines` output rows; `hidden` hidden channels at a time; register tiles of the convolution and of the projection."""
+
+    lines: int
+    hidden: int
+    conv_rows: Static
+    conv_vectors: Static
+    conv_tail: Static
+    project_rows: Static
+    project_vectors: Static
+    project_tail: Static
+
+
+class MBConvTiling(NamedTuple):
+    """A unit is `lines` output rows, made in steps of `step`; the rest as in ConvFirstTiling."""
+
+    lines: int
+    step: int
+    expand_rows: Static
+    expand_vectors: Static
+    expand_tail: Static
+    project_rows: Static
+    project_vectors: Static
+    project_tail: Static
+    conv_kind: Static
+    conv_rows: Static
+    conv_vectors: Static
+    conv_tail: Static
+    conv_taps: Static
+    conv_stride: Static
+    conv_inputs: Static
+    conv_groups: int
+
+
+def least_rows(wanted, block):
+    """The fewest output rows that are projected at once."""
+    if not hasattr(wanted, "lines"):
+        return 0
+    last = (block.p - 1) % wanted.lines + 1
+    return min((lines - 1) % wanted.step + 1 for lines in (wanted.lines, last)) if hasattr(wanted, "step") else last
+
+
 def checked(wanted, chosen, block, lanes):
     """The tiling asked for with its statics made Static, or an error that names the field; `chosen` is the rule's for the block."""
     if type(wanted) is not type(chosen):
         raise TypeError(f"tiling = {wanted!r}: must be a {type(chosen).__name__}")
     wanted = tiling.normalised(wanted)
-    if hasattr(wanted, "lines"):
-        tiling.require(wanted.lines <= block.h, wanted, "lines", f"from 1 to {block.h}")
-        least = ((block.h - 1) % wanted.lines + 1) * block.w
-    else:
-        least = block.n * block.h * block.w
-    for part, channels in (("expand", block.hidden), ("project", block.k)):
+    for name in ("lines", "step"):
+        if hasattr(wanted, name):
+            tiling.require(getattr(wanted, name) <= block.p, wanted, name, f"from 1 to {block.p}")
+    projected = least_rows(wanted, block) * block.q or block.n * block.h * block.w
+    expanded = block.w if hasattr(wanted, "step") else projected
+    parts = {"expand": (block.hidden, expanded), "conv": (block.hidden, block.q), "project": (block.k, projected)}
+    parts.pop("conv" if hasattr(wanted, "expand_rows") else "expand")
+    for part, (channels, least) in parts.items():
         vectors, wanted_vectors = ceil_div(channels, lanes), getattr(wanted, f"{part}_vectors")
         widest = min(layout.MOST_VECTORS, vectors)
         tiling.require(getattr(wanted, f"{part}_rows") <= min(least, 28), wanted, f"{part}_rows", f"from 1 to {min(least, 28)}")
         tiling.require(wanted_vectors <= widest, wanted, f"{part}_vectors", f"from 1 to {widest}")
         tail = (vectors - 1) % wanted_vectors + 1
         tiling.require(getattr(wanted, f"{part}_tail") == tail, wanted, f"{part}_tail", f"{tail} for this block")
-    step = wanted.expand_vectors * lanes
-    tiling.require(wanted.hidden % step == 0, wanted, "hidden", f"a multiple of {step} (expand_vectors * lanes)")
-    for name in (name for name in chosen._fields if name.startswith("conv_")):
+    if hasattr(wanted, "hidden"):
+        name = "expand_vectors" if hasattr(wanted, "expand_vectors") else "conv_vectors"
+        multiple = getattr(wanted, name) * lanes
+        tiling.require(wanted.hidden % multiple == 0, wanted, "hidden", f"a multiple of {multiple} ({name} * lanes)")
+    for name in (name for name in chosen._fields if name.startswith("conv_") and hasattr(chosen, "conv_kind")):
         tiling.require(getattr(wanted, name) == getattr(chosen, name), wanted, name, f"{getattr(chosen, name)} for this block")
     return type(chosen)(*(Static(w) if isinstance(c, Static) else int(w) for w, c in zip(wanted, chosen, strict=True)))
 
 
-def products(block, pixels, least, itemsize, target):
-    """(hidden chunk, expand and project tiles) for units of `pixels` pixels, none of fewer than `least`.
+def product(pixels, channels, depth, itemsize, target):
+    """(rows, vectors, tail) of a matrix product of `depth` channels, for calls of `pixels` pixels or more."""
+    rows, vectors = tiling.register_tile(pixels, channels, depth, depth, itemsize, target)
+    return Static(rows), Static(vectors), tail_of(channels, vectors, itemsize, target)
 
-    Rule: all hidden channels at once where both weights stay in half the L2, else as many as leave their weights in a quarter of it.
+
+def tail_of(channels, vectors, itemsize, target):
+    """Vectors of the last block of channels where each but the last has `vectors`."""
+    return Static((ceil_div(channels, target.lanes(itemsize)) - 1) % vectors + 1)
+
+
+def hidden_chunk(block, weights_of_one, itemsize, target):
+    """Hidden channels at a time: all where their weights stay in half the L2, else as many as leave theirs in a quarter of it.
+
+    weights_of_one: elements of the weights of one hidden channel.
     """
-    lanes = target.lanes(itemsize)
-    weights = (block.source + block.k) * itemsize
-    chunk = block.hidden
-    if weights * block.hidden > target.l2_bytes // 2:
-        chunk = max(lanes, min(block.hidden, target.l2_bytes // 4 // weights))
-    rows, vectors = tiling.register_tile(least, chunk, block.source, block.source, itemsize, target)
-    blocks = vectors * lanes
-    chunk = min(ceil_div(chunk, blocks), ceil_div(block.hidden, blocks)) * blocks
-    tail = (ceil_div(block.hidden, lanes) - 1) % vectors + 1
-    p_rows, p_vectors = tiling.register_tile(least, block.k, chunk, chunk, itemsize, target)
-    p_tail = (ceil_div(block.k, lanes) - 1) % p_vectors + 1
-    return (chunk, *map(Static, (rows, vectors, tail, p_rows, p_vectors, p_tail)))
+    if weights_of_one * itemsize * block.hidden <= target.l2_bytes // 2:
+        return block.hidden
+    return max(target.lanes(itemsize), min(block.hidden, target.l2_bytes // 4 // (weights_of_one * itemsize)))
+
+
+def whole_blocks(chunk, block, vectors, itemsize, target):
+    """A chunk of hidden channels in whole blocks of `vectors` vectors."""
+    size = vectors * target.lanes(itemsize)
+    return min(ceil_div(chunk, size), ceil_div(block.hidden, size)) * size
+
+
+def products(block, pixels, itemsize, target):
+    """(hidden chunk, expand and project tiles) for units of `pixels` pixels or more."""
+    chunk = hidden_chunk(block, block.source + block.k, itemsize, target)
+    expand = product(pixels, block.hidden, block.source, itemsize, target)
+    chunk = whole_blocks(chunk, block, expand[1], itemsize, target)
+    return (chunk, *expand, *product(pixels, block.k, chunk, itemsize, target))
 
 
 def pixel_budget(block, itemsize, target):
     """Pixels whose sources, hidden channels and sums stay in half the L2: as many as meet the weights before those are read again."""
-    hidden = min(block.hidden, max(target.lanes(itemsize), target.l2_bytes // 4 // ((block.source + block.k) * itemsize)))
+    hidden = hidden_chunk(block, block.source + block.k, itemsize, target)
     return max(1, target.l2_bytes // 2 // ((block.source + hidden + block.k) * itemsize))
 
 
@@ -103,16 +168,54 @@ def ffn_tiling(block, itemsize, target):
     pixels = min(pixel_budget(block, itemsize, target), ceil_div(total, target.threads))
     blocks = ceil_div(total, pixels)
     pixels = ceil_div(total, ceil_div(blocks, target.threads) * target.threads)
-    return FeedForwardTiling(pixels, *products(block, pixels, min(total, max(pixels, 16)), itemsize, target))
+    return FeedForwardTiling(pixels, *products(block, min(total, max(pixels, 16)), itemsize, target))
 
 
 def conv_first_tiling(block, itemsize, target):
     """Rule: whole rows of `pixel_budget` pixels, in blocks that the threads share evenly."""
     lines = max(1, min(block.h, pixel_budget(block, itemsize, target) // block.w))
-    blocks, multiple = ceil_div(block.h, lines), tiling.parts(block.n, target.threads)
-    lines = ceil_div(block.h, min(block.h, ceil_div(blocks, multiple) * multiple))
+    lines = shared_lines(block, lines, target)
     least = ((block.h - 1) % lines + 1) * block.w
-    return ConvFirstTiling(lines, *products(block, lines * block.w, least, itemsize, target), *conv_fields(first_conv(block), itemsize, target))
+    return ConvFirstTiling(lines, *products(block, least, itemsize, target), *conv_fields(first_conv(block), itemsize, target))
+
+
+def shared_lines(block, lines, target):
+    """At most about `lines` output rows a unit, so that the threads share the units evenly."""
+    blocks, multiple = ceil_div(block.p, lines), tiling.parts(block.n, target.threads)
+    return ceil_div(block.p, min(block.p, ceil_div(blocks, multiple) * multiple))
+
+
+def fused_mbconv_tiling(block, itemsize, target):
+    """Rule: as many rows as keep their staged input, hidden channels and sums in half the L2."""
+    conv, lanes = hidden_conv(block), target.lanes(itemsize)
+    of_one = conv.r * conv.s * conv.c + block.k
+    chunk = hidden_chunk(block, of_one, itemsize, target)
+    row_bytes = (block.stride * block.w * block.c + conv.q * (chunk + block.k)) * itemsize
+    lines = shared_lines(block, max(1, min(block.p, target.l2_bytes // 2 // row_bytes)), target)
+    rows, vectors = tiling.register_tile(conv.q, block.hidden, of_one - block.k, conv.s * conv.c, itemsize, target)
+    chunk = whole_blocks(chunk, block, vectors, itemsize, target)
+    least = ((block.p - 1) % lines + 1) * conv.q
+    conv_tile = Static(rows), Static(vectors), Static((ceil_div(block.hidden, lanes) - 1) % vectors + 1)
+    return FusedMBConvTiling(lines, chunk, *conv_tile, *product(least, block.k, chunk, itemsize, target))
+
+
+STEP_PIXELS = 112
+"""Output pixels that an MBConv projects at once at most: eight tiles of 14 meet a block of weights before the next comes."""
+
+
+def mbconv_tiling(block, itemsize, target, halo="auto"):
+    """Rule: steps of up to STEP_PIXELS pixels whose ring and hidden rows stay in half the L2; with halo "recompute" a step is a unit."""
+    conv, pitch = middle_conv(block), odd_pitch(block.hidden, target.lanes(itemsize))
+    row_bytes = (block.stride * block.w * pitch + conv.q * (pitch + block.k)) * itemsize
+    within = (target.l2_bytes // 2 - block.r * block.w * pitch * itemsize) // row_bytes
+    most = ceil_div(block.p, tiling.parts(block.n, target.threads))
+    step = max(1, min(most, within, ceil_div(STEP_PIXELS, conv.q)))
+    step = ceil_div(most, ceil_div(most, step))
+    lines = step if halo == "recompute" else most
+    shape = MBConvTiling(lines, step, *[ONE] * 13, 1)
+    expand = product(block.w, block.hidden, block.c, itemsize, target)
+    project = product(least_rows(shape, block) * conv.q, block.k, block.hidden, itemsize, target)
+    return MBConvTiling(lines, step, *expand, *project, *conv_fields(conv, itemsize, target))
 
 
 def conv_fields(conv, itemsize, target):

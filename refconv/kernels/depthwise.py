@@ -49,8 +49,6 @@ def depthwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
         near, near_at = widened(weight, c_first * window_size, ceil_div(c_last - c_first, n_lanes) * n_lanes * window_size, weights, weights_at)
         for p in range(block * t.lines, min((block + 1) * t.lines, height)):
             out_at = (n * height + p) * width * channels
-            under, those = (
-                image_rows(0, channels, problem.h, n, p * problem.stride_h - problem.pad_top),
-                (c_first, c_last, near, near_at, bias, absent, 0, IDENTITY),
-            )
+            under = image_rows(0, channels, problem.h, n, p * problem.stride_h - problem.pad_top)
+            those = c_first, c_last, near, near_at, bias, absent, 0, IDENTITY
             depthwise_row(out, out_at, channels, x, under, p, problem, *those, t.rows, t.taps, t.stride)

@@ -36,11 +36,11 @@ def window(acc, lines, at, line_stride, conv, channels, weight, weight_at, vecto
 @routine
 def dense_block(
     out, out_at, pixel_stride, columns, lines, lines_at, conv, channels, count, weight, weight_at, bias, bias_at, activation, rows, vectors, ahead
-):
+):  # fmt: skip
     """`count` output rows of one block of `vectors` vectors of output channels, of which `columns` exist, from the lines staged for them.
 
-    out_at is the block's first pixel's first channel, pixel_stride the elements between neighbouring pixels; weight_at and bias_at are
-    the block's. The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again.
+    The result is activation(sum + bias). out_at is the block's first pixel's first channel, pixel_stride the elements between neighbouring
+    pixels; weight_at and bias_at are the block's. The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again.
     """
     width, depth = out_width(conv), conv.r * conv.s * channels
     line = staged_count(width, conv.stride_w, conv.s, conv.dilation_w) * channels

@@ -48,6 +48,30 @@ def begin_sums(sums, sums_at, x, x_at, residual, bias, first, last, channels):
 
 
 @routine
+def project_chunk(
+    out, out_at, first, last, h, h_last, hidden_channels, channels, weight, hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent, t
+):  # fmt: skip
+    """Pixels first <= i < last of hidden channels h to h_last-1 projected and added to `sums`; with the last chunk the sums go to `out`."""
+    n_lanes = lanes(weight)
+    stride = hidden_channels * n_lanes
+    for k in range(0, channels, t.project_vectors * n_lanes):
+        near, near_at = widened(weight, k // n_lanes * stride, t.project_vectors * stride, wide, wide_at)
+        pixels = hidden, hidden_at, pitch, first, last, h_last - h, near, near_at + h * n_lanes, stride
+        rest = absent, 0, sums, sums_at + k, channels, hidden, hidden_at, False, hidden, hidden_at, 0, IDENTITY, t.project_rows
+        narrow = channels - k <= t.project_tail * n_lanes
+        if h_last < hidden_channels:
+            to = sums, sums_at + k, channels, channels - k
+            if narrow:
+                matrix_block(*to, *pixels, *rest, t.project_tail)
+            else:
+                matrix_block(*to, *pixels, *rest, t.project_vectors)
+        elif narrow:
+            matrix_block(out, out_at + k, channels, channels - k, *pixels, *rest, t.project_tail)
+        else:
+            matrix_block(out, out_at + k, channels, channels - k, *pixels, *rest, t.project_vectors)
+
+
+@routine
 def feed_forward(
     out, out_at, source, source_at, source_pitch, raw, raw_at, x, x_at, first, last, block, weight, bias, work, places, t
 ):  # fmt: skip
@@ -60,7 +84,7 @@ def feed_forward(
     (expand, project), (expand_bias, project_bias) = weight, bias
     (hidden, sums, wide, absent), (hidden_at, sums_at, wide_at) = work, places
     n_lanes, pitch = lanes(expand), odd_pitch(min(t.hidden, block.hidden), lanes(expand))
-    expand_stride, project_stride = block.source * n_lanes, block.hidden * n_lanes
+    expand_stride = block.source * n_lanes
     begin_sums(sums, sums_at, x, x_at, block.residual, project_bias, first, last, block.k)
     for h in range(0, block.hidden, t.hidden):
         h_last = min(h + t.hidden, block.hidden)
@@ -73,18 +97,5 @@ def feed_forward(
                 matrix_block(*to, *pixels, *rest, t.expand_vectors)
             else:
                 matrix_block(*to, *pixels, *rest, t.expand_tail)
-        for k in range(0, block.k, t.project_vectors * n_lanes):
-            near, near_at = widened(project, k // n_lanes * project_stride, t.project_vectors * project_stride, wide, wide_at)
-            pixels = hidden, hidden_at, pitch, first, last, h_last - h, near, near_at + h * n_lanes, project_stride
-            rest = absent, 0, sums, sums_at + k, block.k, hidden, hidden_at, False, hidden, hidden_at, 0, IDENTITY, t.project_rows
-            narrow = block.k - k <= t.project_tail * n_lanes
-            if h_last < block.hidden:
-                to = sums, sums_at + k, block.k, block.k - k
-                if narrow:
-                    matrix_block(*to, *pixels, *rest, t.project_tail)
-                else:
-                    matrix_block(*to, *pixels, *rest, t.project_vectors)
-            elif narrow:
-                matrix_block(out, out_at + k, block.k, block.k - k, *pixels, *rest, t.project_tail)
-            else:
-                matrix_block(out, out_at + k, block.k, block.k - k, *pixels, *rest, t.project_vectors)
+        at = hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent
+        project_chunk(out, out_at, first, last, h, h_last, block.hidden, block.k, project, *at, t)
