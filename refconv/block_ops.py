@@ -1,9 +1,10 @@
 """Residual blocks as functions of arrays: fused into one kernel, or layer by layer on this project's kernels."""
 
 from refconv import host
+from refconv.blocks import MBConvBlock
 from refconv.elements import element
 from refconv.fused import choose_fused
-from refconv.fused.problem import block_problem, check_fused, pack_block
+from refconv.fused.problem import block_problem, check_fused, gate_problem, pack_block
 from refconv.layout import empty
 from refconv.ops import contiguous, deliver, image, result
 from refconv.plan import make_plan, thread_count
@@ -32,6 +33,20 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, threads=Non
     packed = pack_block(weights, lanes)
     target = result(out, plan.out_shape, x, weights.arrays, layout, batched)
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
-    biases = packed.biases if len(packed.biases) == row.operands[1] else (*packed.biases, plan.no_bias)
-    plan.run(contiguous(x).reshape(-1), packed.weights, biases, direct.reshape(-1))
+    source, to = contiguous(x).reshape(-1), direct.reshape(-1)
+    biases = packed.biases
+    if isinstance(weights, MBConvBlock):
+        biases = (*biases, _gates(weights, packed, plan, source, to) if weights.se else plan.no_bias)
+    plan.run(source, packed.weights, biases, to)
     return deliver(direct, target, out, layout, batched)
+
+
+def _gates(block, packed, plan, source, to):
+    """The gates of squeeze-excitation, (N * hidden,): a first pass that makes the hidden layer only to add it up, and two small matrices."""
+    problem, tiling = plan.problem, type(plan.tiling)(*map(int, plan.tiling))
+    pool = make_plan("mbconv", problem._replace(pool=1), plan.element, tiling, plan.threads)
+    work = dict(zip(pool.workspace, pool.run(source, packed.weights, (*packed.biases, plan.no_bias), to), strict=True))
+    small = make_plan("squeeze_excite", gate_problem(block, problem.n, pool.threads, problem.p * problem.q), plan.element)
+    gates = empty(problem.n * problem.hidden, block.dtype)
+    small.run(work["pooled"], packed.gates.weights, packed.gates.biases, gates)
+    return gates

@@ -38,14 +38,19 @@ class Plan(NamedTuple):
     no_work: Any
 
     def run(self, x, weight, bias, out):
-        """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type."""
+        """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type, or tuples of them.
+
+        Returns the workspace buffers, in the order of `workspace`: valid until the next call of this Python thread.
+        """
         work = self.no_work or tuple(_workspace(i, size * self.threads, self.element.work) for i, size in enumerate(self.workspace.values()))
         if self.element.half and self.entry is not plain(self.kernel.run):
-            x, weight, bias, out = (_bits(operand, self.element.compiled) for operand in (x, weight, bias, out))
+            weight, bias, out = (_bits(operand, self.element.compiled) for operand in (weight, bias, out))
+            x = x if self.kernel.from_work else _bits(x, self.element.compiled)
         if self.threads == 1:
             self.entry(x, weight, bias, out, work, self.problem, self.tiling, 0, 1, 0, self.units)
         else:
             self.entry(x, weight, bias, out, work, self.problem, self.tiling, self.units, self.threads)
+        return work
 
 
 def _bits(operand, dtype):
@@ -80,7 +85,8 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     work = types.UniTuple(flat(stored.work), len(workspace))
     split = [types.intp] * (4 if threads == 1 else 2)  # slot, slots, first, last or units, threads
     operands = (types.UniTuple(flat(stored), count) if count else flat(stored) for count in row.operands)
-    entry = compiled(run, (flat(stored), *operands, flat(stored), work, numba.typeof(problem), numba.typeof(chosen), *split))
+    source = flat(stored.work) if row.from_work else flat(stored)
+    entry = compiled(run, (source, *operands, flat(stored), work, numba.typeof(problem), numba.typeof(chosen), *split))
     no_work = None if any(workspace.values()) else tuple(empty(0, stored.work) for _ in workspace)
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
     return Plan(row, problem, chosen, units, workspace, threads, stored, entry, out_shape, no_bias, no_work)

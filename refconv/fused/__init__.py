@@ -6,12 +6,13 @@ To add one: a file here, its record in refconv/blocks.py, its definition in refc
 from typing import Any, NamedTuple
 
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
-from refconv.fused import conv_first, ffn, fused_mbconv, mbconv, tiling
+from refconv.fused import conv_first, ffn, fused_mbconv, mbconv, squeeze_excite, tiling
 from refconv.jit import plain
 
 
 class Fused(NamedTuple):
-    """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` are the numbers of weights and of biases."""
+    """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` are the numbers of weights and of biases;
+    from_work: whether it reads a workspace of another in the place of a tensor."""
 
     name: str
     records: tuple
@@ -20,6 +21,7 @@ class Fused(NamedTuple):
     tiling: Any
     units: Any
     workspace: Any
+    from_work: bool = False
 
     def check(self, problem, lanes):
         """Every BlockProblem is legal."""
@@ -57,6 +59,16 @@ FUSED = {
             fused_mbconv.workspace,
         ),
         Fused("mbconv", (MBConvBlock,), mbconv.mbconv, (3, 4), tiling.mbconv_tiling, mbconv.units, mbconv.workspace),
+        Fused(
+            "squeeze_excite",
+            (),
+            squeeze_excite.squeeze_excite,
+            (2, 2),
+            tiling.gate_tiling,
+            squeeze_excite.units,
+            squeeze_excite.workspace,
+            from_work=True,
+        ),
     )
 }
 

@@ -1,12 +1,13 @@
 """What a fused kernel is given: a record of weights as numbers that compiled code understands, and as flat packed arrays."""
 
 import weakref
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from refconv import layout
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.fused.squeeze_excite import GateProblem
 from refconv.tile.activations import ACTIVATIONS
 from refconv.tile.types import Static
 
@@ -46,10 +47,17 @@ class BlockProblem(NamedTuple):
 
 
 class PackedBlock(NamedTuple):
-    """weights and biases as flat arrays in the order the kernel takes them; a bias that is None has no elements."""
+    """weights and biases as flat arrays in the order the kernel takes them; a bias that is None has no elements. gates: those of
+    squeeze-excitation, a PackedBlock too, or None."""
 
     weights: tuple
     biases: tuple
+    gates: Any = None
+
+
+def gate_problem(block, n, parts, pixels):
+    """The GateProblem of a record's squeeze-excitation."""
+    return GateProblem(n, block.hidden, block.se.squeezed, parts, pixels, ACTIVATIONS[block.se.activation], ACTIVATIONS[block.se.gate])
 
 
 def block_problem(block, n, h, w, lanes):
@@ -68,14 +76,22 @@ def block_problem(block, n, h, w, lanes):
 def pack_block(block, lanes):
     """The PackedBlock of a record, made at the first call and kept as long as the record."""
     if block not in _PACKED:
-        weights, biases = _folded(block)
-        flat = []
-        for weight, groups in weights:
-            weight = weight[:, :, None, None] if weight.ndim == 2 else weight
-            flat.append(layout.pack_weight(weight, groups, layout.order_of(weight.shape, groups, lanes), lanes))
-        empty = layout.empty(0, block.dtype)
-        _PACKED[block] = PackedBlock(tuple(flat), tuple(empty if bias is None else np.ascontiguousarray(bias) for bias in biases))
+        packed, se = _packed(*_folded(block), lanes), getattr(block, "se", None)
+        if se is not None:
+            matrices = [(se.reduce_weight, 1), (se.expand_weight, 1)]
+            packed = packed._replace(gates=_packed(matrices, [se.reduce_bias, se.expand_bias], lanes))
+        _PACKED[block] = packed
     return _PACKED[block]
+
+
+def _packed(weights, biases, lanes):
+    """A PackedBlock of [(weight, groups)] and [bias or None]."""
+    flat = []
+    for weight, groups in weights:
+        weight = weight[:, :, None, None] if weight.ndim == 2 else weight
+        flat.append(layout.pack_weight(weight, groups, layout.order_of(weight.shape, groups, lanes), lanes))
+    empty = layout.empty(0, weights[0][0].dtype)
+    return PackedBlock(tuple(flat), tuple(empty if bias is None else np.ascontiguousarray(bias) for bias in biases))
 
 
 def _folded(block):

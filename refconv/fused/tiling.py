@@ -6,6 +6,7 @@ from refconv import layout, tiling
 from refconv.fused.conv_first import first_conv
 from refconv.fused.fused_mbconv import hidden_conv
 from refconv.fused.mbconv import middle_conv
+from refconv.fused.squeeze_excite import GateTiling
 from refconv.layout import ceil_div
 from refconv.tile.convolve import DENSE, DEPTHWISE, GROUPED
 from refconv.tile.feed_forward import odd_pitch
@@ -216,6 +217,11 @@ def mbconv_tiling(block, itemsize, target, halo="auto"):
     expand = product(block.w, block.hidden, block.c, itemsize, target)
     project = product(least_rows(shape, block) * conv.q, block.k, block.hidden, itemsize, target)
     return MBConvTiling(lines, step, *expand, *project, *conv_fields(conv, itemsize, target))
+
+
+def gate_tiling(problem, itemsize, target):
+    """Rule: one vector at a time; the two matrices of squeeze-excitation are small."""
+    return GateTiling(ONE)
 
 
 def conv_fields(conv, itemsize, target):

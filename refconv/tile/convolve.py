@@ -8,8 +8,9 @@ from numba.extending import overload
 from refconv.layout import ceil_div
 from refconv.problem import out_width
 from refconv.tile.dense import dense_block
-from refconv.tile.instructions import lanes
-from refconv.tile.lines import Rows, rows_below, stage_lines, staged_count
+from refconv.tile.instructions import lanes, length, load, store
+from refconv.tile.lines import ONE, Rows, rows_below, stage_lines, staged_count
+from refconv.tile.registers import multiply_row
 from refconv.tile.strips import depthwise_row, grouped_row
 from refconv.tile.types import Static
 
@@ -21,7 +22,7 @@ def convolve_rows(to, x, rows, p_first, count, conv, weight, weight_at, bias, ga
     """Output rows p_first to p_first + count - 1 of `conv`: gate * activation(conv(x) + bias), written to = (buffer, place, pitch).
 
     rows: where the input's rows lie, from the one under kernel row 0 of output row p_first on. weight_at: the weight's place, packed in the order
-    of t.conv_kind. gate: a factor for each output channel from gate_at on, or absent (not for DENSE). lines: a workspace for staged
+    of t.conv_kind. gate: a factor for each output channel from gate_at on, or absent. lines: a workspace for staged
     lines, used by DENSE only. t: conv_kind; conv_rows; for strips conv_taps, conv_stride, conv_inputs, conv_groups as in refconv.tiling; for
     dense conv_vectors, conv_tail.
     """
@@ -61,6 +62,12 @@ def _dense(to, x, rows, p_first, count, conv, weight, weight_at, bias, gate, gat
                 dense_block(*of_block, t.conv_rows, t.conv_vectors, ZERO)
             else:
                 dense_block(*of_block, t.conv_rows, t.conv_tail, ZERO)
+    if length(gate) > 0:
+        for i in range(count * out_width(conv)):
+            for k in range(0, conv.k, n_lanes):
+                pixel = load(ONE, ONE, out, out_at + i * pitch + k, 0, conv.k - k)
+                gated = multiply_row(pixel, load(ONE, ONE, gate, gate_at + k, 0, conv.k - k))
+                store(out, out_at + i * pitch + k, 0, gated, conv.k - k, 0)
 
 
 _KINDS = {DEPTHWISE: _depthwise, GROUPED: _grouped, DENSE: _dense}

@@ -40,7 +40,8 @@ def dense_block(
     """`count` output rows of one block of `vectors` vectors of output channels, of which `columns` exist, from the lines staged for them.
 
     The result is activation(sum + bias). out_at is the block's first pixel's first channel, pixel_stride the elements between neighbouring
-    pixels; weight_at and bias_at are the block's. The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again.
+    pixels; weight_at and bias_at are the block's. The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored
+    is not stored again.
     """
     width, depth = out_width(conv), conv.r * conv.s * channels
     line = staged_count(width, conv.stride_w, conv.s, conv.dilation_w) * channels

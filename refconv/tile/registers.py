@@ -27,6 +27,11 @@ def multiply_row(acc, row):
     return acc * row
 
 
+def scaled(tile, factor):
+    """Every element times a number."""
+    return tile * tile.dtype.type(factor)
+
+
 def mean_of(tile, count):
     """Every lane of the one row: the sum of all its lanes / count."""
     return np.full_like(tile, tile.sum(dtype=tile.dtype) / tile.dtype.type(count))
@@ -102,6 +107,16 @@ def _multiply_row(typing_context, acc, row):
         return elementwise(builder, acc, args[0], lambda value, r, v: builder.fmul(value, vector_at(builder, args[1], v)))
 
     return acc(acc, row), codegen
+
+
+@implement(scaled)
+def _scaled(typing_context, tile, factor):
+    def codegen(context, builder, signature, args):
+        kind = tile.vector.element
+        number = args[1] if kind == args[1].type else builder.fptrunc(args[1], kind)
+        return elementwise(builder, tile, args[0], lambda value, r, v: builder.fmul(value, splat(builder, number, tile.lanes)))
+
+    return tile(tile, types.float64), codegen
 
 
 @implement(mean_of)
