@@ -6,6 +6,7 @@ To add one: a file here, its record in refconv/blocks.py, its definition in refc
 from typing import Any, NamedTuple
 
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.elements import element
 from refconv.fused import conv_first, ffn, fused_mbconv, mbconv, squeeze_excite, tiling
 from refconv.jit import plain
 
@@ -80,3 +81,40 @@ def choose_fused(block):
             return row
     names = ", ".join(record.__name__ for row in FUSED.values() for record in row.records)
     raise TypeError(f"weights of type {type(block).__name__}: must be one of {names}")
+
+
+HALOS = ("auto", "recompute", "cache")
+
+
+def tiling_for(row, problem, dtype, wanted, halo, target):
+    """The tiling asked for, that of a halo mode, or None for the rule's; ValueError for a halo that the block does not have."""
+    if halo not in HALOS:
+        raise ValueError(f"halo = {halo!r}: must be one of {', '.join(HALOS)}")
+    if halo == "auto":
+        return wanted
+    if row.name != "mbconv":
+        raise ValueError(f"halo = {halo!r} for a {row.name} block: must be 'auto', since its convolution comes first and computes no halo")
+    if wanted is not None:
+        raise ValueError(f"halo = {halo!r} with a tiling: must be 'auto', since the tiling's lines and step say what happens to the halo")
+    return tiling.mbconv_tiling(problem, element(dtype).work.itemsize, target, halo)
+
+
+def halo_of(row, t):
+    """The halo mode of a tiling: "recompute" where every step makes its own, "cache" where rows are kept, "none" for other blocks."""
+    if row.name != "mbconv":
+        return "none"
+    return "recompute" if t.step >= t.lines else "cache"
+
+
+def recomputed_macs(row, problem, t):
+    """Multiply-adds that the kernel makes besides those of the block: hidden rows made again between units, and for squeeze-excitation."""
+    if row.name != "mbconv":
+        return 0
+    rows = 0
+    for first in range(0, problem.p, t.lines):
+        top = first * problem.stride - (problem.r - 1) // 2
+        last = top + (min(t.lines, problem.p - first) - 1) * problem.stride + problem.r
+        rows += min(last, problem.h) - max(top, 0)
+    expand = problem.n * problem.w * problem.c * problem.hidden
+    pooled = rows * expand + problem.n * problem.p * problem.q * problem.hidden * (problem.hidden // problem.groups) * problem.r * problem.s
+    return (rows - problem.h) * expand + (pooled if problem.gated else 0)

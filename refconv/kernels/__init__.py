@@ -16,9 +16,8 @@ class Kernel(NamedTuple):
 
     run(x, weight, bias, out, work, problem, tiling, slot, slots, first, last) is the compiled kernel; `order` the packed order of
     its weights; tiling(problem, itemsize, target) the rule, itemsize being that of the sums; units(problem, tiling); workspace(problem, tiling,
-    lanes, half) the elements of each workspace buffer of a thread, where tensors are halves or not; `operands` (0, 0): one weight, one bias; from_work:
-    see refconv.fused;
-    needs(problem, lanes) returns "" or what the problem lacks.
+    lanes, half) the elements of each workspace buffer of a thread, where tensors are halves or not; `operands` (0, 0): one weight, one
+    bias; from_work: see refconv.fused; needs(problem, lanes) returns "" or what the problem lacks.
     """
 
     name: str
