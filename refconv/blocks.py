@@ -30,8 +30,9 @@ from refconv.records import (
     same_conv,
     settle_residual,
 )
+from refconv.tile.activations import DEFINITIONS
 
-ACTIVATIONS = ("identity", "relu", "relu6", "silu", "gelu", "gelu_tanh", "hardswish", "sigmoid", "hardsigmoid")
+ACTIVATIONS = tuple(DEFINITIONS)
 """As torch.nn.functional names them; gelu is the exact one (erf), gelu_tanh its approximate="tanh"."""
 GATES = ("sigmoid", "hardsigmoid")
 

@@ -5,11 +5,10 @@ Used by the tests, and by whoever wants to know what an operation means. Blocks 
 (`b` below), where their sources and choices are.
 """
 
-import math
-
 import numpy as np
 
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.tile.activations import DEFINITIONS
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1):
@@ -57,32 +56,10 @@ def _same_conv2d(x, weight, bias, stride=1, groups=1):
     return conv2d(x, weight, bias, (stride, stride), ((r - 1) // 2, (s - 1) // 2, r // 2, s // 2), groups=groups)
 
 
-def _sigmoid(x):
-    """1 / (1 + exp(-x)), without overflow."""
-    return np.exp(-np.logaddexp(0, -x))
-
-
-def _normal_cdf(x):
-    """(1 + erf(x / sqrt(2))) / 2, without cancellation."""
-    return np.vectorize(math.erfc, otypes=[np.float64])(-x / math.sqrt(2)) / 2
-
-
-_ACTIVATION = {
-    "identity": lambda x: x,
-    "relu": lambda x: np.maximum(x, 0),
-    "relu6": lambda x: np.clip(x, 0, 6),
-    "silu": lambda x: x * _sigmoid(x),
-    "gelu": lambda x: x * _normal_cdf(x),
-    "gelu_tanh": lambda x: x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),  # sigmoid(2u) is (1 + tanh(u)) / 2
-    "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
-    "sigmoid": _sigmoid,
-    "hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
-}
-
-
 def activate(x, name):
-    """The activation of that name (blocks.ACTIVATIONS) of every element, float64."""
-    return _ACTIVATION[name](np.asarray(x, np.float64))
+    """The activation of that name (blocks.ACTIVATIONS) of every element, float64: as refconv.tile.activations defines it."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return DEFINITIONS[name](np.asarray(x, np.float64))
 
 
 def layer_norm(x, weight, bias, eps):

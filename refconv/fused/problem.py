@@ -108,8 +108,10 @@ def _folded(block):
         return [(block.conv_weight, 1), (expand, 1), (project, 1)], [None, expand_bias, project_bias]
     if isinstance(block, ConvNeXtBlock):
         wide = np.asarray(expand, np.float64)
-        shift = wide @ np.asarray(block.norm_bias, np.float64) + (0 if expand_bias is None else np.asarray(expand_bias, np.float64))
-        expand, expand_bias = (wide * np.asarray(block.norm_weight, np.float64)).astype(block.dtype), shift.astype(block.dtype)
+        expand = (wide * np.asarray(block.norm_weight, np.float64)).astype(block.dtype)
+        if block.norm_bias is not None:
+            shift = wide @ np.asarray(block.norm_bias, np.float64) + (0 if expand_bias is None else np.asarray(expand_bias, np.float64))
+            expand_bias = shift.astype(block.dtype)
         if block.scale is not None:
             scale = np.asarray(block.scale, np.float64)
             project = (np.asarray(project, np.float64) * scale[:, None]).astype(block.dtype)

@@ -117,8 +117,10 @@ def checked(wanted, chosen, block, lanes):
         name = "expand_vectors" if hasattr(wanted, "expand_vectors") else "conv_vectors"
         multiple = getattr(wanted, name) * lanes
         tiling.require(wanted.hidden % multiple == 0, wanted, "hidden", f"a multiple of {multiple} ({name} * lanes)")
-    for name in (name for name in chosen._fields if name.startswith("conv_") and hasattr(chosen, "conv_kind")):
-        tiling.require(getattr(wanted, name) == getattr(chosen, name), wanted, name, f"{getattr(chosen, name)} for this block")
+    if hasattr(chosen, "conv_kind"):
+        tiling.require(wanted.conv_kind == chosen.conv_kind, wanted, "conv_kind", f"{int(chosen.conv_kind)} for this block")
+        conv = middle_conv(block) if hasattr(wanted, "step") else first_conv(block)
+        tiling.checked(tiling.normalised(_conv_record(wanted, lanes)), _conv_record(chosen, lanes), conv, lanes)
     return type(chosen)(*(Static(w) if isinstance(c, Static) else int(w) for w, c in zip(wanted, chosen, strict=True)))
 
 
@@ -131,6 +133,15 @@ def product(pixels, channels, depth, itemsize, target):
 def tail_of(channels, vectors, itemsize, target):
     """Vectors of the last block of channels where each but the last has `vectors`."""
     return Static((ceil_div(channels, target.lanes(itemsize)) - 1) % vectors + 1)
+
+
+def _conv_record(t, lanes):
+    """The conv_* fields as a tiling of their kind's own."""
+    if t.conv_kind == DENSE:
+        return tiling.DenseTiling(t.conv_rows, t.conv_vectors, t.conv_tail, 1, t.conv_vectors * lanes)
+    if t.conv_kind == DEPTHWISE:
+        return tiling.DepthwiseTiling(t.conv_rows, t.conv_taps, t.conv_stride, 1, lanes)
+    return tiling.GroupedTiling(t.conv_rows, t.conv_taps, t.conv_stride, t.conv_inputs, t.conv_groups, 1, 1)
 
 
 def hidden_chunk(block, weights_of_one, itemsize, target):

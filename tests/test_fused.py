@@ -1,0 +1,204 @@
+"""Fused blocks against their float64 definitions: any shape on tiles of one pixel, the rule's tiles, halves, threads, halos, errors."""
+
+import numpy as np
+import pytest
+from block_problems import BLOCKS, blocks, build, normal, squeeze_excite
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from ml_dtypes import bfloat16
+
+import refconv
+from refconv import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, host, reference
+from refconv.blocks import SqueezeExcite
+from refconv.elements import element
+from refconv.fused import FUSED, choose_fused, recomputed_macs
+from refconv.fused.problem import block_problem, pack_block
+from refconv.plan import make_plan
+
+
+def cast(record, dtype, scale=1.0):
+    """The record with its arrays in another type, times a scale."""
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    for name, value in fields.items():
+        if isinstance(value, np.ndarray):
+            fields[name] = (value * scale).astype(dtype)
+        elif isinstance(value, SqueezeExcite):
+            fields[name] = cast(value, dtype, scale)
+    return type(record)(**fields)
+
+
+def filled(record, seed=0):
+    """The record with standard normal arrays, matrices scaled so that layers keep the order of magnitude."""
+    rng = np.random.default_rng(seed)
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    for name, value in fields.items():
+        if isinstance(value, np.ndarray):
+            spread = 1 / np.sqrt(value[0].size) if value.ndim > 1 else 0.5
+            fields[name] = (rng.standard_normal(value.shape) * spread).astype(value.dtype)
+        elif isinstance(value, SqueezeExcite):
+            fields[name] = filled(value, seed + 1)
+    return type(record)(**fields)
+
+
+def close(result, x, record):
+    """The result within the rounding of its type of the definition on the very same numbers.
+
+    A float of the hidden layer is a sum of some hundred products; 64 eps of the largest output leaves each an error of a few eps. Halves
+    round the result once more, half an eps of its own, and the folded weights and gates that are stored as halves as much again.
+    """
+    expected = reference.block(np.asarray(x, np.float64), cast(record, np.float64))
+    kind = element(x.dtype)
+    eps = np.finfo(kind.work).eps * 64 + (2.0 ** -(7 if kind.name == "bfloat16" else 10) * 2 if kind.half else 0)
+    assert result.dtype == x.dtype
+    assert np.abs(np.asarray(result, np.float64) - expected).max() <= eps * max(1.0, np.abs(expected).max())
+
+
+def one_pixel_tiles(record, n, h, w, draw):
+    """A tiling of 1 x 1 register tiles, whose compiled code any shape shares, with blocks of any size."""
+    row, lanes = choose_fused(record), host.target().lanes(4)
+    problem = block_problem(record, n, h, w, lanes)
+    rule = row.tiling(problem, 4, host.target())
+    statics = ("expand", "project", "conv") if not hasattr(rule, "conv_kind") or rule.conv_kind == 2 else ("expand", "project")
+    tiles = {f"{part}_{what}": 1 for part in statics for what in ("rows", "vectors", "tail")}
+    if hasattr(rule, "conv_kind") and rule.conv_kind != 2:
+        tiles |= {"conv_rows": 1, "conv_taps": 1, "conv_stride": 1}
+    sizes = {
+        "pixels": draw(st.integers(1, n * h * w)),
+        "lines": draw(st.integers(1, problem.p)),
+        "step": draw(st.integers(1, problem.p)),
+        "hidden": draw(st.integers(1, 3)) * lanes,
+    }
+    wanted = {name: value for name, value in {**tiles, **sizes}.items() if name in rule._fields}
+    return rule._replace(**wanted)
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_any_shape_in_blocks_of_any_size(kind):
+    """Channels, expansion, group width, kernel, stride, biases, residual, map, batch; one thread; 1 x 1 register tiles."""
+
+    @settings(max_examples=30)
+    @given(blocks(kind, normal, ("relu", "silu")), st.data())
+    def check(drawn, data):
+        record, x = cast(drawn[0], np.float32, 0.5), drawn[1].astype(np.float32)
+        assume(not (kind is ConvFirstBlock and record.stride == 2))
+        n, _, h, w = x.shape
+        tiling = one_pixel_tiles(record, n, h, w, data.draw)
+        close(refconv.fused_block(x, record, tiling=tiling, threads=1), x, record)
+
+    check()
+
+
+CASES = {
+    "ffn": (FFNBlock, {"c": 40, "hidden": 100}, (2, 5, 9)),
+    "convfirst": (ConvFirstBlock, {"c": 32, "k": 48, "hidden": 80, "g": 8}, (1, 9, 15)),
+    "convnext": (ConvNeXtBlock, {"c": 24, "hidden": 96, "kernel": (7, 7)}, (2, 7, 7)),
+    "fasternet": (FasterNetBlock, {"c": 40, "hidden": 80, "g": 10, "project_bias": None}, (1, 10, 10)),
+    "fusedmbconv": (FusedMBConvBlock, {"c": 20, "k": 36, "hidden": 80, "stride": 2}, (2, 11, 9)),
+    "mbconv": (MBConvBlock, {"c": 24, "k": 24, "hidden": 72, "g": 1, "kernel": (5, 5), "se": squeeze_excite(72, 6)}, (2, 14, 14)),
+    "grouped mbconv": (MBConvBlock, {"c": 16, "k": 24, "hidden": 64, "g": 8, "stride": 2, "se": squeeze_excite(64, 20)}, (1, 9, 10)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, bfloat16])
+@pytest.mark.parametrize("name", CASES)
+def test_the_rules_tiles_in_every_element_type(name, dtype):
+    kind, sizes, (n, h, w) = CASES[name]
+    record = cast(filled(build(kind, **sizes)), dtype)
+    x = np.random.default_rng(1).standard_normal((n, record.c, h, w)).astype(dtype)
+    close(refconv.fused_block(x, record, threads=1), x, record)
+    close(refconv.unfused_block(x, record, threads=1), x, record) if dtype in (np.float32, np.float64) else None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_threads_layout_and_halo_do_not_change_the_result(name):
+    """Bit for bit; of squeeze-excitation the pooled sums begin anew in every thread, so there up to their rounding."""
+    kind, sizes, (n, h, w) = CASES[name]
+    record = filled(build(kind, **sizes))
+    x = np.random.default_rng(2).standard_normal((n, record.c, h, w)).astype(np.float32)
+    expected = refconv.fused_block(x, record, threads=1)
+    same = np.testing.assert_array_equal
+    agree = same if getattr(record, "se", None) is None else lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    agree(refconv.fused_block(x, record, threads=2), expected)
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    same(refconv.fused_block(last, record, layout="NHWC", threads=1).transpose(0, 3, 1, 2), expected)
+    out = np.empty_like(expected)
+    assert refconv.fused_block(x, record, out=out, threads=1) is out
+    same(out, expected)
+    same(refconv.fused_block(x[0], record, threads=1), refconv.fused_block(x[:1], record, threads=1)[0])
+    if kind is MBConvBlock:
+        agree(refconv.fused_block(x, record, halo="recompute", threads=1), expected)
+        agree(refconv.fused_block(x, record, halo="cache", threads=1), expected)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name][1].get("se") is None])
+def test_nan_reaches_only_where_a_window_sees_it(name):
+    """One NaN pixel: NaN just where the definition says, in the ring and staged lines of other rows too."""
+    kind, sizes, (n, h, w) = CASES[name]
+    record = filled(build(kind, **sizes))
+    x = np.random.default_rng(3).standard_normal((n, record.c, h, w)).astype(np.float32)
+    x[0, :, h // 2, w // 2] = np.nan
+    expected = reference.block(x, record)
+    assert 0 < np.isnan(expected).sum() < expected.size
+    np.testing.assert_array_equal(np.isnan(refconv.fused_block(x, record, threads=1)), np.isnan(expected))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_workspace_is_declared_and_does_not_grow_with_the_map(name):
+    """Beyond line buffers: four times the rows of a map that is already cut into blocks need no more."""
+    kind, sizes, (_, _, w) = CASES[name]
+    record = filled(build(kind, **sizes))
+    lanes = host.target().lanes(4)
+    row = choose_fused(record)
+    rule = row.tiling(block_problem(record, 1, 64, w, lanes), 4, host.target())
+    small, large = (row.workspace(block_problem(record, 1, h, w, lanes), rule, lanes, False) for h in (64, 256))
+    assert small == large
+    assert sum(small.values()) > 0
+
+
+def test_halo_recomputed_is_priced():
+    record = filled(build(MBConvBlock, c=24, k=24, hidden=72, g=1))
+    problem = block_problem(record, 1, 14, 14, host.target().lanes(4))
+    row = FUSED["mbconv"]
+    rule = row.tiling(problem, 4, host.target())
+    one_unit, single = rule._replace(lines=14), rule._replace(lines=1, step=1)
+    assert recomputed_macs(row, problem, one_unit) == 0
+    assert recomputed_macs(row, problem, single) == (14 * 3 - 2 - 14) * 14 * 24 * 72  # 3 rows under each of 14, less the two outside
+    assert recomputed_macs(FUSED["ffn"], problem, rule) == 0
+
+
+def test_packing_is_done_once_and_kept_as_long_as_the_record():
+    record = filled(build(ConvNeXtBlock, 24, hidden=48, kernel=(7, 7)))
+    lanes = host.target().lanes(4)
+    assert pack_block(record, lanes) is pack_block(record, lanes)
+
+
+X = np.zeros((1, 16, 6, 6), np.float32)
+FFN = build(FFNBlock, 16, hidden=32)
+ERRORS = [
+    (lambda: refconv.fused_block(X, None), TypeError, "weights of type NoneType: must be one of FFNBlock"),
+    (lambda: refconv.fused_block(X.astype(np.float64), FFN), TypeError, "x of dtype float64: must be float32 as the record"),
+    (lambda: refconv.fused_block(X[:, :8], FFN), ValueError, "x of 8 channels: must have 16, those of the record"),
+    (lambda: refconv.unfused_block(X[:, :8], FFN), ValueError, "x of 8 channels: must have 16"),
+    (lambda: refconv.fused_block(X[0, 0], FFN), ValueError, "x of shape .* must have 4 axes"),
+    (lambda: refconv.fused_block(X, FFN, halo="keep"), ValueError, "halo = 'keep': must be one of auto, recompute, cache"),
+    (lambda: refconv.fused_block(X, FFN, halo="cache"), ValueError, "halo = 'cache' for a ffn block: must be 'auto'"),
+    (lambda: refconv.fused_block(X, FFN, layout="CHWN"), ValueError, "layout = 'CHWN'"),
+    (lambda: refconv.fused_block(X, FFN, threads=0), ValueError, "threads = 0"),
+    (lambda: refconv.fused_block(X, FFN, out=X), ValueError, "out overlaps x"),
+    (lambda: refconv.fused_block(X, FFN, tiling=(1, 2)), TypeError, "must be a FeedForwardTiling"),
+    (lambda: refconv.fused_block(X, build(ConvFirstBlock, 16, 16, 32, 8, stride=2)), ValueError, "stride 2: has no fused kernel yet"),
+]
+
+
+@pytest.mark.parametrize("i", range(len(ERRORS)))
+def test_bad_input_names_the_argument_and_what_is_legal(i):
+    call, error, text = ERRORS[i]
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_a_plan_reports_what_it_allocates():
+    problem = block_problem(filled(FFN), 1, 6, 6, host.target().lanes(4))
+    plan = make_plan("ffn", problem, np.dtype(np.float32))
+    work = plan.run(X.transpose(0, 2, 3, 1).reshape(-1), *pack_block(FFN, host.target().lanes(4))[:2], np.empty(X.size, np.float32))
+    assert [len(buffer) for buffer in work] == list(plan.workspace.values())
