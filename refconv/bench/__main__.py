@@ -10,7 +10,7 @@ from refconv.bench.blocks import CASES, Case, WrongResult, block_contests
 from refconv.bench.measure import copy_bytes_per_s, layer_contests, measure
 from refconv.bench.operators import operators
 from refconv.bench.peers import PEERS, installed
-from refconv.cli import Parser, positive
+from refconv.cli import Parser, note, positive, progress
 from refconv.elements import LEGAL, element
 from refconv.layers import PRESETS, SETS, Layer, find_layer, with_batch
 from refconv.peak import peak_flop_per_s
@@ -73,7 +73,7 @@ def chosen_peers(text):
     found = installed(wanted)
     missing = [name for name in wanted if name not in found]
     if missing:
-        print(f"not installed: {', '.join(missing)}; pip install 'refconv[bench]' brings them", file=sys.stderr)
+        note(f"not installed: {', '.join(missing)}; pip install 'refconv[bench]' brings them")
     return found
 
 
@@ -97,13 +97,12 @@ def main(argv=None):
             contests = block_contests if name == "blocks" else layer_contests
             for record in measure(contests(entries, peers, dtype, threads, arguments.layout), dtype, threads, arguments.layout, arguments.rounds):
                 results[name].append(record)
-                if sys.stderr.isatty():
-                    print(f"\r\033[K{name}: {record['descriptor']}", end="", file=sys.stderr, flush=True)
+                progress(f"{name}: {record['descriptor']}")
     except WrongResult as error:
+        progress()
         command.error(str(error))
     stacked = operators(threads, arguments.rounds) if arguments.set and "operators" in arguments.set else []
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
+    progress()
     if arguments.json:
         document = {"schema": 1, "host": host, "dtype": arguments.dtype, "threads": threads, "layout": arguments.layout}
         json.dump({**document, "sets": results, "operators": stacked}, sys.stdout, indent=1)

@@ -4,7 +4,6 @@ The cases are blocks of published networks at batch 1, named by type, channels a
 arXiv 2404.03617), FasterNet (arXiv 2303.03667), EfficientNet and EfficientNetV2 (arXiv 1905.11946, 2104.00298), the FFN of a transformer.
 """
 
-import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from refconv import layout, reference
 from refconv.bench.measure import Contest
 from refconv.block_ops import fused_block
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
+from refconv.cli import note
 from refconv.elements import element
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5, "float16": 5e-3, "bfloat16": 5e-2}
@@ -156,7 +156,7 @@ def block_contests(cases, peers, dtype, threads, layout_name):
                 entries["refconv float32"] = ours(weights(case), x.astype(np.float32), threads, layout_name)
         except (TypeError, ValueError) as error:
             entries = {}
-            print(f"{case}: not measured: {error}", file=sys.stderr)
+            note(f"{case}: not measured: {error}")
         for peer in peers:
             entries |= {f"{peer} {name}": entry for name, entry in FORMS[peer](record, x, threads).items()}
         check(case, entries, reference.block(x, record), TOLERANCE[element(dtype).name])

@@ -17,7 +17,7 @@ def _table(title, *columns):
 def report(host, results, stacked, threads, arguments):
     """Print a table for each set, and for FasterNet's operators."""
     console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=130)
+    console = console if console.is_terminal else Console(highlight=False, width=150)
     console.print(
         f"peak {host['peak_flop_per_s'] / 1e9:.1f} GFLOP/s of one core at best ({arguments.dtype}), copy {host['copy_bytes_per_s'] / 1e9:.1f} GB/s; "
         f"{threads} thread{'s' if threads > 1 else ''}, {arguments.layout}, medians of {arguments.rounds} interleaved rounds"
@@ -37,17 +37,19 @@ def set_table(name, records):
     """Milliseconds, GFLOP/s, % of the peak of the moment, share of layout conversion, ratio to the best peer; geometric means of what there is."""
     halves = any(record["float32_s"] for record in records)
     heading = "block" if name == "blocks" else "layer"
-    table = _table(name, heading, "ms", "GFLOP/s", "% of peak", "conversion", *["float32 ms"] * halves, "best peer", "its ms", "ratio")
+    converts = any(record["conversion_share"] for record in records)
+    optional = [*["conversion"] * converts, *["float32 ms"] * halves]
+    table = _table(name, heading, "ms", "GFLOP/s", "% of peak", *optional, "best peer", "its ms", "ratio")
     for record in records:
         peer = (record["best_peer"] or "-", _shown(record["best_peer_s"], 1e3, 3), _shown(record["ratio"], 1, 2))
         numbers = (_shown(record["seconds"], 1e3, 3), _shown(record["flop_per_s"], 1e-9, 1), _shown(record["efficiency"], 100, 1))
-        share = f"{100 * record['conversion_share']:.0f} %" if record["conversion_share"] else "-"
+        share = (f"{100 * record['conversion_share']:.0f} %" if record["conversion_share"] else "-",) if converts else ()
         wide = (_shown(record["float32_s"], 1e3, 3),) if halves else ()
-        table.add_row(record["descriptor"], *numbers, share, *wide, *peer)
+        table.add_row(record["descriptor"], *numbers, *share, *wide, *peer)
     table.add_section()
     rate, efficiency, ratio = (_mean(record[key] for record in records) for key in ("flop_per_s", "efficiency", "ratio"))
     gain = (f"{_mean(record['float32_s'] and record['float32_s'] / record['seconds'] for record in records):.2f} x",) if halves else ()
-    means = (_shown(rate, 1e-9, 1), _shown(efficiency, 100, 1), "", *gain, "", "", _shown(ratio, 1, 2))
+    means = (_shown(rate, 1e-9, 1), _shown(efficiency, 100, 1), *[""] * converts, *gain, "", "", _shown(ratio, 1, 2))
     table.add_row("geometric mean", "", *means)
     return table
 

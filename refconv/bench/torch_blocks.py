@@ -1,7 +1,6 @@
 """A residual block as a torch module: eager, and compiled by torch.compile, in both memory formats."""
 
 import functools
-import sys
 
 import torch
 from torch.nn import Module, Parameter, functional
@@ -9,6 +8,7 @@ from torch.nn import Module, Parameter, functional
 from refconv.bench.blocks import CHAINS, Chain, Entry
 from refconv.bench.peers import tensor
 from refconv.blocks import ConvNeXtBlock, FFNBlock
+from refconv.cli import note
 
 ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu, "sigmoid": torch.sigmoid}
 
@@ -104,4 +104,4 @@ def _entry(module, image):
 @functools.cache
 def _skipped(name, reason):
     """Say once that a form is not measured."""
-    print(f"torch compile {name}: not measured: {reason}", file=sys.stderr)
+    note(f"torch compile {name}: not measured: {reason}")
