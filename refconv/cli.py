@@ -1,6 +1,7 @@
 """What the command lines share."""
 
 import argparse
+import sys
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,3 +17,15 @@ def positive(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a positive integer")
     return int(text)
+
+
+def progress(text=""):
+    """Show the text in the place of the last on a terminal; nothing where stderr is none."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def note(text):
+    """A line on stderr, in the place of the progress."""
+    progress()
+    print(text, file=sys.stderr)

@@ -6,16 +6,17 @@ Results go to stdout, progress to stderr; bad input exits with status 2 and one 
 import json
 import sys
 
-from refconv.bench.measure import copy_bytes_per_s, measure
+from refconv.bench.blocks import CASES, Case, WrongResult, block_contests
+from refconv.bench.measure import copy_bytes_per_s, layer_contests, measure
 from refconv.bench.operators import operators
 from refconv.bench.peers import PEERS, installed
-from refconv.cli import Parser, positive
+from refconv.cli import Parser, note, positive, progress
 from refconv.elements import LEGAL, element
 from refconv.layers import PRESETS, SETS, Layer, find_layer, with_batch
 from refconv.peak import peak_flop_per_s
 from refconv.plan import thread_count
 
-NAMES = (*SETS, "operators", "all")
+NAMES = (*SETS, "blocks", "operators", "all")
 
 
 def parser():
@@ -23,7 +24,12 @@ def parser():
     result = Parser(prog="refconv.bench", description="Time the kernels beside torch and onnxruntime, one thread unless told otherwise.")
     add = result.add_argument
     add("--layer", action="append", metavar="NAME|DESCRIPTOR", help=f"{', '.join(PRESETS)}, or benchdnn text; repeatable")
-    add("--set", action="append", metavar="NAME", help=f"{', '.join(NAMES)}; repeatable (default all, without operators)")
+    add(
+        "--set",
+        action="append",
+        metavar="NAME",
+        help=f"{', '.join(NAMES)}; repeatable (default all: those of layers, so not blocks and operators)",
+    )
     add("--threads", type=int, default=1, help="threads of every contender (default 1)")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); beside halves also the float32 time is shown")
     add("--batch", type=positive, help="images, in the place of the layers' own number")
@@ -36,7 +42,7 @@ def parser():
 
 
 def chosen_sets(arguments):
-    """{name: layers} that the command line asks for."""
+    """{name: layers, or cases of blocks} that the command line asks for."""
     sets = {}
     if arguments.layer:
         sets["layers"] = [find_layer(text) for text in arguments.layer]
@@ -44,11 +50,18 @@ def chosen_sets(arguments):
     for name in names:
         if name not in NAMES:
             raise ValueError(f"--set {name}: must be {', '.join(NAMES)}")
-    names = list(SETS) if "all" in names else [name for name in names if name != "operators"]
-    sets.update({name: [Layer(str(problem), problem, name) for problem in SETS[name]] for name in names})
+    layers = list(SETS) if "all" in names else [name for name in names if name in SETS]
+    sets.update({name: [Layer(str(problem), problem, name) for problem in SETS[name]] for name in layers})
+    if "blocks" in names:
+        sets["blocks"] = CASES
     if arguments.batch is not None:
-        sets = {name: [layer._replace(problem=with_batch(layer.problem, arguments.batch)) for layer in layers] for name, layers in sets.items()}
+        sets = {name: [batched(entry, arguments.batch) for entry in entries] for name, entries in sets.items()}
     return sets
+
+
+def batched(entry, batch):
+    """A layer, or a case of blocks, for `batch` images."""
+    return entry._replace(n=batch) if isinstance(entry, Case) else entry._replace(problem=with_batch(entry.problem, batch))
 
 
 def chosen_peers(text):
@@ -60,7 +73,7 @@ def chosen_peers(text):
     found = installed(wanted)
     missing = [name for name in wanted if name not in found]
     if missing:
-        print(f"not installed: {', '.join(missing)}; pip install 'refconv[bench]' brings them", file=sys.stderr)
+        note(f"not installed: {', '.join(missing)}; pip install 'refconv[bench]' brings them")
     return found
 
 
@@ -78,15 +91,18 @@ def main(argv=None):
         command.error(str(error))
     host = {"peak_flop_per_s": peak_flop_per_s(arguments.dtype), "copy_bytes_per_s": copy_bytes_per_s()}
     results = {}
-    for name, layers in sets.items():
-        results[name] = []
-        for record in measure(layers, peers, dtype, threads, arguments.layout, arguments.rounds):
-            results[name].append(record)
-            if sys.stderr.isatty():
-                print(f"\r\033[K{name}: {record['descriptor']}", end="", file=sys.stderr, flush=True)
+    try:
+        for name, entries in sets.items():
+            results[name] = []
+            contests = block_contests if name == "blocks" else layer_contests
+            for record in measure(contests(entries, peers, dtype, threads, arguments.layout), dtype, threads, arguments.layout, arguments.rounds):
+                results[name].append(record)
+                progress(f"{name}: {record['descriptor']}")
+    except WrongResult as error:
+        progress()
+        command.error(str(error))
     stacked = operators(threads, arguments.rounds) if arguments.set and "operators" in arguments.set else []
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
+    progress()
     if arguments.json:
         document = {"schema": 1, "host": host, "dtype": arguments.dtype, "threads": threads, "layout": arguments.layout}
         json.dump({**document, "sets": results, "operators": stacked}, sys.stdout, indent=1)

@@ -4,6 +4,7 @@ import math
 import random
 import statistics
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,18 +12,22 @@ from refconv.bench.peers import FORMS, Operands, ours
 from refconv.elements import element
 from refconv.peak import loop_times
 
-ROUNDS, SAMPLE_S = 31, 3e-3
+SAMPLE_S = 3e-3
 PAUSE_S = 0.01
 """Worker threads of the one before spin for some milliseconds, on the cores of the next."""
 
 
-def measure(layers, peers, dtype="float32", threads=1, layout="NHWC", rounds=ROUNDS):
-    """Yield a record for each layer: seconds of every contender's every form, ratio to the best peer, efficiency.
+class Contest(NamedTuple):
+    """What is measured as one: forms {"contender form": function without arguments}, each of which does `flops` floating-point operations."""
 
-    A round calls every form, in an order drawn anew, as often in a row as fills some 3 ms after half as many calls that are not
-    timed (one call alone finds its data where the others have driven them), and a register-only loop of multiply-adds for the
-    peak of this moment. A contender's time is the median over the rounds of its best form.
-    """
+    name: str
+    descriptor: str
+    flops: int
+    forms: dict
+
+
+def layer_contests(layers, peers, dtype, threads, layout):
+    """Yield the Contest of each layer, with its forms of this project and of the peers."""
     for layer in layers:
         operands = Operands(layer.problem, dtype)
         layouts = dict.fromkeys((layout, "NHWC"))  # with NCHW both, to tell the share of the conversion
@@ -31,8 +36,19 @@ def measure(layers, peers, dtype="float32", threads=1, layout="NHWC", rounds=ROU
             forms["refconv float32"] = ours(Operands(layer.problem, np.float32), threads, layout)
         for peer in peers:
             forms.update({f"{peer} {name}": run for name, run in FORMS[peer](operands, threads).items()})
-        times, peak = rounds_of(forms, operands.dtype, rounds, PAUSE_S if threads > 1 else 0.0)
-        yield record(layer, times, peak * threads, threads, layout)
+        yield Contest(layer.name, str(layer.problem), layer.problem.flops, forms)
+
+
+def measure(contests, dtype, threads, layout, rounds):
+    """Yield a record for each contest: seconds of every contender's every form, ratio to the best peer, efficiency.
+
+    A round calls every form, in an order drawn anew, as often in a row as fills some 3 ms after half as many calls that are not
+    timed (one call alone finds its data where the others have driven them), and a register-only loop of multiply-adds for the
+    peak of this moment. A contender's time is the median over the rounds of its best form.
+    """
+    for contest in contests:
+        times, peak = rounds_of(contest.forms, dtype, rounds, PAUSE_S if threads > 1 else 0.0)
+        yield record(contest, times, peak * threads, threads, layout)
 
 
 def rounds_of(forms, dtype, rounds, pause_s=0.0):
@@ -62,27 +78,30 @@ def rounds_of(forms, dtype, rounds, pause_s=0.0):
     return {name: statistics.median(values) for name, values in samples.items()}, statistics.median(peaks)
 
 
-def record(layer, times, peak, threads, layout):
-    """The numbers of one layer; conversion_share: the part of our time that arrays in NCHW take more than in NHWC."""
-    mine = f"refconv {layout}"
+def record(contest, times, peak, threads, layout):
+    """The numbers of one contest; conversion_share: the part of our time that arrays in NCHW take more than in NHWC.
+
+    What follows from our time is None where this project has no form in the contest.
+    """
+    mine = times.get(f"refconv {layout}")
     others = [name for name in times if not name.startswith("refconv ")]
     best = min(others, key=times.get) if others else None
-    flops = layer.problem.flops
+    rate = contest.flops / mine if mine else None
     return {
-        "name": layer.name,
-        "descriptor": str(layer.problem),
-        "flops": flops,
+        "name": contest.name,
+        "descriptor": contest.descriptor,
+        "flops": contest.flops,
         "threads": threads,
-        "seconds": times[mine],
+        "seconds": mine,
         "float32_s": times.get("refconv float32"),
-        "conversion_share": 1 - times["refconv NHWC"] / times[mine],
-        "flop_per_s": flops / times[mine],
-        "efficiency": flops / times[mine] / peak,
+        "conversion_share": 1 - times["refconv NHWC"] / mine if mine else None,
+        "flop_per_s": rate,
+        "efficiency": rate / peak if mine else None,
         "peak_flop_per_s": peak,
         "times_s": times,
         "best_peer": best,
         "best_peer_s": times[best] if best else None,
-        "ratio": times[best] / times[mine] if best else None,
+        "ratio": times[best] / mine if best and mine else None,
     }
 
 

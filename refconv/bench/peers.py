@@ -4,7 +4,6 @@ A contender takes a layer and returns a function without arguments that computes
 weights packed, layouts changed, outputs allocated. A peer with several forms is quoted in the best of them.
 """
 
-import functools
 import importlib.util
 
 import numpy as np
@@ -68,7 +67,6 @@ def torch_forms(operands, threads):
     top, left, bottom, right = operands.sides
     symmetric = (top, left) == (bottom, right) or (0 <= bottom <= top and 0 <= right <= left)
     stride, dilation, groups = (conv.stride_h, conv.stride_w), (conv.dilation_h, conv.dilation_w), conv.groups
-    tensor = functools.partial(_tensor, torch)
     weight = tensor(operands.weight)
     forms = {}
 
@@ -93,8 +91,10 @@ def torch_forms(operands, threads):
     return forms
 
 
-def _tensor(torch, array):
-    """A tensor of the array's values and type; torch reads no bfloat16 of NumPy's."""
+def tensor(array):
+    """A torch tensor of the array's values and type; torch reads no bfloat16 of NumPy's."""
+    import torch
+
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
@@ -103,7 +103,7 @@ def _tensor(torch, array):
 def _prepacked(torch, operands, weight, stride, padding, dilation, groups):
     """Weights reordered once for oneDNN, as torch.compile does when it freezes a model; channels_last activations."""
     conv = operands.conv
-    x = _tensor(torch, operands.x).contiguous(memory_format=torch.channels_last)
+    x = tensor(operands.x).contiguous(memory_format=torch.channels_last)
     size = [conv.n, conv.c, conv.h, conv.w]
     packed = torch.ops.mkldnn._reorder_convolution_weight(weight, padding, stride, dilation, groups, size)
     call = torch.ops.mkldnn._convolution_pointwise
@@ -119,9 +119,7 @@ def _prepacked(torch, operands, weight, stride, padding, dilation, groups):
 
 def onnxruntime_forms(operands, threads):
     """{form: function}: a graph of the layer alone, weights constant (prepacked at load), input and output bound in place."""
-    import onnx
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
     if operands.dtype != np.float32:
         return {}  # its CPU provider has no Conv of other widths
@@ -143,22 +141,30 @@ def onnxruntime_forms(operands, threads):
         ]
     else:
         nodes = [helper.make_node("Conv", ["x", "w"], ["y"], **attributes)]
-    shape = [problem.n, problem.k, problem.p, problem.q]
-    value = lambda name, dims: helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
-    graph = helper.make_graph(nodes, "layer", [value("x", list(operands.x.shape))], [value("y", shape)], initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return {"bound": bound(nodes, initializers, operands.x, (problem.n, problem.k, problem.p, problem.q), threads)}
+
+
+def bound(nodes, initializers, x, shape, threads, opset=17):
+    """A function that runs a graph of ONNX nodes from "x", a float32 array, to "y" of `shape`, both bound in place; its result() is then y."""
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    value = lambda name, dims: helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims))
+    graph = helper.make_graph(nodes, "layer", [value("x", x.shape)], [value("y", shape)], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     onnx.checker.check_model(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
-    x = onnxruntime.OrtValue.ortvalue_from_numpy(operands.x)
+    x = onnxruntime.OrtValue.ortvalue_from_numpy(x)
     y = onnxruntime.OrtValue.ortvalue_from_numpy(np.empty(shape, np.float32))
     binding.bind_ortvalue_input("x", x)
     binding.bind_ortvalue_output("y", y)
     run = lambda: session.run_with_iobinding(binding)
     run.result = lambda: y.numpy()
-    return {"bound": run}
+    return run
 
 
 FORMS = {"torch": torch_forms, "onnxruntime": onnxruntime_forms}

@@ -11,7 +11,7 @@ def plot(results, path):
     figure = Figure(figsize=(max(6, 0.5 * len(records) + 2), 5), layout="constrained")
     axes = figure.subplots()
     places = range(len(records))
-    axes.bar([i - 0.2 for i in places], [r["flop_per_s"] / 1e9 for r in records], 0.4, label="refconv")
+    axes.bar([i - 0.2 for i in places], [(r["flop_per_s"] or 0) / 1e9 for r in records], 0.4, label="refconv")
     peers = [(i, r["flops"] / r["best_peer_s"] / 1e9) for i, r in enumerate(records) if r["best_peer"]]
     if peers:
         axes.bar([i + 0.2 for i, _ in peers], [rate for _, rate in peers], 0.4, label="best peer")

@@ -17,7 +17,7 @@ def _table(title, *columns):
 def report(host, results, stacked, threads, arguments):
     """Print a table for each set, and for FasterNet's operators."""
     console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=130)
+    console = console if console.is_terminal else Console(highlight=False, width=150)
     console.print(
         f"peak {host['peak_flop_per_s'] / 1e9:.1f} GFLOP/s of one core at best ({arguments.dtype}), copy {host['copy_bytes_per_s'] / 1e9:.1f} GB/s; "
         f"{threads} thread{'s' if threads > 1 else ''}, {arguments.layout}, medians of {arguments.rounds} interleaved rounds"
@@ -28,26 +28,36 @@ def report(host, results, stacked, threads, arguments):
         console.print(operator_table(stacked))
 
 
+def _shown(value, scale, digits):
+    """A number times `scale`; - for None."""
+    return "-" if value is None else f"{scale * value:.{digits}f}"
+
+
 def set_table(name, records):
-    """Milliseconds, GFLOP/s, % of the peak of the moment, share of layout conversion, ratio to the best peer; geometric means."""
+    """Milliseconds, GFLOP/s, % of the peak of the moment, share of layout conversion, ratio to the best peer; geometric means of what there is."""
     halves = any(record["float32_s"] for record in records)
-    table = _table(name, "layer", "ms", "GFLOP/s", "% of peak", "conversion", *["float32 ms"] * halves, "best peer", "its ms", "ratio")
+    heading = "block" if name == "blocks" else "layer"
+    converts = any(record["conversion_share"] for record in records)
+    optional = [*["conversion"] * converts, *["float32 ms"] * halves]
+    table = _table(name, heading, "ms", "GFLOP/s", "% of peak", *optional, "best peer", "its ms", "ratio")
     for record in records:
-        peer = ("-", "-", "-")
-        if record["best_peer"]:
-            peer = (record["best_peer"], f"{1e3 * record['best_peer_s']:.3f}", f"{record['ratio']:.2f}")
-        numbers = (f"{1e3 * record['seconds']:.3f}", f"{record['flop_per_s'] / 1e9:.1f}", f"{100 * record['efficiency']:.1f}")
-        share = f"{100 * record['conversion_share']:.0f} %" if record["conversion_share"] else "-"
-        wide = (f"{1e3 * record['float32_s']:.3f}",) if halves else ()
-        table.add_row(record["descriptor"], *numbers, share, *wide, *peer)
+        peer = (record["best_peer"] or "-", _shown(record["best_peer_s"], 1e3, 3), _shown(record["ratio"], 1, 2))
+        numbers = (_shown(record["seconds"], 1e3, 3), _shown(record["flop_per_s"], 1e-9, 1), _shown(record["efficiency"], 100, 1))
+        share = (f"{100 * record['conversion_share']:.0f} %" if record["conversion_share"] else "-",) if converts else ()
+        wide = (_shown(record["float32_s"], 1e3, 3),) if halves else ()
+        table.add_row(record["descriptor"], *numbers, *share, *wide, *peer)
     table.add_section()
-    ratios = [record["ratio"] for record in records if record["ratio"]]
-    mean = f"{geometric_mean(ratios):.2f}" if ratios else "-"
-    rates = geometric_mean([record["flop_per_s"] for record in records]) / 1e9
-    efficiency = 100 * geometric_mean([record["efficiency"] for record in records])
-    gain = (f"{geometric_mean([record['float32_s'] / record['seconds'] for record in records]):.2f} x",) if halves else ()
-    table.add_row("geometric mean", "", f"{rates:.1f}", f"{efficiency:.1f}", "", *gain, "", "", mean)
+    rate, efficiency, ratio = (_mean(record[key] for record in records) for key in ("flop_per_s", "efficiency", "ratio"))
+    gain = (f"{_mean(record['float32_s'] and record['float32_s'] / record['seconds'] for record in records):.2f} x",) if halves else ()
+    means = (_shown(rate, 1e-9, 1), _shown(efficiency, 100, 1), *[""] * converts, *gain, "", "", _shown(ratio, 1, 2))
+    table.add_row("geometric mean", "", *means)
     return table
+
+
+def _mean(values):
+    """The geometric mean of those that are not None; None of none."""
+    known = [value for value in values if value is not None]
+    return geometric_mean(known) if known else None
 
 
 def operator_table(records):

@@ -1,0 +1,201 @@
+"""Residual blocks as layers of the benchmark: one fused kernel beside the block in torch and onnxruntime, of the same weights.
+
+The cases are blocks of published networks at batch 1, named by type, channels and map: ConvNeXt-T (arXiv 2201.03545), ConvFirst (Lavin,
+arXiv 2404.03617), FasterNet (arXiv 2303.03667), EfficientNet and EfficientNetV2 (arXiv 1905.11946, 2104.00298), the FFN of a transformer.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from refconv import layout, reference
+from refconv.bench.measure import Contest
+from refconv.block_ops import fused_block
+from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
+from refconv.cli import note
+from refconv.elements import element
+
+TOLERANCE = {"float64": 1e-12, "float32": 2e-5, "float16": 5e-3, "bfloat16": 5e-2}
+"""Largest legal error of an output, over 1 + its magnitude: float32 was seen off by 1e-6, bfloat16 by 1e-2."""
+
+
+class WrongResult(Exception):
+    """A contender's numbers are not those of the definition."""
+
+
+class Case(NamedTuple):
+    """C channels on a square map of `size` rows; hidden = alpha * C; g: the width of a group; kernel: rows of the conv (FFN: 0); n images."""
+
+    kind: Any
+    c: int
+    size: int
+    alpha: int
+    activation: str
+    kernel: int = 3
+    g: int = 1
+    n: int = 1
+
+    name = property(lambda self: f"{self.kind.__name__.removesuffix('Block')} {self.c}@{self.size}", doc="Type, channels and map.")
+
+    def __str__(self):
+        conv = f" {self.kernel}x{self.kernel}" if self.kernel else ""
+        width = f" g {self.g}" if self.g > 1 else " SE" if self.kind is MBConvBlock else ""
+        images = f" mb {self.n}" if self.n > 1 else ""
+        return f"{self.name} alpha {self.alpha}{conv}{width} {self.activation}{images}"
+
+
+CASES = [
+    *(Case(ConvNeXtBlock, c, size, 4, "gelu", 7) for c, size in ((96, 56), (192, 28), (384, 14), (768, 7))),
+    Case(ConvFirstBlock, 64, 64, 6, "relu", g=8),
+    *(Case(ConvFirstBlock, c, size, 4, "relu", g=8) for c, size in ((64, 56), (128, 28))),
+    *(Case(FasterNetBlock, c, size, 2, "relu") for c, size in ((96, 56), (192, 28), (384, 14))),
+    *(Case(MBConvBlock, c, size, 6, "silu", kernel) for c, size, kernel in ((24, 56, 3), (80, 14, 3), (112, 14, 5))),
+    Case(FusedMBConvBlock, 48, 56, 4, "silu"),
+    *(Case(FFNBlock, c, size, 4, "gelu", 0) for c, size in ((96, 56), (384, 14))),
+]
+"""The set "blocks". MBConv squeezes to C / 4 channels, C being those of the block's input, as EfficientNet; FasterNet convolves C / 4."""
+
+
+def weights(case, dtype=np.float32):
+    """The record of a case, the same each time: normal weights of variance 1 / (terms of a sum), so that activations stay of order 1."""
+    rng = np.random.default_rng(0)
+    kind, c, hidden, kernel = case.kind, case.c, case.alpha * case.c, (case.kernel, case.kernel)
+
+    def matrix(*shape):
+        return (rng.standard_normal(shape) / np.prod(shape[1:]) ** 0.5).astype(dtype)
+
+    def vector(size, mean=0.0):
+        return (mean + rng.standard_normal(size) / 10).astype(dtype)
+
+    fields = {"activation": case.activation, "project_weight": matrix(c, hidden), "project_bias": vector(c)}
+    if kind is not FusedMBConvBlock:
+        fields |= {"expand_weight": matrix(hidden, c), "expand_bias": vector(hidden)}
+    if kind is FasterNetBlock:
+        return kind(**fields, conv_weight=matrix(c // 4, c // 4, *kernel))
+    if kind is not FFNBlock:
+        rows, width = (c, case.g) if kind in (ConvFirstBlock, ConvNeXtBlock) else (hidden, c if kind is FusedMBConvBlock else case.g)
+        fields |= {"conv_weight": matrix(rows, width, *kernel), "conv_bias": vector(rows)}
+    if kind is ConvNeXtBlock:
+        fields |= {"norm_weight": vector(c, 1), "norm_bias": vector(c), "scale": vector(c, 1)}
+    if kind is MBConvBlock:
+        narrow = c // 4
+        pair = {"reduce_weight": matrix(narrow, hidden), "reduce_bias": vector(narrow)}
+        fields["se"] = SqueezeExcite(**pair, expand_weight=matrix(hidden, narrow), expand_bias=vector(hidden))
+    return kind(**fields)
+
+
+CHAINS = {
+    FFNBlock: ("expand", "activate", "project"),
+    ConvFirstBlock: ("conv", "expand", "activate", "project"),
+    ConvNeXtBlock: ("conv", "to_last", "norm", "to_first", "expand", "activate", "project", "layer_scale"),
+    MBConvBlock: ("expand", "activate", "conv", "activate", "gate", "project"),
+    FusedMBConvBlock: ("conv", "activate", "project"),
+    FasterNetBlock: ("partial", "expand", "activate", "project"),
+}
+"""The layers of each block as a peer runs them, in order, the residual last; `expand` and `project` are 1x1 convolutions."""
+
+
+class Chain:
+    """A block as the cases have it (stride 1, odd kernels, layer scale, squeeze-excitation) in the operations of a peer.
+
+    The subclass has them, on its own tensors, NCHW: conv, partial, matrix, activation, norm, layer_scale, pool, multiply, add, to_last, to_first.
+    """
+
+    def settle(self, record, chain):
+        """Keep the chain and, of the record, what it asks for."""
+        self.chain = chain
+        self.residual, self.kind = record.residual, record.activation
+        self.groups, self.convolved = getattr(record, "groups", 1), getattr(record, "convolved", None)
+        self.eps, self.c = getattr(record, "eps", None), record.c
+        se = getattr(record, "se", None)
+        self.gating = (se.activation, se.gate) if se else None
+
+    def forward(self, x):
+        """The block's output tensor."""
+        y = x
+        for step in self.chain:
+            y = getattr(self, step)(y)
+        return self.add(x, y) if self.residual else y
+
+    def expand(self, y):
+        return self.matrix(y, "expand")
+
+    def project(self, y):
+        return self.matrix(y, "project")
+
+    def activate(self, y):
+        return self.activation(y, self.kind)
+
+    def gate(self, y):
+        """Squeeze-excitation."""
+        inner, outer = self.gating
+        squeezed = self.activation(self.matrix(self.pool(y), "se_reduce"), inner)
+        return self.multiply(y, self.activation(self.matrix(squeezed, "se_expand"), outer))
+
+
+class Entry(NamedTuple):
+    """A form of a contender: run() computes the block, result() computes it and gives the output as a NumPy array, NCHW."""
+
+    run: Any
+    result: Any
+
+
+def block_contests(cases, peers, dtype, threads, layout_name):
+    """Yield the Contest of each case, every contender's every form checked against the definition; without our form where there is no kernel.
+
+    WrongResult names a contender that disagrees.
+    """
+    for case in cases:
+        record = weights(case, dtype)
+        x = np.random.default_rng(1).standard_normal((case.n, case.c, case.size, case.size)).astype(dtype)
+        entries = {}
+        try:
+            for name in dict.fromkeys((layout_name, "NHWC")):
+                entries[f"refconv {name}"] = ours(record, x, threads, name)
+            if element(dtype).half:
+                entries["refconv float32"] = ours(weights(case), x.astype(np.float32), threads, layout_name)
+        except (TypeError, ValueError) as error:
+            entries = {}
+            note(f"{case}: not measured: {error}")
+        for peer in peers:
+            entries |= {f"{peer} {name}": entry for name, entry in FORMS[peer](record, x, threads).items()}
+        check(case, entries, reference.block(x, record), TOLERANCE[element(dtype).name])
+        flops = 2 * record.macs(case.n, case.size, case.size)
+        yield Contest(case.name, str(case), flops, {name: entry.run for name, entry in entries.items()})
+
+
+def check(case, entries, expected, tolerance):
+    """WrongResult unless each entry's result is `expected` within the tolerance, absolute and relative."""
+    for name, entry in entries.items():
+        error = np.abs(entry.result() - expected) / (1 + np.abs(expected))
+        if not error.max() <= tolerance:
+            raise WrongResult(f"{name}: {case} is off the definition by {error.max():.1e}; at most {tolerance:.0e} is legal")
+
+
+def ours(record, x, threads, layout_name):
+    """The Entry of this project: the fused kernel, NHWC arrays in and out; or NCHW arrays, which pay the conversion."""
+    n, _, h, w = x.shape
+    n, p, q, k = record.out_shape(n, h, w)
+    last = layout_name == "NHWC"
+    image, out = layout.empty((n, h, w, record.c) if last else x.shape, x.dtype), layout.empty((n, p, q, k) if last else (n, k, p, q), x.dtype)
+    image[...] = x.transpose(0, 2, 3, 1) if last else x
+    run = lambda: fused_block(image, record, layout=layout_name, out=out, threads=threads)
+    run()
+    return Entry(run, lambda: run().transpose(0, 3, 1, 2) if last else run())
+
+
+def torch_entries(record, x, threads):
+    """{form: Entry} of torch; imported where asked for."""
+    from refconv.bench.torch_blocks import torch_entries
+
+    return torch_entries(record, x, threads)
+
+
+def onnxruntime_entries(record, x, threads):
+    """{form: Entry} of onnxruntime; imported where asked for."""
+    from refconv.bench.onnx_blocks import onnxruntime_entries
+
+    return onnxruntime_entries(record, x, threads)
+
+
+FORMS = {"torch": torch_entries, "onnxruntime": onnxruntime_entries}

@@ -1,0 +1,107 @@
+"""A residual block as a torch module: eager, and compiled by torch.compile, in both memory formats."""
+
+import functools
+
+import torch
+from torch.nn import Module, Parameter, functional
+
+from refconv.bench.blocks import CHAINS, Chain, Entry
+from refconv.bench.peers import tensor
+from refconv.blocks import ConvNeXtBlock, FFNBlock
+from refconv.cli import note
+
+ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu, "sigmoid": torch.sigmoid}
+
+LINEAR = {
+    FFNBlock: ("to_last", *CHAINS[FFNBlock], "to_first"),
+    ConvNeXtBlock: ("conv", "to_last", "norm", "expand", "activate", "project", "layer_scale", "to_first"),
+}
+"""The blocks whose authors have linear layers on channels that come last in place of 1x1 convolutions; so torch is as fast or faster (measured)."""
+
+
+class TorchBlock(Chain, Module):
+    """A module with the weights of a record; tensors NCHW."""
+
+    def __init__(self, record):
+        super().__init__()
+        kind = type(record)
+        self.linear = kind in LINEAR
+        self.settle(record, LINEAR[kind] if self.linear else CHAINS[kind])
+        for name, array in record.arrays.items():
+            square = array.ndim == 2 and not self.linear
+            self.register_parameter(name, Parameter(tensor(array[:, :, None, None] if square else array)))
+
+    def convolve(self, y, name, groups=1):
+        weight = getattr(self, f"{name}_weight")
+        padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+        return functional.conv2d(y, weight, getattr(self, f"{name}_bias", None), padding=padding, groups=groups)
+
+    def conv(self, y):
+        return self.convolve(y, "conv", self.groups)
+
+    def partial(self, y):
+        first, rest = y.split([self.convolved, self.c - self.convolved], 1)
+        return torch.cat((self.convolve(first, "conv"), rest), 1)
+
+    def matrix(self, y, name):
+        if self.linear:
+            return functional.linear(y, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias", None))
+        return self.convolve(y, name)
+
+    def norm(self, y):
+        return functional.layer_norm(y, (self.c,), self.norm_weight, getattr(self, "norm_bias", None), self.eps)
+
+    def layer_scale(self, y):
+        return y * self.scale
+
+    def activation(self, y, kind):
+        return ACTIVATIONS[kind](y)
+
+    def pool(self, y):
+        return y.mean((2, 3), keepdim=True)
+
+    def to_last(self, y):
+        return y.permute(0, 2, 3, 1)
+
+    def to_first(self, y):
+        return y.permute(0, 3, 1, 2)
+
+    def multiply(self, y, gates):
+        return y * gates
+
+    def add(self, x, y):
+        return x + y
+
+
+def torch_entries(record, x, threads):
+    """{form: Entry}: eager and compiled, contiguous and channels_last; a form that torch cannot compile is left out, with a line on stderr.
+
+    Compiled with its weights frozen, so that oneDNN's layouts are made beforehand. Compiling needs a C++ compiler.
+    """
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    torch._dynamo.reset()  # it compiles one piece of code, that of every block, a few times only
+    torch._inductor.config.compile_threads = 1  # no other process beside the timed one
+    entries = {}
+    for name, form in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)):
+        module = TorchBlock(record).eval().to(memory_format=form)
+        image = tensor(x).contiguous(memory_format=form)
+        entries[f"eager {name}"] = _entry(module, image)
+        compiled = torch.compile(module, fullgraph=True, dynamic=False, options={"freezing": True})
+        try:
+            compiled(image)
+        except Exception as error:  # of any type: it passes on what the compiler it runs says
+            _skipped(name, str(error).strip().split("\n")[0])
+        else:
+            entries[f"compile {name}"] = _entry(compiled, image)
+    return entries
+
+
+def _entry(module, image):
+    return Entry(lambda: module(image), lambda: module(image).double().numpy())
+
+
+@functools.cache
+def _skipped(name, reason):
+    """Say once that a form is not measured."""
+    note(f"torch compile {name}: not measured: {reason}")
