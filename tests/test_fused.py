@@ -128,6 +128,10 @@ def test_threads_layout_and_halo_do_not_change_the_result(name):
     if kind is MBConvBlock:
         agree(refconv.fused_block(x, record, halo="recompute", threads=1), expected)
         agree(refconv.fused_block(x, record, halo="cache", threads=1), expected)
+    if getattr(record, "se", None) is not None:
+        recomputed = refconv.fused_block(x, record, squeeze="recompute", threads=1)
+        close(recomputed, x, record)
+        agree(refconv.fused_block(x, record, squeeze="spill", threads=2), recomputed)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name][1].get("se") is None])
@@ -182,6 +186,8 @@ ERRORS = [
     (lambda: refconv.fused_block(X[0, 0], FFN), ValueError, "x of shape .* must have 4 axes"),
     (lambda: refconv.fused_block(X, FFN, halo="keep"), ValueError, "halo = 'keep': must be one of auto, recompute, cache"),
     (lambda: refconv.fused_block(X, FFN, halo="cache"), ValueError, "halo = 'cache' for a ffn block: must be 'auto'"),
+    (lambda: refconv.fused_block(X, FFN, squeeze="spill"), ValueError, "squeeze = 'spill' for a block without squeeze-excitation"),
+    (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of auto, recompute, spill"),
     (lambda: refconv.fused_block(X, FFN, layout="CHWN"), ValueError, "layout = 'CHWN'"),
     (lambda: refconv.fused_block(X, FFN, threads=0), ValueError, "threads = 0"),
     (lambda: refconv.fused_block(X, FFN, out=X), ValueError, "out overlaps x"),

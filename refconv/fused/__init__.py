@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.elements import element
-from refconv.fused import conv_first, ffn, fused_mbconv, mbconv, squeeze_excite, tiling
+from refconv.fused import conv_first, ffn, fused_mbconv, gated, mbconv, squeeze_excite, tiling
 from refconv.jit import plain
 
 
@@ -60,6 +60,7 @@ FUSED = {
             fused_mbconv.workspace,
         ),
         Fused("mbconv", (MBConvBlock,), mbconv.mbconv, (3, 4), tiling.mbconv_tiling, mbconv.units, mbconv.workspace),
+        Fused("gated", (), gated.gated, (1, 3), tiling.gated_tiling, gated.units, gated.workspace),
         Fused(
             "squeeze_excite",
             (),
@@ -81,6 +82,21 @@ def choose_fused(block):
             return row
     names = ", ".join(record.__name__ for row in FUSED.values() for record in row.records)
     raise TypeError(f"weights of type {type(block).__name__}: must be one of {names}")
+
+
+SQUEEZES = ("auto", "recompute", "spill")
+
+
+def squeeze_for(problem, itemsize, squeeze, target):
+    """How the gates of squeeze-excitation are made: "auto" spills a hidden layer that fits the L2 of the target, and recomputes a larger one."""
+    if squeeze not in SQUEEZES:
+        raise ValueError(f"squeeze = {squeeze!r}: must be one of {', '.join(SQUEEZES)}")
+    if not problem.gated and squeeze != "auto":
+        raise ValueError(f"squeeze = {squeeze!r} for a block without squeeze-excitation: must be 'auto'")
+    if squeeze != "auto":
+        return squeeze
+    hidden_bytes = problem.n * problem.p * problem.q * problem.hidden * itemsize
+    return "spill" if hidden_bytes <= target.l2_bytes else "recompute"
 
 
 HALOS = ("auto", "recompute", "cache")

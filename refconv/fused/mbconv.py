@@ -10,7 +10,7 @@ Convolutional Neural Networks"; both modes and the loops are derived here. Loops
     unit: image n, block of t.lines output rows              (units run in parallel)
         p  steps of t.step output rows
             the input rows that are new under them, expanded into `ring`
-            the rows convolved into `hidden`, or with `pool` > 0 only added up in `pooled`, for squeeze-excitation
+            the rows convolved into `hidden`, or with block.pool > 0 only added up in `pooled`, for squeeze-excitation
             projected to the output
 """
 
@@ -83,13 +83,16 @@ def expand_rows(ring, rows, x, x_at, made, first, last, block, weight, bias, wid
 
 
 @routine
-def add_pixels(sums, sums_at, hidden, hidden_at, pitch, pixels, channels):
-    """sums[c] += sum of the pixels' channel c."""
+def add_pixels(sums, sums_at, hidden, hidden_at, pitch, pixels, channels, out, out_at, spill):
+    """sums[c] += sum of the pixels' channel c; with spill > 0 the pixels are copied to out as well."""
     n_lanes = lanes(hidden)
     for c in range(0, channels, n_lanes):
         total = load(ONE, ONE, sums, sums_at + c, 0, channels - c)
         for i in range(pixels):
-            total = add_row(total, load(ONE, ONE, hidden, hidden_at + i * pitch + c, 0, channels - c))
+            pixel = load(ONE, ONE, hidden, hidden_at + i * pitch + c, 0, channels - c)
+            total = add_row(total, pixel)
+            if spill > 0:
+                store(out, out_at + i * channels + c, 0, pixel, channels - c, 0)
         store(sums, sums_at + c, 0, total, channels - c, 0)
 
 
@@ -97,7 +100,8 @@ def add_pixels(sums, sums_at, hidden, hidden_at, pitch, pixels, channels):
 def mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last):
     """Units first to last-1. x and out NHWC, weight (expand, conv, project) packed, bias (expand, conv, project, gates), each may be absent.
 
-    With block.pool > 0 nothing is projected: this thread's part of `pooled` holds the sums over its pixels of every image's hidden channels.
+    With block.pool > 0 nothing is projected: this thread's part of `pooled` holds the sums over its pixels of every image's hidden
+    channels, and with block.pool = 2 out is the hidden layer itself.
     """
     (expand, conv_weight, project), (expand_bias, conv_bias, project_bias, gates) = weight, bias
     ring, hidden, sums, pooled, lines, pixels, weights, conv_wide, absent = work
@@ -131,7 +135,9 @@ def mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last):
             to, gated = (hidden, hidden_at, pitch), (gates, n * block.hidden)
             convolve_rows(to, ring, rows, p, count, conv, near, near_at, conv_bias, *gated, block.activation, lines, lines_at, t)
             if block.pool > 0:
-                add_pixels(pooled, pooled_at + n * pitch, hidden, hidden_at, pitch, count * width, block.hidden)
+                spilled_at = (n * height + p) * width * block.hidden
+                those = hidden, hidden_at, pitch, count * width, block.hidden, out, spilled_at, block.pool - 1
+                add_pixels(pooled, pooled_at + n * pitch, *those)
             else:
                 at = (n * height + p) * width
                 begin_sums(sums, sums_at, x, at * block.c, block.residual, project_bias, 0, count * width, block.k)

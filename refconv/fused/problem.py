@@ -18,7 +18,7 @@ class BlockProblem(NamedTuple):
     """A block on n images of h x w pixels and c channels: `source` channels are expanded to `hidden`, projected to k.
 
     residual, norm, gated: whether the input is added, the convolved pixels are normalised, and the hidden channels have gates (0 or 1); pool: 1
-    where only the sums for those gates are wanted; eps: of the norm; convolved, r, s, stride, groups: the convolution's channels in, kernel,
+    where only the sums for those gates are wanted, 2 where the hidden layer is as well; eps: of the norm; convolved, r, s, stride, groups: the convolution's channels in, kernel,
     stride and groups (FFN: none, zeros and stride 1), conv_size: elements of its packed weight; activation: of refconv.tile.activations.
     """
 

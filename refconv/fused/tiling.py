@@ -230,6 +230,24 @@ def mbconv_tiling(block, itemsize, target, halo="auto"):
     return MBConvTiling(lines, step, *expand, *project, *conv_fields(conv, itemsize, target))
 
 
+class GatedTiling(NamedTuple):
+    """A unit is `pixels` pixels of an image; the register tile of the projection."""
+
+    pixels: int
+    project_rows: Static
+    project_vectors: Static
+    project_tail: Static
+
+
+def gated_tiling(block, itemsize, target):
+    """Rule: as many pixels as stay in a quarter of the L2 with their sums, an even share for each thread."""
+    total, pixel_bytes = block.p * block.q, (odd_pitch(block.hidden, target.lanes(itemsize)) + block.k) * itemsize
+    most = ceil_div(total, tiling.parts(block.n, target.threads))
+    pixels = max(1, min(most, target.l2_bytes // 4 // pixel_bytes))
+    pixels = ceil_div(most, ceil_div(most, pixels))
+    return GatedTiling(pixels, *product((total - 1) % pixels + 1, block.k, block.hidden, itemsize, target))
+
+
 def gate_tiling(problem, itemsize, target):
     """Rule: one vector at a time; the two matrices of squeeze-excitation are small."""
     return GateTiling(ONE)

@@ -3,7 +3,7 @@
 from refconv.tile import arrays as _arrays  # noqa: F401  registers the array machine
 from refconv.tile.activations import ACTIVATIONS, activate
 from refconv.tile.instructions import lanes, length, load, outer, prefetch, slide, spread, store, zero
-from refconv.tile.registers import add_row, fused_multiply_add, gather_diagonals, transpose
+from refconv.tile.registers import add_row, fused_multiply_add, gather_diagonals, multiply_row, transpose
 from refconv.tile.types import Static
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "lanes",
     "length",
     "load",
+    "multiply_row",
     "outer",
     "prefetch",
     "slide",
