@@ -12,7 +12,8 @@ from refconv.jit import plain
 
 class Fused(NamedTuple):
     """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` are the numbers of weights and of biases;
-    from_work: whether it reads a workspace of another in the place of a tensor."""
+    from_work: whether it reads a workspace of another in the place of a tensor; recomputed_macs(problem, tiling): of those with a choice of
+    halo, whose tiling rule takes `halo`."""
 
     name: str
     records: tuple
@@ -22,6 +23,7 @@ class Fused(NamedTuple):
     units: Any
     workspace: Any
     from_work: bool = False
+    recomputed_macs: Any = None
 
     def check(self, problem, lanes):
         """Every BlockProblem is legal."""
@@ -58,7 +60,16 @@ FUSED = {
             fused_mbconv.units,
             fused_mbconv.workspace,
         ),
-        Fused("mbconv", (MBConvBlock,), mbconv.mbconv, (3, 4), tiling.mbconv_tiling, mbconv.units, mbconv.workspace),
+        Fused(
+            "mbconv",
+            (MBConvBlock,),
+            mbconv.mbconv,
+            (3, 4),
+            tiling.mbconv_tiling,
+            mbconv.units,
+            mbconv.workspace,
+            recomputed_macs=mbconv.recomputed_macs,
+        ),
         Fused(
             "squeeze_excite",
             (),

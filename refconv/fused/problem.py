@@ -74,14 +74,15 @@ def block_problem(block, n, h, w, lanes):
 
 
 def pack_block(block, lanes):
-    """The PackedBlock of a record, made at the first call and kept as long as the record."""
-    if block not in _PACKED:
+    """The PackedBlock of a record for vectors of `lanes`, made at the first call and kept as long as the record."""
+    kept = _PACKED.setdefault(block, {})
+    if lanes not in kept:
         packed, se = _packed(*_folded(block), lanes), getattr(block, "se", None)
         if se is not None:
             matrices = [(se.reduce_weight, 1), (se.expand_weight, 1)]
             packed = packed._replace(gates=_packed(matrices, [se.reduce_bias, se.expand_bias], lanes))
-        _PACKED[block] = packed
-    return _PACKED[block]
+        kept[lanes] = packed
+    return kept[lanes]
 
 
 def _packed(weights, biases, lanes):
