@@ -6,7 +6,7 @@ from numba import typeof, types
 from refconv import host
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.elements import element
-from refconv.fused import choose_fused, squeeze_for, tiling_for
+from refconv.fused import check_squeeze, choose_fused, tiling_for
 from refconv.fused.activated import activated
 from refconv.fused.problem import block_problem, check_fused, gate_problem, pack_block
 from refconv.jit import plain
@@ -17,15 +17,15 @@ from refconv.problem import same_pads
 from refconv.tile.activations import ACTIVATIONS
 
 
-def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto", squeeze="auto", threads=None):
+def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto", squeeze="recompute", threads=None):
     """A whole residual block in one kernel, its hidden layer never in DRAM (Lavin, "On the Efficiency of Convolutional Neural Networks").
 
     x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C); of the dtype of the record. weights: a record of
     refconv.blocks, which is packed at its first call and kept packed as long as it lives: later changes of its arrays are not seen. out: an
     array to write to, contiguous in `layout`, apart from x and the record's arrays. tiling: of refconv.fused.tiling, in the place of the
     rule's. halo: what an MBConvBlock does about hidden rows that two steps want: "cache" keeps them in a ring, "recompute" makes them anew,
-    "auto" is "cache"; the other blocks have none, their convolution comes first. squeeze: what squeeze-excitation does, whose gates need
-    the whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory, "auto" spills what fits the L2. threads: at most this many (None: Numba's current
+    "auto" is "cache"; the other blocks have none, their convolution comes first. squeeze: what squeeze-excitation does, whose gates need the
+    whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory. threads: at most this many (None: Numba's current
     number); but for the sums of squeeze-excitation, which every thread begins anew, the result does not depend on it.
 
     Returns (N, K, P, Q), or as x is given. TypeError or ValueError names the argument, its value and what is legal.
@@ -41,9 +41,9 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     target = result(out, plan.out_shape, x, weights.arrays, layout, batched)
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
     source, to = contiguous(x).reshape(-1), direct.reshape(-1)
-    mode = squeeze_for(problem, x.itemsize, squeeze, host.target())
+    check_squeeze(problem, squeeze)
     if problem.gated:
-        _run_gated(weights, packed, plan, mode, source, to)
+        _run_gated(weights, packed, plan, squeeze, source, to)
     else:
         biases = (*packed.biases, plan.no_bias) if isinstance(weights, MBConvBlock) else packed.biases
         plan.run(source, packed.weights, biases, to)
@@ -145,9 +145,9 @@ _LAYER_BY_LAYER = {
 }
 
 
-def _run_gated(block, packed, plan, mode, source, to):
+def _run_gated(block, packed, plan, squeeze, source, to):
     """An MBConv with squeeze-excitation: a first pass for the sums, two small matrices for the gates, then what is left."""
-    problem, tiling, spill = plan.problem, type(plan.tiling)(*map(int, plan.tiling)), mode == "spill"
+    problem, tiling, spill = plan.problem, type(plan.tiling)(*map(int, plan.tiling)), squeeze == "spill"
     pixels = problem.p * problem.q
     hidden = empty(problem.n * pixels * problem.hidden, block.dtype) if spill else plan.no_bias
     pool = make_plan("mbconv", problem._replace(pool=2 if spill else 1), plan.element, tiling, plan.threads)

@@ -84,16 +84,17 @@ OPERATORS = {
 """FasterNet's Table 1: ten layers of one operator stacked, 3x3, at the widths and maps of four stages; GConv has 16 groups."""
 
 
-def find_layer(text):
-    """The preset called `text`, or the layer of a benchdnn descriptor; ValueError says what is legal."""
+def find_layer(text, others=()):
+    """The preset called `text`, or the layer of a benchdnn descriptor; ValueError says what is legal, names of `others` included."""
+    names = ", ".join((*PRESETS, *others))
     if text in PRESETS:
         return PRESETS[text]
     if not any(character.isdigit() for character in text):
-        raise ValueError(f"layer {text!r}: must be {', '.join(PRESETS)}, or a benchdnn descriptor such as g96mb1ic96ih56oc96kh7ph3")
+        raise ValueError(f"layer {text!r}: must be {names}, or a benchdnn descriptor such as g96mb1ic96ih56oc96kh7ph3")
     try:
         name, problem = parse_named(text)
     except ValueError as error:
-        raise ValueError(f"{error}; or a layer by name: {', '.join(PRESETS)}") from None
+        raise ValueError(f"{error}; or a layer by name: {names}") from None
     return Layer(name or str(problem), problem, "descriptor")
 
 

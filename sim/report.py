@@ -22,7 +22,8 @@ def layer_report(layer, machine):
     ]
 
 
-def _table(title, *columns):
+def make_table(title, *columns):
+    """An empty table; numbers to the right, never cut."""
     table = Table(title=title, title_justify="left", title_style="", box=SIMPLE, pad_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
@@ -31,7 +32,7 @@ def _table(title, *columns):
 
 def level_table(layer):
     """Accesses, hits, misses of each level; bytes read from below, written back below, and flushed to DRAM at the end."""
-    table = _table("Caches (accesses in lines)", "level", "loads", "stores", "hits", "misses", "hit rate", "bytes in", "bytes out", "flushed")
+    table = make_table("Caches (accesses in lines)", "level", "loads", "stores", "hits", "misses", "hit rate", "bytes in", "bytes out", "flushed")
     for i, level in enumerate(layer["levels"]):
         accesses, misses = level["loads"] + level["stores"], level["load_misses"] + level["store_misses"]
         fills = misses if i == 0 else level["load_misses"]  # a whole line written back from above needs no read
@@ -44,7 +45,7 @@ def level_table(layer):
 
 def tensor_table(layer):
     """DRAM bytes of each tensor beside the bytes any algorithm must move."""
-    table = _table("DRAM", "tensor", "size", "read", "written", "compulsory", "ratio")
+    table = make_table("DRAM", "tensor", "size", "read", "written", "compulsory", "ratio")
     for name, tensor in layer["tensors"].items():
         moved, least = tensor["read_bytes"] + tensor["write_bytes"], tensor["compulsory_bytes"]
         ratio = f"{moved / least:.2f}" if least else "-"

@@ -3,21 +3,18 @@
 The kernel is the one `refconv` computes with, compiled for traced buffers (sim.trace): there is no second copy of its loops.
 """
 
-import functools
 import time
 
-import numba
 from numba.core import config
 
 from refconv import kernels
 from refconv.elements import element
 from refconv.layers import find_layer
 from refconv.layout import packed_size
-from refconv.plan import compiled
 from refconv.problem import Conv2d, PartialConv2d
-from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH, Hierarchy
+from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine import Machine, load_machine
-from sim.trace import Trace
+from sim.run import Run
 
 OPERANDS = ("input", "weight", "bias", "output")
 COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
@@ -31,9 +28,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or "bfloat16" (workspace then float32).
     bias: whether the layer has one. Counts of lines are exact; bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
     """
-    if config.DISABLE_JIT:
-        raise ValueError("NUMBA_DISABLE_JIT = 1: must be unset for sim, which compiles the kernels for traced buffers")
-    machine = (machine if isinstance(machine, Machine) else load_machine(machine)).checked()
+    machine = ready(machine)
     if isinstance(problem, str):
         layer = find_layer(problem)
         problem, name = layer.problem, name or layer.name
@@ -48,95 +43,95 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     row.check(problem, lanes)
     chosen = checked_tiling(row, problem, dtype, machine, tiling)
     start = time.perf_counter()
-    trace, counts, dram = run_traced(row, problem, chosen, dtype, machine, bias)
+    workspace = row.workspace(problem, chosen, lanes, dtype.half)
+    sizes = {**problem.tensors, "weight": packed_elements(row, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
+    buffers = [(operand, sizes[operand], dtype.itemsize) for operand in OPERANDS]
+    buffers += [(buffer, elements, dtype.work.itemsize) for buffer, elements in workspace.items()]
+    run = Run(machine, buffers)
+    call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
+    moved = run.moved(last=True)
     seconds = time.perf_counter() - start
+    least = {**problem.compulsory, **({"bias": sizes["bias"]} if bias else {})}
     return {
         "name": name or str(problem),
         "descriptor": str(problem),
         "kernel": row.name,
-        "tiling": {field: int(value) for field, value in chosen._asdict().items()},
+        "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
-        **account(problem, trace, counts, dram, machine, dtype, bias),
+        **account(problem.macs, least, buffers, *moved, machine, dtype, workspace),
         "simulation_s": seconds,
     }
 
 
-def checked_tiling(row, problem, dtype, machine, wanted):
-    """The tiling asked for, checked, or the rule's for the machine."""
-    chosen = row.tiling(problem, dtype.work.itemsize, machine.target)
+def ready(machine):
+    """The Machine that a name or path stands for, checked; ValueError also where nothing can be simulated at all."""
+    if config.DISABLE_JIT:
+        raise ValueError("NUMBA_DISABLE_JIT = 1: must be unset for sim, which compiles the kernels for traced buffers")
+    return (machine if isinstance(machine, Machine) else load_machine(machine)).checked()
+
+
+def checked_tiling(row, problem, dtype, machine, wanted, **options):
+    """The tiling asked for, checked, or the rule's for the machine; options: what the rule takes besides."""
+    chosen = row.tiling(problem, dtype.work.itemsize, machine.target, **options)
     return chosen if wanted is None else row.checked(wanted, chosen, problem, machine.target.lanes(dtype.work.itemsize))
 
 
-def compiled_for(run, arguments):
-    """A kernel compiled for the types of these arguments."""
-    return compiled(run, tuple(numba.typeof(argument) for argument in arguments))
+def plain_numbers(tiling):
+    """A tiling as JSON."""
+    return {field: int(value) for field, value in tiling._asdict().items()}
 
 
-@functools.lru_cache(maxsize=4)
-def _idle(levels, line_bytes, tensors):
-    """Hierarchies of this geometry that no run is using: their pages are mapped already, which takes longer than a small layer."""
-    return []
+def packed_elements(row, problem, lanes):
+    """Elements of the weight of a layer as the kernel takes it."""
+    return packed_size(problem.weight_shape, problem.groups, row.order, lanes)
 
 
-def run_traced(row, problem, chosen, dtype, machine, bias):
-    """(trace, counts, dram) of sim.cache after the kernel has run on traced buffers, dirty lines flushed."""
-    lanes = machine.target.lanes(dtype.work.itemsize)
-    workspace = row.workspace(problem, chosen, lanes, dtype.half)
-    geometry = tuple((level.sets, level.ways) for level in machine.levels), machine.line_bytes, 4 + len(workspace)
-    idle = _idle(*geometry)
-    try:
-        hierarchy = idle.pop()
-    except IndexError:
-        hierarchy = Hierarchy(*geometry)
-    trace = Trace(hierarchy, machine.vector_bytes)
-    sizes = {**problem.tensors, "weight": packed_size(problem.weight_shape, problem.groups, row.order, lanes)}
-    sizes["bias"] = problem.weight_shape[0] if bias else 0
-    operands = [trace.buffer(name, sizes[name], dtype.itemsize) for name in OPERANDS]
-    work = tuple(trace.buffer(name, elements, dtype.work.itemsize) for name, elements in workspace.items())
-    arguments = (*operands, work, problem, chosen, 0, 1, 0, row.units(problem, chosen))
-    compiled_for(row.run, arguments)(*arguments)
-    hierarchy.finish()
-    counts, dram = hierarchy.counts.copy(), hierarchy.dram.copy()
-    hierarchy.reset()
-    idle.append(hierarchy)
-    return trace, counts, dram
+def call_kernel(run, row, operands, work, problem, tiling):
+    """Call a kernel of refconv's tables, all units on one thread. operands: (input, weight, bias, output), of a fused one tuples within."""
+    run.call(row.run, *operands, tuple(work), problem, tiling, 0, 1, 0, row.units(problem, tiling))
 
 
-def account(problem, trace, counts, dram, machine, dtype, bias):
-    """The numbers of a finished trace, by level and by tensor, and what follows from them."""
-    line = machine.line_bytes
+def account(macs, compulsory, buffers, counts, dram, machine, dtype, workspace, shown=None):
+    """The numbers of a run, by level and by tensor, and what follows from them.
+
+    macs: those that are work (nothing computed twice). compulsory: elements by tensor. buffers: those of the Run; of one name are one
+    tensor. counts, dram: lines moved. workspace: names of tensors that are neither parameters, nor input or output. shown: numbers of the
+    buffers to list (None: all that are not empty); what else has moved is listed, too.
+    """
+    line, flops = machine.line_bytes, 2 * macs
     read, evicted, flushed = (dram[:, kind] * line for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
     written = evicted + flushed
-    compulsory = {name: count * dtype.itemsize for name, count in problem.compulsory.items()}
-    if bias:
-        compulsory["bias"] = problem.weight_shape[0] * dtype.itemsize
-    used = [i for i, size in enumerate(trace.sizes) if size]
+    least = {name: elements * dtype.itemsize for name, elements in compulsory.items()}
+    numbers = {}
+    for i, (name, elements, _) in enumerate(buffers):
+        if elements and (shown is None or i in shown or counts[:, i].any() or dram[i].any()):
+            numbers.setdefault(name, []).append(i)
     tensors = {
-        trace.names[i]: {
-            "bytes": trace.sizes[i],
-            "read_bytes": int(read[i]),
-            "write_bytes": int(written[i]),
-            "compulsory_bytes": compulsory.get(trace.names[i], 0),
-            "levels": [dict(zip(COUNTERS, map(int, level[i]), strict=True)) for level in counts],
+        name: {
+            "bytes": sum(elements * itemsize for _, elements, itemsize in (buffers[i] for i in of_name)),
+            "read_bytes": int(read[of_name].sum()),
+            "write_bytes": int(written[of_name].sum()),
+            "compulsory_bytes": least.get(name, 0),
+            "levels": [dict(zip(COUNTERS, map(int, level[of_name].sum(0)), strict=True)) for level in counts],
         }
-        for i in used
+        for name, of_name in numbers.items()
     }
     levels = [
         {"name": level.name, **dict(zip(COUNTERS, map(int, of_level.sum(0)), strict=True)), "line_bytes": line}
         for level, of_level in zip(machine.levels, counts, strict=True)
     ]
-    moved, least = int(read.sum() + written.sum()), sum(compulsory.values())
-    intensity = {"compulsory": problem.flops / least, "simulated": problem.flops / moved}
+    moved, all_least = int(read.sum() + written.sum()), sum(least.values())
+    intensity = {"compulsory": flops / all_least, "simulated": flops / moved}
     balance = machine.balance(dtype.work.itemsize)
     return {
-        "macs": problem.macs,
-        "flops": problem.flops,
+        "macs": macs,
+        "flops": flops,
         "dram": {"read_bytes": int(read.sum()), "write_bytes": int(written.sum()), "flushed_bytes": int(flushed.sum())},
         "levels": levels,
         "tensors": tensors,
-        "compulsory_bytes": least,
-        "traffic_ratio": moved / least,
-        "workspace_bytes": sum(trace.sizes[len(OPERANDS) :]),
+        "compulsory_bytes": all_least,
+        "traffic_ratio": moved / all_least,
+        "workspace_bytes": sum(tensors[name]["bytes"] for name in workspace if name in tensors),
         "intensity": intensity,
         "balance_flop_per_byte": balance,
         "bound": "memory" if intensity["simulated"] < balance else "compute",

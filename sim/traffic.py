@@ -1,4 +1,4 @@
-"""`python -m sim.traffic --layer dwconv`: DRAM traffic, workspace and arithmetic intensity of a layer on a machine.
+"""`python -m sim.traffic --layer dwconv`: DRAM traffic, workspace and arithmetic intensity of a layer or block on a machine.
 
 The table and JSON go to stdout, progress to stderr; bad input exits with status 2 and one line.
 """
@@ -9,27 +9,35 @@ import json
 import os
 import sys
 
+from refconv.block_presets import BLOCK_PRESETS, BlockPreset
 from refconv.cli import Parser, positive
 from refconv.elements import LEGAL
 from refconv.layers import PRESETS, find_layer, with_batch
+from sim.blocks import HALOS, check_halo, simulate_block
 from sim.machine import load_machine, parse_cache, presets, with_levels
 from sim.simulate import OPERANDS, simulate
+from sim.unfused import NO_HALO
 
 SCHEMA = 1
 
 
 def parser():
     """The command line of sim.traffic."""
-    layers = "\n".join(f"  {layer.name:<10} {layer.origin}" for layer in PRESETS.values())
+    layers, blocks = ("\n".join(f"  {known.name:<12} {known.origin}" for known in table.values()) for table in (PRESETS, BLOCK_PRESETS))
     machines = "\n".join(f"  {name}" for name in ("host", *presets()))
     result = Parser(
         prog="sim.traffic",
         description="Run a kernel on a simulated cache hierarchy and count what it moves.",
-        epilog=f"layers:\n{layers}\n\nmachines:\n{machines}\n",
+        epilog=f"layers:\n{layers}\n\nblocks, fused into one kernel and layer by layer:\n{blocks}\n\nmachines:\n{machines}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = result.add_argument
-    add("--layer", action="append", metavar="NAME|DESCRIPTOR", help="a layer below, or benchdnn text such as g96mb1ic96ih56oc96kh7ph3; repeatable")
+    add(
+        "--layer",
+        action="append",
+        metavar="NAME|DESCRIPTOR",
+        help="layer or block below, or benchdnn text such as g96mb1ic96ih56oc96kh7ph3; repeatable",
+    )
     add("--machine", metavar="NAME|FILE", help="a machine below or a YAML file (default host)")
     add(
         "--cache",
@@ -39,14 +47,15 @@ def parser():
         help="size, ways, line bytes; repeatable. With --machine, or where L1 is not among them, the levels given override that "
         "machine's or are added; else the hierarchy is exactly the levels given",
     )
-    add("--kernel", metavar="NAME", help="the kernel to run (default: the one refconv would choose)")
+    add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
+    add("--halo", default="auto", metavar="MODE", help=f"{', '.join(HALOS)}: of blocks with a convolution after the expansion (default auto)")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
     add("--batch", type=positive, metavar="N", help="images, in the place of the layer's own number")
-    add("--bias", action="store_true", help="the layer has a bias")
+    add("--bias", action="store_true", help="layers have a bias (a block has those of its network)")
     form = result.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON on stdout")
-    form.add_argument("--csv", action="store_true", help="CSV on stdout, a row a layer")
-    add("--list", action="store_true", help="list layers and machines and exit")
+    form.add_argument("--csv", action="store_true", help="CSV on stdout, a row a layer, two a block: fused, unfused")
+    add("--list", action="store_true", help="list layers, blocks and machines and exit")
     return result
 
 
@@ -66,6 +75,7 @@ def chosen_machine(name, caches):
 def flat_row(layer):
     """A layer record as one flat row of scalars for CSV."""
     row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "macs", "flops")}
+    row |= {"halo": layer.get("halo", NO_HALO), "recomputed_macs": layer.get("recomputed_macs", 0)}
     row["tiling"] = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
     row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
     for level in layer["levels"]:
@@ -86,13 +96,14 @@ def write(layers, machine, arguments):
         json.dump({"schema": SCHEMA, "machine": machine.record(), "layers": layers}, sys.stdout, indent=1)
         print()
     elif arguments.csv:
-        rows = [flat_row(layer) for layer in layers]
+        rows = [flat_row(row) for layer in layers for row in (layer, layer.get("unfused")) if row]
         writer = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     else:
         from rich.console import Console
 
+        from sim.block_report import block_report
         from sim.report import layer_report, machine_line
 
         console = Console(highlight=False)
@@ -100,7 +111,18 @@ def write(layers, machine, arguments):
         console.print(machine_line(machine.record()))
         console.print()
         for layer in layers:
-            console.print(*layer_report(layer, machine.record()), sep="\n")
+            report = block_report if "unfused" in layer else layer_report
+            console.print(*report(layer, machine.record()), sep="\n")
+
+
+def simulated(layer, machine, arguments):
+    """The record of a Layer or BlockPreset."""
+    if isinstance(layer, BlockPreset):
+        if arguments.kernel is not None:
+            raise ValueError(f"--kernel {arguments.kernel}: a block has a kernel of its own; legal with blocks: none")
+        return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, halo=arguments.halo)
+    problem = layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
+    return simulate(arguments.kernel, problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name)
 
 
 def main(argv=None):
@@ -111,17 +133,16 @@ def main(argv=None):
         print(command.epilog, end="")
         return 0
     if not arguments.layer:
-        command.error(f"--layer is missing: must be {', '.join(PRESETS)}, or a benchdnn descriptor; --list tells more")
+        names = ", ".join((*PRESETS, *BLOCK_PRESETS))
+        command.error(f"--layer is missing: must be {names}, or a benchdnn descriptor; --list tells more")
     try:
-        layers = [find_layer(text) for text in arguments.layer]
-        if arguments.batch is not None:
-            layers = [layer._replace(problem=with_batch(layer.problem, arguments.batch)) for layer in layers]
+        check_halo(arguments.halo)
+        layers = [BLOCK_PRESETS.get(text) or find_layer(text, BLOCK_PRESETS) for text in arguments.layer]
         machine = chosen_machine(arguments.machine, arguments.cache)
         records = []
         for i, layer in enumerate(layers):
             progress(f"simulating {layer.name} ({i + 1} of {len(layers)})")
-            record = simulate(arguments.kernel, layer.problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name)
-            records.append(record)
+            records.append(simulated(layer, machine, arguments))
         progress("")
     except (ValueError, OSError, MemoryError) as error:
         progress("")

@@ -1,4 +1,4 @@
-"""Records of blocks for tests: by size, drawn at random, and the six presets; and the oracle written by others: torch's modules."""
+"""Records of blocks for tests: by size, drawn at random; and the oracle written by others: torch's modules."""
 
 import numpy as np
 import pytest
@@ -156,15 +156,3 @@ def torch_block(b, x):
         if isinstance(b, ConvNeXtBlock) and b.scale is not None:
             out = out * torch.tensor(b.scale)[:, None, None]
         return (x + out if b.residual else out).numpy()
-
-
-def preset(name):
-    """The six presets of the blocks."""
-    return {
-        "ffn": (build(FFNBlock, 96, hidden=384), 56),
-        "convfirst": (build(ConvFirstBlock, 64, 64, 384, 8), 64),
-        "convnext": (build(ConvNeXtBlock, 96, hidden=384, kernel=(7, 7)), 56),
-        "mbconv": (build(MBConvBlock, 24, 24, 144, 1, se=squeeze_excite(144, 6)), 56),
-        "fusedmbconv": (build(FusedMBConvBlock, 48, 48, 192), 56),
-        "fasternet": (build(FasterNetBlock, 96, hidden=192, g=24, project_bias=None), 56),
-    }[name]

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from block_problems import BLOCKS, blocks, build, normal, preset, squeeze_excite, torch_block, zeros
+from block_problems import BLOCKS, blocks, build, normal, squeeze_excite, torch_block, zeros
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from ml_dtypes import bfloat16
@@ -12,6 +12,7 @@ from problems import correlate, integers
 from scipy import special
 
 from refconv import Conv2d, PartialConv2d, reference
+from refconv.block_presets import BLOCK_PRESETS
 from refconv.blocks import (
     ACTIVATIONS,
     ConvFirstBlock,
@@ -111,6 +112,11 @@ COSTS = {  # MACs; elements of input and output, weight, bias
     "fusedmbconv": (3136 * (48 * 192 * 9 + 192 * 48), 150_528, 92_160, 240),
     "fasternet": (3136 * (24 * 24 * 9 + 2 * 96 * 192), 301_056, 42_048, 192),
 }
+
+
+def preset(name):
+    """(record, rows and columns of its input) of a preset."""
+    return BLOCK_PRESETS[name].record(), BLOCK_PRESETS[name].size
 
 
 @pytest.mark.parametrize("name", COSTS)

@@ -11,7 +11,7 @@ import refconv
 from refconv import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, host, reference
 from refconv.blocks import SqueezeExcite
 from refconv.elements import element
-from refconv.fused import FUSED, choose_fused, recomputed_macs
+from refconv.fused import FUSED, choose_fused
 from refconv.fused.problem import block_problem, pack_block
 from refconv.plan import make_plan
 
@@ -165,9 +165,9 @@ def test_halo_recomputed_is_priced():
     row = FUSED["mbconv"]
     rule = row.tiling(problem, 4, host.target())
     one_unit, single = rule._replace(lines=14), rule._replace(lines=1, step=1)
-    assert recomputed_macs(row, problem, one_unit) == 0
-    assert recomputed_macs(row, problem, single) == (14 * 3 - 2 - 14) * 14 * 24 * 72  # 3 rows under each of 14, less the two outside
-    assert recomputed_macs(FUSED["ffn"], problem, rule) == 0
+    assert row.recomputed_macs(problem, one_unit) == 0
+    assert row.recomputed_macs(problem, single) == (14 * 3 - 2 - 14) * 14 * 24 * 72  # 3 rows under each of 14, less the two outside
+    assert FUSED["ffn"].recomputed_macs is None
 
 
 def test_packing_is_done_once_and_kept_as_long_as_the_record():
@@ -187,7 +187,7 @@ ERRORS = [
     (lambda: refconv.fused_block(X, FFN, halo="keep"), ValueError, "halo = 'keep': must be one of auto, recompute, cache"),
     (lambda: refconv.fused_block(X, FFN, halo="cache"), ValueError, "halo = 'cache' for a ffn block: must be 'auto'"),
     (lambda: refconv.fused_block(X, FFN, squeeze="spill"), ValueError, "squeeze = 'spill' for a block without squeeze-excitation"),
-    (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of auto, recompute, spill"),
+    (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of recompute, spill"),
     (lambda: refconv.fused_block(X, FFN, layout="CHWN"), ValueError, "layout = 'CHWN'"),
     (lambda: refconv.fused_block(X, FFN, threads=0), ValueError, "threads = 0"),
     (lambda: refconv.fused_block(X, FFN, out=X), ValueError, "out overlaps x"),

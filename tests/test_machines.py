@@ -7,18 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from machines import check_three_machines
 from ml_dtypes import bfloat16
 from problems import conv_problems, operands, partial_problems
 
 from refconv import host, kernels, layout
 from refconv.plan import make_plan
 from refconv.tile.recorded import Recorded
-from sim.cache import TAGS_AT, TENSOR_BITS, Hierarchy, run
-from sim.simulate import compiled_for
-from sim.trace import Trace
 
 ROOT = pathlib.Path(__file__).parent.parent
-NAN = np.float32(np.nan)
 
 
 def packed_operands(problem, row, dtype):
@@ -27,49 +24,6 @@ def packed_operands(problem, row, dtype):
     lanes = host.target().lanes(4)
     groups = getattr(problem, "groups", 1)
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(-1), layout.pack_weight(weight, groups, row.order, lanes), bias
-
-
-def touched_by_trace(row, problem, plan, arrays):
-    """({(buffer number, element)} touched, those of them stored) by the traced kernel.
-
-    Lines of one operand's element, in a cache that holds them all, each in a set of its own: what is resident has been touched, what is
-    dirty stored.
-    """
-    line = arrays[0].dtype.itemsize
-    hierarchy = Hierarchy([(1 << 16, 1)], line, len(arrays))
-    trace = Trace(hierarchy, host.target().vector_bytes)
-    buffers = [trace.buffer(str(i), len(array), array.dtype.itemsize) for i, array in enumerate(arrays)]
-    assert sum(trace.sizes) < line << 16
-    arguments = (*buffers[:4], tuple(buffers[4:]), problem, plan.tiling, 0, 1, 0, plan.units)
-    compiled_for(row.run, arguments)(*arguments)
-    run(hierarchy.state)
-    tags = hierarchy.state[hierarchy.state[TAGS_AT] :]
-    tags = tags[tags != 0]
-    lines, dirty = (tags >> 1) - 1, (tags & 1).astype(bool)
-    tensors = lines * line >> TENSOR_BITS
-    starts, itemsizes = np.array([(buffer.address & ((1 << TENSOR_BITS) - 1), buffer.itemsize) for buffer in buffers]).T
-    elements = ((lines * line & ((1 << TENSOR_BITS) - 1)) - starts[tensors]) // itemsizes[tensors]
-    pairs = np.stack([tensors, elements], 1)
-    return set(map(tuple, pairs.tolist())), set(map(tuple, pairs[dirty].tolist()))
-
-
-def check_three_machines(problem, row, dtype):
-    """Compiled, plain and traced runs of one kernel on one problem agree."""
-    plan = make_plan(row.name, problem, np.dtype(dtype))
-    x, weight, bias = packed_operands(problem, row, dtype)
-    sizes = problem.tensors
-    compiled_out = np.full(sizes["output"], NAN.astype(dtype))
-    plan.run(x, weight, bias, compiled_out)
-    recorded = [Recorded(x), Recorded(weight), Recorded(bias), Recorded(np.full(sizes["output"], NAN.astype(dtype)))]
-    recorded += [Recorded(np.full(elements, NAN)) for elements in plan.workspace.values()]
-    row.source(*recorded[:4], tuple(recorded[4:]), problem, plan.tiling, 0, 1, 0, plan.units)
-    np.testing.assert_array_equal(compiled_out, recorded[3].values)
-    assert (recorded[3].stores == 1).all(), "every output element is stored exactly once"
-    assert (recorded[3].loads == 0).all()
-    assert all((operand.stores == 0).all() for operand in recorded[:3])
-    stored = {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.stores)}
-    touched = stored | {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.loads)}
-    assert (touched, stored) == touched_by_trace(row, problem, plan, recorded)
 
 
 SMALL = {
@@ -96,7 +50,7 @@ def test_three_machines_agree(name, dtype):
     def check(problem):
         if problem.macs <= most_macs and sum(problem.tensors.values()) < (6000 if dtype is np.float32 else 2500) and not row.needs(problem, lanes):
             tried.append(problem)
-            check_three_machines(problem, row, dtype)
+            check_three_machines(make_plan(name, problem, np.dtype(dtype)), *packed_operands(problem, row, dtype))
 
     check()
     assert len(tried) >= 3

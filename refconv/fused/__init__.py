@@ -13,7 +13,8 @@ from refconv.jit import plain
 
 class Fused(NamedTuple):
     """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` are the numbers of weights and of biases;
-    from_work: whether it reads a workspace of another in the place of a tensor."""
+    from_work: whether it reads a workspace of another in the place of a tensor; recomputed_macs(problem, tiling): of those with a choice of
+    halo, whose tiling rule takes `halo`."""
 
     name: str
     records: tuple
@@ -23,6 +24,7 @@ class Fused(NamedTuple):
     units: Any
     workspace: Any
     from_work: bool = False
+    recomputed_macs: Any = None
 
     def check(self, problem, lanes):
         """Every BlockProblem is legal."""
@@ -59,7 +61,16 @@ FUSED = {
             fused_mbconv.units,
             fused_mbconv.workspace,
         ),
-        Fused("mbconv", (MBConvBlock,), mbconv.mbconv, (3, 4), tiling.mbconv_tiling, mbconv.units, mbconv.workspace),
+        Fused(
+            "mbconv",
+            (MBConvBlock,),
+            mbconv.mbconv,
+            (3, 4),
+            tiling.mbconv_tiling,
+            mbconv.units,
+            mbconv.workspace,
+            recomputed_macs=mbconv.recomputed_macs,
+        ),
         Fused("gated", (), gated.gated, (1, 3), tiling.gated_tiling, gated.units, gated.workspace),
         Fused(
             "squeeze_excite",
@@ -84,19 +95,15 @@ def choose_fused(block):
     raise TypeError(f"weights of type {type(block).__name__}: must be one of {names}")
 
 
-SQUEEZES = ("auto", "recompute", "spill")
+SQUEEZES = ("recompute", "spill")
 
 
-def squeeze_for(problem, itemsize, squeeze, target):
-    """How the gates of squeeze-excitation are made: "auto" spills a hidden layer that fits the L2 of the target, and recomputes a larger one."""
+def check_squeeze(problem, squeeze):
+    """ValueError unless it is a mode of squeeze-excitation, and the block has that where it is not the default."""
     if squeeze not in SQUEEZES:
         raise ValueError(f"squeeze = {squeeze!r}: must be one of {', '.join(SQUEEZES)}")
-    if not problem.gated and squeeze != "auto":
-        raise ValueError(f"squeeze = {squeeze!r} for a block without squeeze-excitation: must be 'auto'")
-    if squeeze != "auto":
-        return squeeze
-    hidden_bytes = problem.n * problem.p * problem.q * problem.hidden * itemsize
-    return "spill" if hidden_bytes <= target.l2_bytes else "recompute"
+    if not problem.gated and squeeze != SQUEEZES[0]:
+        raise ValueError(f"squeeze = {squeeze!r} for a block without squeeze-excitation: must be {SQUEEZES[0]!r}")
 
 
 HALOS = ("auto", "recompute", "cache")
@@ -113,24 +120,3 @@ def tiling_for(row, problem, dtype, wanted, halo, target):
     if wanted is not None:
         raise ValueError(f"halo = {halo!r} with a tiling: must be 'auto', since the tiling's lines and step say what happens to the halo")
     return tiling.mbconv_tiling(problem, element(dtype).work.itemsize, target, halo)
-
-
-def halo_of(row, t):
-    """The halo mode of a tiling: "recompute" where every step makes its own, "cache" where rows are kept, "none" for other blocks."""
-    if row.name != "mbconv":
-        return "none"
-    return "recompute" if t.step >= t.lines else "cache"
-
-
-def recomputed_macs(row, problem, t):
-    """Multiply-adds that the kernel makes besides those of the block: hidden rows made again between units, and for squeeze-excitation."""
-    if row.name != "mbconv":
-        return 0
-    rows = 0
-    for first in range(0, problem.p, t.lines):
-        top = first * problem.stride - (problem.r - 1) // 2
-        last = top + (min(t.lines, problem.p - first) - 1) * problem.stride + problem.r
-        rows += min(last, problem.h) - max(top, 0)
-    expand = problem.n * problem.w * problem.c * problem.hidden
-    pooled = rows * expand + problem.n * problem.p * problem.q * problem.hidden * (problem.hidden // problem.groups) * problem.r * problem.s
-    return (rows - problem.h) * expand + (pooled if problem.gated else 0)

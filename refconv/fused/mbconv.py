@@ -63,6 +63,20 @@ def workspace(block, t, lanes, half):
     }
 
 
+def recomputed_macs(block, t):
+    """Multiply-adds beyond those of the layers: hidden rows that several units make and, with squeeze-excitation, all of the first pass."""
+    conv, rows, passes = middle_conv(block), 0, 2 if block.gated else 1
+    for first in range(0, block.p, t.lines):
+        last = min(first + t.lines, block.p)
+        made = first * block.stride - conv.pad_top
+        for p in range(first, last, t.step):
+            top, end = p * block.stride - conv.pad_top, (min(p + t.step, last) - 1) * block.stride - conv.pad_top + block.r
+            rows += max(0, min(end, block.h) - max(made, top, 0))
+            made = end
+    row_macs = block.n * block.w * block.c * block.hidden
+    return max(0, passes * rows - block.h) * row_macs + (passes - 1) * conv.macs
+
+
 @routine
 def expand_rows(ring, rows, x, x_at, made, first, last, block, weight, bias, wide_weights, weights_at, wide_pixels, pixels_at, absent, t):
     """Input rows first to last-1 of the image at x_at expanded into the ring, whose first row is row `made`."""

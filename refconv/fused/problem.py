@@ -18,8 +18,9 @@ class BlockProblem(NamedTuple):
     """A block on n images of h x w pixels and c channels: `source` channels are expanded to `hidden`, projected to k.
 
     residual, norm, gated: whether the input is added, the convolved pixels are normalised, and the hidden channels have gates (0 or 1); pool: 1
-    where only the sums for those gates are wanted, 2 where the hidden layer is as well; eps: of the norm; convolved, r, s, stride, groups: the convolution's channels in, kernel,
-    stride and groups (FFN: none, zeros and stride 1), conv_size: elements of its packed weight; activation: of refconv.tile.activations.
+    where only the sums for those gates are wanted, 2 where the hidden layer is as well; eps: of the norm; convolved, r, s, stride,
+    groups: the convolution's channels in, kernel, stride and groups (FFN: none, zeros and stride 1), conv_size: elements of its packed
+    weight; activation: of refconv.tile.activations.
     """
 
     n: int
@@ -74,14 +75,15 @@ def block_problem(block, n, h, w, lanes):
 
 
 def pack_block(block, lanes):
-    """The PackedBlock of a record, made at the first call and kept as long as the record."""
-    if block not in _PACKED:
+    """The PackedBlock of a record for vectors of `lanes`, made at the first call and kept as long as the record."""
+    kept = _PACKED.setdefault(block, {})
+    if lanes not in kept:
         packed, se = _packed(*_folded(block), lanes), getattr(block, "se", None)
         if se is not None:
             matrices = [(se.reduce_weight, 1), (se.expand_weight, 1)]
             packed = packed._replace(gates=_packed(matrices, [se.reduce_bias, se.expand_bias], lanes))
-        _PACKED[block] = packed
-    return _PACKED[block]
+        kept[lanes] = packed
+    return kept[lanes]
 
 
 def _packed(weights, biases, lanes):

@@ -168,10 +168,20 @@ def products(block, pixels, itemsize, target):
     return (chunk, *expand, *product(pixels, block.k, chunk, itemsize, target))
 
 
+def unit_bytes(block, weights_of_one, itemsize, target):
+    """Bytes of workspace for a unit: an eighth of the L2 where the weights stay in half of it, so that both and the input's rows do.
+
+    Where they do not and are read anew by every unit, half of it: the more pixels then meet them.
+    """
+    fits = weights_of_one * itemsize * block.hidden <= target.l2_bytes // 2
+    return target.l2_bytes // 8 if fits else target.l2_bytes // 2
+
+
 def pixel_budget(block, itemsize, target):
-    """Pixels whose sources, hidden channels and sums stay in half the L2: as many as meet the weights before those are read again."""
-    hidden = hidden_chunk(block, block.source + block.k, itemsize, target)
-    return max(1, target.l2_bytes // 2 // ((block.source + hidden + block.k) * itemsize))
+    """Pixels whose sources, hidden channels and sums are within `unit_bytes`."""
+    of_one = block.source + block.k
+    hidden = hidden_chunk(block, of_one, itemsize, target)
+    return max(1, unit_bytes(block, of_one, itemsize, target) // ((of_one + hidden) * itemsize))
 
 
 def ffn_tiling(block, itemsize, target):
@@ -203,7 +213,7 @@ def fused_mbconv_tiling(block, itemsize, target):
     of_one = conv.r * conv.s * conv.c + block.k
     chunk = hidden_chunk(block, of_one, itemsize, target)
     row_bytes = (block.stride * block.w * block.c + conv.q * (chunk + block.k)) * itemsize
-    lines = shared_lines(block, max(1, min(block.p, target.l2_bytes // 2 // row_bytes)), target)
+    lines = shared_lines(block, max(1, min(block.p, unit_bytes(block, of_one, itemsize, target) // row_bytes)), target)
     rows, vectors = tiling.register_tile(conv.q, block.hidden, of_one - block.k, conv.s * conv.c, itemsize, target)
     chunk = whole_blocks(chunk, block, vectors, itemsize, target)
     least = ((block.p - 1) % lines + 1) * conv.q

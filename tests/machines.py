@@ -1,0 +1,70 @@
+"""One kernel source on three machines, for tests: compiled on arrays, plain Python on recorded arrays, traced; each touches the same elements."""
+
+import numpy as np
+
+from refconv import host
+from refconv.tile.recorded import Recorded
+from sim.cache import TAGS_AT, TENSOR_BITS, Hierarchy, run
+from sim.run import compiled_for
+from sim.trace import Trace
+
+NAN = np.float32(np.nan)
+
+
+def flattened(operands):
+    """Arrays or tuples of them as one list."""
+    return [array for operand in operands for array in (operand if isinstance(operand, tuple) else (operand,))]
+
+
+def shaped(operands, flat):
+    """`flat` in the form of `operands`: tuples where they have tuples."""
+    left = iter(flat)
+    return [tuple(next(left) for _ in operand) if isinstance(operand, tuple) else next(left) for operand in operands]
+
+
+def touched_by_trace(plan, operands):
+    """({(buffer number, element)} touched, those of them stored) by the traced kernel on buffers of the sizes of `operands`.
+
+    Lines of one operand's element, in a cache that holds them all, each in a set of its own: what is resident has been touched, what is
+    dirty stored.
+    """
+    arrays = flattened(operands)
+    line = arrays[0].dtype.itemsize
+    hierarchy = Hierarchy([(1 << 16, 1)], line, len(arrays))
+    trace = Trace(hierarchy, host.target().vector_bytes)
+    buffers = [trace.buffer(str(i), len(array), array.dtype.itemsize) for i, array in enumerate(arrays)]
+    assert sum(trace.sizes) < line << 16
+    arguments = (*shaped(operands, buffers), plan.problem, plan.tiling, 0, 1, 0, plan.units)
+    compiled_for(plan.kernel.run, arguments)(*arguments)
+    run(hierarchy.state)
+    tags = hierarchy.state[hierarchy.state[TAGS_AT] :]
+    tags = tags[tags != 0]
+    lines, dirty = (tags >> 1) - 1, (tags & 1).astype(bool)
+    tensors = lines * line >> TENSOR_BITS
+    starts, itemsizes = np.array([(buffer.address & ((1 << TENSOR_BITS) - 1), buffer.itemsize) for buffer in buffers]).T
+    elements = ((lines * line & ((1 << TENSOR_BITS) - 1)) - starts[tensors]) // itemsizes[tensors]
+    pairs = np.stack([tensors, elements], 1)
+    return set(map(tuple, pairs.tolist())), set(map(tuple, pairs[dirty].tolist()))
+
+
+def check_three_machines(plan, x, weight, bias, compare=np.testing.assert_array_equal):
+    """Compiled, plain and traced runs of a plan agree; weight and bias packed and flat, of a fused kernel tuples.
+
+    compare: of the outputs, compiled and plain; every output element is stored exactly once, no operand is, and the traced run touches and
+    stores the very elements of the plain one.
+    """
+    outputs = int(np.prod(plan.out_shape))
+    compiled_out = np.full(outputs, NAN.astype(x.dtype))
+    plan.run(x, weight, bias, compiled_out)
+    work = tuple(np.full(elements, NAN) for elements in plan.workspace.values())
+    operands = x, weight, bias, np.full(outputs, NAN.astype(x.dtype)), work
+    recorded = [Recorded(array) for array in flattened(operands)]
+    inputs, out = len(recorded) - len(work) - 1, recorded[len(recorded) - len(work) - 1]
+    plan.kernel.source(*shaped(operands, recorded), plan.problem, plan.tiling, 0, 1, 0, plan.units)
+    compare(compiled_out, out.values)
+    assert (out.stores == 1).all(), "every output element is stored exactly once"
+    assert (out.loads == 0).all()
+    assert all((operand.stores == 0).all() for operand in recorded[:inputs])
+    stored = {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.stores)}
+    touched = stored | {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.loads)}
+    assert (touched, stored) == touched_by_trace(plan, shaped(operands, recorded))

@@ -1,0 +1,297 @@
+"""Blocks on the simulator: what the fused kernels move, the layers one after another, their accounts, the command line."""
+
+import csv
+import functools
+import json
+
+import numpy as np
+import pytest
+from block_problems import BLOCKS, STRIDED, build, squeeze_excite
+from machines import check_three_machines
+from problems import integers
+from test_traffic import run
+
+import sim
+from refconv import host
+from refconv.block_presets import BLOCK_PRESETS
+from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.elements import element
+from refconv.fused import choose_fused
+from refconv.fused.problem import block_problem, pack_block
+from refconv.plan import make_plan
+from sim.blocks import fused_row
+from sim.machine import load_machine, make_level
+from sim.simulate import OPERANDS
+from sim.unfused import hidden_tensors, laid_out, links, moved_bytes, unfused
+
+
+def supported(name):
+    """Whether a preset has a fused kernel that the simulator runs."""
+    try:
+        fused_row(BLOCK_PRESETS[name].record())
+    except ValueError as error:
+        assert "has no fused kernel yet" in str(error)
+        return False
+    return True
+
+
+SUPPORTED = [name for name in BLOCK_PRESETS if supported(name)]
+CACHES = ("--cache", "L1=32KiB,8,64", "--cache", "L2=1MiB,16,64")
+ZEN4 = load_machine("zen4")
+SMALL_CACHES = ZEN4._replace(levels=(make_level("L1", "32KiB", 8, 64), make_level("L2", "1MiB", 16, 64)))
+"""Zen 4 with a last level smaller than the hidden layer of any preset."""
+FLOAT = element("float32")
+
+
+@functools.cache
+def fused_preset(name, pixels=None):
+    """A preset with both on SMALL_CACHES; pixels: the unit's size (rows of it where it has rows), in the place of the rule's."""
+    tiling = None
+    if pixels:
+        preset = BLOCK_PRESETS[name]
+        record, lanes = preset.record(), SMALL_CACHES.target.lanes(4)
+        rule = fused_row(record).tiling(block_problem(record, 1, preset.size, preset.size, lanes), 4, SMALL_CACHES.target)
+        tiling = rule._replace(**{rule._fields[0]: pixels})
+    return sim.simulate_block(name, machine=SMALL_CACHES, tiling=tiling)
+
+
+def least_with_fill(block):
+    """Compulsory bytes, and the read that a store to a line not in cache costs: the output once more."""
+    return block["compulsory_bytes"] + block["tensors"]["output"]["compulsory_bytes"]
+
+
+@pytest.mark.xfail(reason="the rule's units fill half the L2 with workspace, beside the weights: refconv/fused/tiling.py, pixel_budget", strict=False)
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_a_fused_block_moves_little_more_than_compulsory(name):
+    assert moved_bytes(fused_preset(name)) <= 1.1 * least_with_fill(fused_preset(name))
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_a_fused_block_of_small_units_moves_little_more_than_compulsory(name):
+    """Every operand moves once, but for whole vectors of weights; the workspace, filled from memory once and flushed at the end, is the 10 %.
+
+    Not so with squeeze-excitation: the first pass reads the input, too, and the workspace is large beside the preset's small map.
+    """
+    block = fused_preset(name, 60 if name == "ffn" else 1)
+    gated = "gates" in block["tensors"]
+    operands = [block["tensors"][operand] for operand in OPERANDS]
+    again = block["tensors"]["input"]["bytes"] if gated else 0
+    assert sum(tensor["read_bytes"] + tensor["write_bytes"] for tensor in operands) <= 1.02 * least_with_fill(block) + again
+    assert gated or moved_bytes(block) <= 1.1 * least_with_fill(block)
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_fused_moves_less_than_layer_by_layer(name):
+    block = fused_preset(name)
+    layers = block["unfused"]
+    assert moved_bytes(layers) > 2 * moved_bytes(block)
+    assert layers["workspace_bytes"] > block["workspace_bytes"]
+    assert layers["intensity"]["simulated"] < block["intensity"]["simulated"]
+    assert layers["attainable_efficiency"] <= block["attainable_efficiency"] <= 1
+    assert (block["macs"], layers["recomputed_macs"], layers["halo"]) == (layers["macs"], 0, "none")
+    if name != "mbconv":
+        assert (block["recomputed_macs"], block["halo"]) == (0, "none")
+
+
+@pytest.mark.parametrize("halo", ["recompute", "cache"])
+def test_recomputed_macs_are_those_of_the_hidden_rows_made_again(halo):
+    """The traced kernel stores every vector of a hidden pixel once each time it makes it; with squeeze-excitation there are two passes."""
+    preset = BLOCK_PRESETS["mbconv"]
+    record = preset.record()
+    pixels, vectors = preset.size**2, record.hidden // 16
+    block = sim.simulate_block(preset, machine=SMALL_CACHES, halo=halo)
+    made = block["tensors"]["ring"]["levels"][0]["stores"] // vectors
+    conv = dict(record.layers(1, preset.size, preset.size))["conv"]
+    assert block["halo"] == halo
+    assert block["recomputed_macs"] == (made - pixels) * record.c * record.hidden + conv.macs
+    assert (made == 2 * pixels) == (halo == "cache")
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_totals_add_up(name):
+    """Over tensors, levels and layers, of both runs."""
+    block = fused_preset(name)
+    for record in (block, block["unfused"], *block["unfused"]["layers"]):
+        for side in ("read_bytes", "write_bytes"):
+            assert sum(tensor[side] for tensor in record["tensors"].values()) == record["dram"][side]
+        for i, level in enumerate(record["levels"]):
+            for key in ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed"):
+                assert sum(tensor["levels"][i][key] for tensor in record["tensors"].values()) == level[key]
+        assert record["compulsory_bytes"] == sum(tensor["compulsory_bytes"] for tensor in record["tensors"].values())
+    layers, total = block["unfused"]["layers"], block["unfused"]
+    for key in ("macs", "flops", "compulsory_bytes"):
+        assert sum(layer[key] for layer in layers) == total[key]
+    for side in ("read_bytes", "write_bytes", "flushed_bytes"):
+        assert sum(layer["dram"][side] for layer in layers) == total["dram"][side]
+    assert all(layer["dram"]["flushed_bytes"] == 0 for layer in layers[:-1])
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_workspace_reported_is_workspace_declared(name):
+    """With squeeze-excitation there are besides the gates, means and squeezed channels of an image."""
+    block, preset = fused_preset(name), BLOCK_PRESETS[name]
+    record, lanes = preset.record(), SMALL_CACHES.target.lanes(4)
+    row, problem = choose_fused(record), block_problem(record, 1, preset.size, preset.size, lanes)
+    declared = row.workspace(problem, row.tiling(problem, 4, SMALL_CACHES.target), lanes, False)
+    gating = 2 * record.hidden + record.se.squeezed if getattr(record, "se", None) else 0
+    assert block["workspace_bytes"] == 4 * (sum(declared.values()) + gating)
+    assert {name for name, elements in declared.items() if elements} <= set(block["tensors"])
+
+
+def small_unfused(kind, n=2, h=6, w=5, machine=ZEN4, dtype=FLOAT, **changed):
+    """(record, its layer-by-layer run) of a small block."""
+    record = build(kind, **changed)
+    return record, unfused(record, n, h, w, machine, dtype)
+
+
+@pytest.mark.parametrize("alpha", [2, 4])
+def test_hidden_layer_is_alpha_in_alpha_plus_one_of_an_ffn_layer_by_layer(alpha):
+    """Lavin, Sec. 5.2, for a last level that holds no layer: without residual, exactly, as write-allocate fills what is stored in proportion."""
+    tiny = ZEN4._replace(levels=(make_level("L1", "32KiB", 8, 64), make_level("L2", "128KiB", 16, 64)))
+    _, layers = small_unfused(FFNBlock, 1, 28, 28, tiny, c=32, hidden=32 * alpha, residual=False)
+    assert layers["hidden_share"] == pytest.approx(alpha / (alpha + 1))
+    _, added = small_unfused(FFNBlock, 1, 28, 28, tiny, c=32, hidden=32 * alpha)
+    assert added["hidden_share"] == pytest.approx(3 * alpha / (3 * alpha + 4))  # the input is read once more
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_layers_read_and_write_what_the_record_says(kind, stride):
+    """Elements of the activations of each step are those of Block.unfused_elements; parameters are each there once."""
+    changed = {"stride": stride} if kind in STRIDED else {}
+    if kind is MBConvBlock:
+        changed["se"] = squeeze_excite()
+    record = build(kind, **changed)
+    moved, arrays = record.unfused_elements(2, 6, 5), record.arrays
+    layers, layout = laid_out(record, 2, 6, 5, ZEN4.target, FLOAT)
+    tensors = set(layout.tensors)
+    for layer in layers:
+        read, written = moved[layer.link.step.name]
+        activations = sum(elements for name, elements in layer.least.items() if name in tensors)
+        assert activations == read + written, layer.link
+        assert layer.least[layer.link.made] == written
+    parameters = sum(elements for layer in layers for name, elements in layer.least.items() if name not in tensors)
+    assert parameters == sum(array.size for array in arrays.values())
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_layers_that_fit_are_read_from_memory_once(kind):
+    """In a cache larger than all: no layer but the first reads the input, and what lies between layers is filled and flushed, no more."""
+    changed = {"se": squeeze_excite()} if kind is MBConvBlock else {}
+    record, layers = small_unfused(kind, **changed)
+    line = ZEN4.line_bytes
+    for name, tensor in layers["tensors"].items():
+        if name not in ("weight", "bias"):
+            assert tensor["read_bytes"] == -(-tensor["bytes"] // line) * line, name
+    assert layers["tensors"]["input"]["write_bytes"] == 0
+    assert set(hidden_tensors(record, 2, 6, 5)) <= set(layers["tensors"])
+
+
+def test_tensors_between_layers_by_name():
+    names = lambda *case, **changed: [(link.source, *link.besides, link.made) for link in links(build(*case, **changed), 1, 6, 6)]
+    assert names(FFNBlock) == [("input", "expand_output"), ("expand_output", "input", "output")]
+    assert names(ConvFirstBlock, stride=2)[1] == ("conv_output", "input", "blur_output")
+    assert names(MBConvBlock, se=squeeze_excite())[2:] == [
+        ("conv_output", "se_pool_output"),
+        ("se_pool_output", "se_reduce_output"),
+        ("se_reduce_output", "se_expand_output"),
+        ("conv_output", "se_expand_output", "input", "output"),
+    ]
+    hidden = lambda *case, **changed: hidden_tensors(build(*case, **changed), 1, 6, 6)
+    assert hidden(ConvNeXtBlock) == ["expand_output"]
+    assert hidden(MBConvBlock, se=squeeze_excite()) == ["expand_output", "conv_output"]
+    assert hidden(FusedMBConvBlock) == ["conv_output"]
+
+
+TINY = {
+    "ffn": (FFNBlock, np.float16, (5, 3, 7), {"c": 5, "hidden": 20, "residual": False}),
+    "conv_first": (ConvFirstBlock, np.float32, (1, 3, 4), {"c": 8, "k": 5, "hidden": 18}),
+    "convnext": (ConvNeXtBlock, np.float32, (1, 3, 4), {"c": 6, "hidden": 17}),
+    "fasternet": (FasterNetBlock, np.float32, (1, 3, 5), {"c": 9, "hidden": 18, "g": 2}),
+    "mbconv": (MBConvBlock, np.float32, (1, 4, 3), {"c": 5, "k": 5, "hidden": 18, "g": 1}),
+    "fused_mbconv": (FusedMBConvBlock, np.float32, (1, 3, 4), {"c": 3, "k": 5, "hidden": 18, "stride": 2}),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_three_machines_agree_on_blocks(name):
+    """Values, stores and the set of elements touched. Integers, but for LayerNorm, whose quotients are off by a few roundings.
+
+    One of each kind, and halves once: each costs half a minute of compilation.
+    """
+    kind, dtype, (n, h, w), changed = TINY[name]
+    rng = np.random.default_rng(0)
+    array = lambda *shape: integers(rng, shape, dtype)
+    record = build(kind, array=array, maybe=array, activation="relu", **changed)
+    lanes = host.target().lanes(4)
+    row, packed = choose_fused(record), pack_block(record, lanes)
+    plan = make_plan(row.name, block_problem(record, n, h, w, lanes), np.dtype(dtype))
+    biases = (*packed.biases, *[np.empty(0, dtype)] * (row.operands[1] - len(packed.biases)))  # no gates
+    x = integers(rng, n * h * w * record.c, dtype)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3)
+    check_three_machines(plan, x, packed.weights, biases, close if kind is ConvNeXtBlock else np.testing.assert_array_equal)
+
+
+def test_a_record_is_packed_for_each_length_of_vector():
+    """The simulator's machine may have other vectors than this host."""
+    record = build(FFNBlock, 8, hidden=24, array=lambda *shape: np.ones(shape, np.float32))
+    sizes = [sum(weight.size for weight in pack_block(record, lanes).weights) for lanes in (4, 16, 4)]
+    assert sizes[0] == sizes[2] < sizes[1]
+
+
+def test_simulate_block_takes_records_and_names_what_is_wrong():
+    for arguments, options, kind, text in (
+        (("resnet",), {}, ValueError, "block 'resnet': must be ffn, convfirst, convnext, mbconv, fusedmbconv, fasternet, or a record"),
+        ((build(FFNBlock),), {}, ValueError, "h = None, w = None: must be the rows and columns"),
+        ((build(FFNBlock), 1, 0, 4), {}, ValueError, "height = 0: must be from 1"),
+        ((build(ConvFirstBlock, stride=2), 1, 4, 4), {}, ValueError, "has no fused kernel yet"),
+        (("ffn",), {"halo": "maybe"}, ValueError, "halo = 'maybe': must be auto, recompute or cache"),
+        (("ffn",), {"dtype": "int8"}, ValueError, "dtype = 'int8': must be float32"),
+        ((5, 1, 4, 4), {}, TypeError, "weights of type int: must be one of FFNBlock"),
+    ):
+        with pytest.raises(kind, match=text):
+            sim.simulate_block(*arguments, machine="zen4", **options)
+    for name in BLOCK_PRESETS.keys() - set(SUPPORTED):
+        with pytest.raises(ValueError, match="has no fused kernel yet"):
+            sim.simulate_block(name, machine="zen4")
+
+
+def test_command_line():
+    status, out, err = run("--layer", "ffn", "--layer", "mb1ic8ih8oc8kh3ph1", *CACHES, "--machine", "zen4", "--json")
+    assert (status, err) == (0, "")
+    block, layer = json.loads(out)["layers"]
+    assert set(layer) | {"halo", "recomputed_macs", "unfused"} == set(block)
+    assert set(block["unfused"]) == set(block) - {"unfused"} | {"layers", "hidden_share"}
+    assert (block["name"], block["kernel"], block["halo"]) == ("ffn", "fused", "none")
+    assert [step["name"] for step in block["unfused"]["layers"]] == ["expand", "project"]
+    assert all(set(step) == set(layer) for step in block["unfused"]["layers"])
+    status, out, err = run("--layer", "ffn", "--layer", "mb1ic8ih8oc8kh3ph1", *CACHES, "--machine", "zen4", "--csv")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert [(row["name"], row["kernel"]) for row in rows[:2]] == [("ffn", "fused"), ("ffn", "unfused")]
+    assert rows[2]["halo"] == "none"
+    status, out, err = run("--layer", "ffn", "--machine", "zen4", "--batch", "2")
+    assert (status, err) == (0, "")
+    for text in ("FFNBlock mb2ic96ih56iw56", "Fused beside layer by layer", "hidden layer", "side of the roof", "231.2"):
+        assert text in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--layer", "ffn", "--halo", "none"), "halo = 'none': must be auto, recompute or cache"),
+        (("--layer", "dwconv", "--halo", "x"), "halo = 'x': must be"),
+        (("--layer", "ffn", "--machine", "zen4", "--kernel", "conv2d"), "--kernel conv2d: a block has a kernel of its own"),
+        (("--layer", "resnet"), "must be conv2d, .*, ffn, convfirst"),
+    ],
+)
+def test_bad_input_exits_2_with_one_line(arguments, text):
+    import re
+
+    status, out, err = run(*arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert re.search(text, err)
+
+
+def test_list_names_blocks():
+    _, out, _ = run("--list")
+    assert all(f"  {name:<12} {preset.origin}\n" in out for name, preset in BLOCK_PRESETS.items())
