@@ -60,10 +60,12 @@ def least_with_fill(block):
     return block["compulsory_bytes"] + block["tensors"]["output"]["compulsory_bytes"]
 
 
-@pytest.mark.xfail(reason="the rule's units fill half the L2 with workspace, beside the weights: refconv/fused/tiling.py, pixel_budget", strict=False)
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_a_fused_block_moves_little_more_than_compulsory(name):
-    assert moved_bytes(fused_preset(name)) <= 1.1 * least_with_fill(fused_preset(name))
+    """Within 10 % of every operand once and the fill of the output; squeeze-excitation's first pass may read the input once more."""
+    block = fused_preset(name)
+    again = block["tensors"]["input"]["bytes"] if "gates" in block["tensors"] else 0
+    assert moved_bytes(block) <= 1.1 * (least_with_fill(block) + again)
 
 
 @pytest.mark.parametrize("name", SUPPORTED)

@@ -208,12 +208,12 @@ def shared_lines(block, lines, target):
 
 
 def fused_mbconv_tiling(block, itemsize, target):
-    """Rule: as many rows as keep their staged input, hidden channels and sums in half the L2."""
+    """Rule: as many rows as keep their staged input, hidden channels and sums within half of `unit_bytes` (more rows are no faster here)."""
     conv, lanes = hidden_conv(block), target.lanes(itemsize)
     of_one = conv.r * conv.s * conv.c + block.k
     chunk = hidden_chunk(block, of_one, itemsize, target)
     row_bytes = (block.stride * block.w * block.c + conv.q * (chunk + block.k)) * itemsize
-    lines = shared_lines(block, max(1, min(block.p, unit_bytes(block, of_one, itemsize, target) // row_bytes)), target)
+    lines = shared_lines(block, max(1, min(block.p, unit_bytes(block, of_one, itemsize, target) // 2 // row_bytes)), target)
     rows, vectors = tiling.register_tile(conv.q, block.hidden, of_one - block.k, conv.s * conv.c, itemsize, target)
     chunk = whole_blocks(chunk, block, vectors, itemsize, target)
     least = ((block.p - 1) % lines + 1) * conv.q
