@@ -8,7 +8,7 @@ from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlo
 from refconv.elements import element
 from refconv.fused import check_squeeze, choose_fused, tiling_for
 from refconv.fused.activated import activated
-from refconv.fused.problem import block_problem, check_fused, gate_problem, pack_block
+from refconv.fused.problem import check_fused, gate_problem, kept_problem, pack_block
 from refconv.jit import plain
 from refconv.layout import empty
 from refconv.ops import contiguous, conv2d, deliver, depthwise_conv2d, image, partial_conv2d, pointwise_conv2d, result
@@ -34,7 +34,7 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     check_fused(weights)
     x, batched = _checked_image(x, weights, layout)
     lanes = host.target().lanes(element(x.dtype).work.itemsize)
-    problem, threads = block_problem(weights, *x.shape[:3], lanes), thread_count(threads)
+    problem, threads = kept_problem(weights, *x.shape[:3], lanes), thread_count(threads)
     tiling = tiling_for(row, problem, x.dtype, tiling, halo, host.target()._replace(threads=threads))
     plan = make_plan(row.name, problem, x.dtype, tiling, threads)
     packed = pack_block(weights, lanes)

@@ -128,7 +128,12 @@ def register_tile(pixels, channels, depth, run, itemsize, target):
 
 def tail(problem, vectors, lanes):
     """Vectors of the last block of output channels (of a group) where each but the last has `vectors`."""
-    return Static((ceil_div(problem.weight_shape[0] // problem.groups, lanes) - 1) % vectors + 1)
+    return tail_of(problem.weight_shape[0] // problem.groups, vectors, lanes)
+
+
+def tail_of(channels, vectors, lanes):
+    """Vectors of the last block of so many channels where each but the last has `vectors`."""
+    return Static((ceil_div(channels, lanes) - 1) % vectors + 1)
 
 
 def strip_rows(pixels, taps, target):

@@ -7,14 +7,12 @@ import time
 
 from refconv.block_presets import BLOCK_PRESETS, BlockPreset
 from refconv.elements import element
-from refconv.fused import FUSED, choose_fused
+from refconv.fused import FUSED, HALOS, choose_fused
 from refconv.fused.problem import block_problem, check_fused, gate_problem, pack_block
 from refconv.records import Block
 from sim.run import Run
 from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, plain_numbers, ready
 from sim.unfused import NO_HALO, unfused
-
-HALOS = ("auto", "recompute", "cache")
 
 
 def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, dtype="float32", halo="auto", name=None):

@@ -111,7 +111,7 @@ def checked(wanted, chosen, block, lanes):
         widest = min(layout.MOST_VECTORS, vectors)
         tiling.require(getattr(wanted, f"{part}_rows") <= min(least, 28), wanted, f"{part}_rows", f"from 1 to {min(least, 28)}")
         tiling.require(wanted_vectors <= widest, wanted, f"{part}_vectors", f"from 1 to {widest}")
-        tail = (vectors - 1) % wanted_vectors + 1
+        tail = int(tiling.tail_of(channels, wanted_vectors, lanes))
         tiling.require(getattr(wanted, f"{part}_tail") == tail, wanted, f"{part}_tail", f"{tail} for this block")
     if hasattr(wanted, "hidden"):
         name = "expand_vectors" if hasattr(wanted, "expand_vectors") else "conv_vectors"
@@ -127,12 +127,7 @@ def checked(wanted, chosen, block, lanes):
 def product(pixels, channels, depth, itemsize, target):
     """(rows, vectors, tail) of a matrix product of `depth` channels, for calls of `pixels` pixels or more."""
     rows, vectors = tiling.register_tile(pixels, channels, depth, depth, itemsize, target)
-    return Static(rows), Static(vectors), tail_of(channels, vectors, itemsize, target)
-
-
-def tail_of(channels, vectors, itemsize, target):
-    """Vectors of the last block of channels where each but the last has `vectors`."""
-    return Static((ceil_div(channels, target.lanes(itemsize)) - 1) % vectors + 1)
+    return Static(rows), Static(vectors), tiling.tail_of(channels, vectors, target.lanes(itemsize))
 
 
 def _conv_record(t, lanes):
@@ -217,7 +212,7 @@ def fused_mbconv_tiling(block, itemsize, target):
     rows, vectors = tiling.register_tile(conv.q, block.hidden, of_one - block.k, conv.s * conv.c, itemsize, target)
     chunk = whole_blocks(chunk, block, vectors, itemsize, target)
     least = ((block.p - 1) % lines + 1) * conv.q
-    conv_tile = Static(rows), Static(vectors), Static((ceil_div(block.hidden, lanes) - 1) % vectors + 1)
+    conv_tile = Static(rows), Static(vectors), tiling.tail_of(block.hidden, vectors, lanes)
     return FusedMBConvTiling(lines, chunk, *conv_tile, *product(least, block.k, chunk, itemsize, target))
 
 
