@@ -71,5 +71,7 @@ def conv_first(x, weight, bias, out, work, block, t, slot, slots, first, last):
                 copy(mixed, mixed_at + i * pitch + conv.c, x, (at + i) * block.c + conv.c, block.c - conv.c)
         if block.norm > 0:
             normalise(mixed, mixed_at, pitch, pixels, block.c, block.eps)
-        to = out, at * block.k, mixed, mixed_at, pitch, mixed, mixed_at, x, at * block.c, 0, pixels
+        coming_at = (at + pixels + conv.pad_bottom * block.w) * block.c
+        coming = t.lines * block.w * block.c if unit + 1 < last else 0
+        to = out, at * block.k, mixed, mixed_at, pitch, mixed, mixed_at, x, at * block.c, 0, pixels, coming_at, coming
         feed_forward(*to, block, (expand, project), (expand_bias, project_bias), (hidden, sums, weights, absent), places, t)

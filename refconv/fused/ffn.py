@@ -42,5 +42,6 @@ def ffn(x, weight, bias, out, work, block, t, slot, slots, first, last):
         i_first = min(start, total - most_rows(t))  # the last tile of all is moved back into its neighbour
         at, count = i_first * block.c, i_last - i_first
         source, source_at = wide(x, at, pixels, share(pixels, slot, slots))
-        to = out, i_first * block.k, source, source_at, block.c, x, at, x, at, start - i_first, count
+        coming = t.pixels * block.c if unit + 1 < last else 0
+        to = out, i_first * block.k, source, source_at, block.c, x, at, x, at, start - i_first, count, at + count * block.c, coming
         feed_forward(*to, block, weight, bias, (hidden, sums, weights, absent), places, t)

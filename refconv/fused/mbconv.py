@@ -89,7 +89,7 @@ def expand_rows(ring, rows, x, x_at, made, first, last, block, weight, bias, wid
             source, source_at = wide(x, at, wide_pixels, pixels_at + (y - first) * block.w * block.c)
             to = ring, row_place(rows, y - made, block.w) + k, rows.pitch, block.hidden - k
             pixels = source, source_at, block.c, 0, block.w, block.c, near, near_at, stride, bias, k
-            rest = absent, 0, 0, x, at, k == 0, x, at, 0, block.activation, t.expand_rows
+            rest = absent, 0, 0, x, at, k == 0, x, at, 0, 1 << 60, 0, block.activation, t.expand_rows
             if block.hidden - k > t.expand_tail * n_lanes:
                 matrix_block(*to, *pixels, *rest, t.expand_vectors)
             else:

@@ -66,10 +66,10 @@ def squeeze_excite(x, weight, bias, out, work, problem, t, slot, slots, first, l
         for k in range(0, narrow, t.vectors * n_lanes):
             near, near_at = widened(reduce, k * hidden, t.vectors * hidden * n_lanes, wide, wide_at)
             to, pixel = (squeezed, squeezed_at + k, narrow, narrow - k), (means, means_at, hidden, 0, 1, hidden)
-            rest = near, near_at, hidden * n_lanes, reduce_bias, k, absent, 0, 0, means, means_at, False, means, means_at, 0
+            rest = near, near_at, hidden * n_lanes, reduce_bias, k, absent, 0, 0, means, means_at, False, means, means_at, 0, 1, 0
             matrix_block(*to, *pixel, *rest, problem.activation, ONE, t.vectors)
         for k in range(0, hidden, t.vectors * n_lanes):
             near, near_at = widened(expand, k * narrow, t.vectors * narrow * n_lanes, wide, wide_at)
             to, pixel = (out, n * hidden + k, hidden, hidden - k), (squeezed, squeezed_at, narrow, 0, 1, narrow)
-            rest = near, near_at, narrow * n_lanes, expand_bias, k, absent, 0, 0, squeezed, squeezed_at, False, squeezed, squeezed_at, 0
+            rest = near, near_at, narrow * n_lanes, expand_bias, k, absent, 0, 0, squeezed, squeezed_at, False, squeezed, squeezed_at, 0, 1, 0
             matrix_block(*to, *pixel, *rest, problem.gate, ONE, t.vectors)

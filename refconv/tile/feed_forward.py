@@ -15,6 +15,8 @@ from refconv.tile.lines import ONE, widened
 from refconv.tile.matrix import matrix_block
 from refconv.tile.registers import add_row
 
+WHOLE = 1 << 60
+
 
 @routine
 def odd_pitch(channels, n_lanes):
@@ -48,16 +50,29 @@ def begin_sums(sums, sums_at, x, x_at, residual, bias, first, last, channels):
 
 
 @routine
+def pace(elements, pixels, rows, depth):
+    """Elements to call in with each step of the sums of a block of pixels, so that half of `elements` are there at its end."""
+    return max(1, elements // (2 * ceil_div(pixels, rows + 0) * depth))
+
+
+@routine
 def project_chunk(
     out, out_at, first, last, h, h_last, hidden_channels, channels, weight, hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent, t
 ):  # fmt: skip
     """Pixels first <= i < last of hidden channels h to h_last-1 projected and added to `sums`; with the last chunk the sums go to `out`."""
     n_lanes = lanes(weight)
     stride = hidden_channels * n_lanes
+    run = (h_last - h) * n_lanes
+    step = pace(t.project_vectors * run, last - first, t.project_rows, h_last - h)
+    out_step = ceil_div((last - first) * channels, ceil_div(last - first, t.project_rows + 0) * (h_last - h))
     for k in range(0, channels, t.project_vectors * n_lanes):
         near, near_at = widened(weight, k // n_lanes * stride, t.project_vectors * stride, wide, wide_at)
         pixels = hidden, hidden_at, pitch, first, last, h_last - h, near, near_at + h * n_lanes, stride
-        rest = absent, 0, sums, sums_at + k, channels, hidden, hidden_at, False, hidden, hidden_at, 0, IDENTITY, t.project_rows
+        if h_last == hidden_channels and k == 0:  # the lines that the next tile will write
+            ahead = out, out_at + (first + t.project_rows) * channels, out_step, WHOLE, 0
+        else:
+            ahead = weight, (k // n_lanes + t.project_vectors) * stride + h * n_lanes, step, run, stride
+        rest = absent, 0, sums, sums_at + k, channels, hidden, hidden_at, False, *ahead, IDENTITY, t.project_rows
         narrow = channels - k <= t.project_tail * n_lanes
         if h_last < hidden_channels:
             to = sums, sums_at + k, channels, channels - k
@@ -73,7 +88,7 @@ def project_chunk(
 
 @routine
 def feed_forward(
-    out, out_at, source, source_at, source_pitch, raw, raw_at, x, x_at, first, last, block, weight, bias, work, places, t
+    out, out_at, source, source_at, source_pitch, raw, raw_at, x, x_at, first, last, coming_at, coming, block, weight, bias, work, places, t
 ):  # fmt: skip
     """Pixels first <= i < last of a unit, from its expanded sources to the output; *_at is the place of the unit's pixel 0.
 
@@ -85,6 +100,9 @@ def feed_forward(
     (hidden, sums, wide, absent), (hidden_at, sums_at, wide_at) = work, places
     n_lanes, pitch = lanes(expand), odd_pitch(min(t.hidden, block.hidden), lanes(expand))
     expand_stride = block.source * n_lanes
+    expand_step = pace(t.expand_vectors * expand_stride, last - first, t.expand_rows, block.source)
+    blocks = ceil_div(block.hidden, t.expand_vectors * n_lanes)
+    coming_step = ceil_div(coming, blocks * ceil_div(last - first, t.expand_rows + 0) * block.source)
     begin_sums(sums, sums_at, x, x_at, block.residual, project_bias, first, last, block.k)
     for h in range(0, block.hidden, t.hidden):
         h_last = min(h + t.hidden, block.hidden)
@@ -92,7 +110,16 @@ def feed_forward(
             near, near_at = widened(expand, k // n_lanes * expand_stride, t.expand_vectors * expand_stride, wide, wide_at)
             to = hidden, hidden_at + k - h, pitch, h_last - k
             pixels = source, source_at, source_pitch, first, last, block.source
-            rest = near, near_at, expand_stride, expand_bias, k, absent, 0, 0, raw, raw_at, k == 0, raw, raw_at, 0, block.activation, t.expand_rows
+            after = k + t.expand_vectors * n_lanes
+            if coming > 0:
+                ahead = x, coming_at + k * coming // block.hidden, coming_step, WHOLE, 0
+            elif after < h_last:
+                ahead = expand, after // n_lanes * expand_stride, expand_step, WHOLE, 0
+            else:
+                run = (h_last - h) * n_lanes
+                ahead = project, h * n_lanes, pace(t.project_vectors * run, last - first, t.expand_rows, block.source), run, block.hidden * n_lanes
+            start = near, near_at, expand_stride, expand_bias, k, absent, 0, 0, raw, raw_at, k == 0
+            rest = *start, *ahead, block.activation, t.expand_rows
             if block.hidden - k > t.expand_tail * n_lanes:
                 matrix_block(*to, *pixels, *rest, t.expand_vectors)
             else:

@@ -10,7 +10,7 @@ from refconv.tile.registers import add_row
 @routine
 def matrix_block(
     out, out_at, out_pitch, columns, x, x_at, x_pitch, first, last, depth, weight, weight_at, vector_stride, bias, bias_at, start, start_at,
-    start_pitch, raw, raw_at, fresh, stream, stream_at, stream_step, activation, rows, vectors
+    start_pitch, raw, raw_at, fresh, stream, stream_at, stream_step, stream_run, stream_jump, activation, rows, vectors
 ):  # fmt: skip
     """out[i, k] = activation(start[i, k] + bias[k] + sum_(c < depth) x[i, c] * weight[k, c]) for pixels first <= i < last, k < columns.
 
@@ -20,7 +20,7 @@ def matrix_block(
     are `fresh`, a tile's are widened into x from `raw` (see `widen`), whose pixels are contiguous. With every step of a sum `stream_step` more
     elements of `stream`, from stream_at on, are called into the L1: what the caller will want next.
     """
-    n_lanes = lanes(weight)
+    n_lanes, gone = lanes(weight), 0
     for i_next in range(first, last, rows):
         i = min(i_next, last - rows)
         acc = zero(rows, vectors, out)
@@ -29,11 +29,13 @@ def matrix_block(
         pixel_at, w_at = x_at + i * x_pitch, weight_at
         if fresh:
             widen(x, pixel_at, raw, raw_at + i * depth, rows * depth)
+        ahead_at = stream_at + gone // stream_run * stream_jump + gone % stream_run
         for c in range(depth):
             acc = outer(acc, x, pixel_at + c, x_pitch, weight, w_at, vector_stride)
-            prefetch(stream, stream_at, L1)
+            prefetch(stream, ahead_at, L1)
             w_at += n_lanes
-            stream_at += stream_step
+            ahead_at += stream_step
+        gone += depth * stream_step
         if length(bias) > 0:
             acc = add_row(acc, load(ONE, vectors, bias, bias_at, 0, columns))
         store(out, out_at + i * out_pitch, out_pitch, activate(acc, activation), columns, i_next - i)
