@@ -6,7 +6,7 @@ from numba import typeof, types
 from refconv import host
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.elements import element
-from refconv.fused import check_squeeze, choose_fused, tiling_for
+from refconv.fused import FUSED, check_squeeze, choose_fused, tiling_for
 from refconv.fused.activated import activated
 from refconv.fused.problem import check_fused, gate_problem, kept_problem, pack_block
 from refconv.jit import plain
@@ -156,7 +156,8 @@ def _run_gated(block, packed, plan, squeeze, source, to):
     gates = empty(problem.n * problem.hidden, block.dtype)
     small.run(work["pooled"], packed.gates.weights, packed.gates.biases, gates)
     if spill:
-        last = make_plan("gated", problem, plan.element, None, plan.threads)
+        rule = FUSED["gated"].tiling(problem, plan.element.work.itemsize, host.target()._replace(threads=plan.threads))
+        last = make_plan("gated", problem, plan.element, rule._replace(hidden=tiling.hidden), plan.threads)
         last.run(hidden, packed.weights[2:], (packed.biases[2], gates, source), to)
     else:
         plan.run(source, packed.weights, (*packed.biases, gates), to)

@@ -77,4 +77,4 @@ def fused_mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last)
                 else:
                     dense_block(*to, *those, t.conv_tail, ZERO)
             places = hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent
-            project_chunk(out, at * block.k, 0, pixels, h, h_last, block.hidden, block.k, project, *places, t)
+            project_chunk(out, at * block.k, 0, pixels, h, h_last, block.hidden, block.k, project, 0, *places, t)

@@ -1,19 +1,20 @@
-"""The end of an MBConv whose hidden layer has been spilled: gates, project, and the input again where the shape is kept.
+"""The end of an MBConv whose hidden layer has been spilled: project, and the input again where the shape is kept.
 
-    out[n, p, q] = x[n, p, q] + b2 + (hidden[n, p, q] * gate[n]) @ V
+    out[n, p, q] = x[n, p, q] + b2 + hidden[n, p, q] @ (gate[n] * V)
 
 What squeeze-excitation costs when nothing is computed twice: the hidden layer written and read once, in cache or DRAM as its size wants.
 Derived here. Loops, outer to inner:
 
     unit: image n, block of t.pixels pixels              (units run in parallel)
-        the pixels gated into `hidden`, then projected (tile/feed_forward.py)
+        h  chunks of hidden channels, as mbconv has spilled them, projected (tile/feed_forward.py)
 """
 
 from refconv.jit import kernel
 from refconv.layout import ceil_div
-from refconv.tile import lanes, load, multiply_row, store
-from refconv.tile.feed_forward import begin_sums, odd_pitch, project_chunk
-from refconv.tile.lines import ONE, share
+from refconv.tile import lanes
+from refconv.tile.feed_forward import begin_sums, project_chunk
+from refconv.tile.gates import gate_weights, packed_elements, projection_size
+from refconv.tile.lines import share, widen, widened
 
 
 def units(block, t):
@@ -22,32 +23,37 @@ def units(block, t):
 
 
 def workspace(block, t, lanes, half):
-    """Elements of each buffer of one thread; `wide_weights` is for tensors stored as halves."""
+    """Elements of each buffer of one thread; `wide_pixels` is for tensors stored as halves."""
     pixels = min(t.pixels, block.p * block.q)
     return {
-        "hidden": pixels * odd_pitch(block.hidden, lanes),
         "sums": pixels * block.k,
-        "wide_weights": t.project_vectors * block.hidden * lanes if half else 0,
+        "projection": projection_size(block, lanes, half),
+        "wide_pixels": pixels * min(t.hidden, block.hidden) if half else 0,
         "absent": 0,
     }
 
 
 @kernel
 def gated(x, weight, bias, out, work, block, t, slot, slots, first, last):
-    """Units first to last-1. x: the spilled hidden layer, NHWC; weight (project,) packed dense; bias (K or 0, gates, the block's input); all flat."""
-    (project,), (project_bias, gates, residual), (hidden, sums, wide, absent) = weight, bias, work
-    hidden_at, sums_at, wide_at = share(hidden, slot, slots), share(sums, slot, slots), share(wide, slot, slots)
-    n_lanes, pitch, all_pixels = lanes(project), odd_pitch(block.hidden, lanes(project)), -(-block.h // block.stride) * -(-block.w // block.stride)
-    blocks = ceil_div(all_pixels, t.pixels)
+    """Units first to last-1. x: the hidden layer as mbconv spills it; weight (project,) packed dense; bias (K or 0, gates, the block's input)."""
+    (project,), (project_bias, gates, residual), (sums, projection, wide, absent) = weight, bias, work
+    sums_at, projection_at, wide_at = share(sums, slot, slots), share(projection, slot, slots), share(wide, slot, slots)
+    n_lanes, all_pixels = lanes(project), -(-block.h // block.stride) * -(-block.w // block.stride)
+    blocks, size, gated_image = ceil_div(all_pixels, t.pixels), packed_elements(block, n_lanes), -1
+    plain, plain_at = widened(project, 0, size, projection, projection_at)
     for unit in range(first, last):
         n, part = divmod(unit, blocks)
-        count = min(t.pixels, all_pixels - part * t.pixels)
-        at = n * all_pixels + part * t.pixels
-        for c in range(0, block.hidden, n_lanes):
-            gate = load(ONE, ONE, gates, n * block.hidden + c, 0, block.hidden - c)
-            for i in range(count):
-                pixel = load(ONE, ONE, x, (at + i) * block.hidden + c, 0, block.hidden - c)
-                store(hidden, hidden_at + i * pitch + c, 0, multiply_row(pixel, gate), block.hidden - c, 0)
+        if n != gated_image:
+            widen(projection, projection_at, project, 0, size)
+            gate_weights(projection, projection_at, plain, plain_at, gates, n * block.hidden, block.hidden, block.k)
+            gated_image = n
+        i, count = part * t.pixels, min(t.pixels, all_pixels - part * t.pixels)
+        at = n * all_pixels + i
         begin_sums(sums, sums_at, residual, at * block.c, block.residual, project_bias, 0, count, block.k)
-        places = hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent
-        project_chunk(out, at * block.k, 0, count, 0, block.hidden, block.hidden, block.k, project, *places, t)
+        for h in range(0, block.hidden, t.hidden):
+            channels = min(t.hidden, block.hidden - h)
+            spilled_at = n * all_pixels * block.hidden + h * all_pixels + i * channels
+            pixels, pixels_at = widened(x, spilled_at, count * channels, wide, wide_at)
+            places = pixels, pixels_at, channels, sums, sums_at, projection, projection_at, absent
+            matrix = projection, projection_at
+            project_chunk(out, at * block.k, 0, count, h, h + channels, block.hidden, block.k, *matrix, *places, t)

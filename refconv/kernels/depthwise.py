@@ -50,5 +50,5 @@ def depthwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
         for p in range(block * t.lines, min((block + 1) * t.lines, height)):
             out_at = (n * height + p) * width * channels
             under = image_rows(0, channels, problem.h, n, p * problem.stride_h - problem.pad_top)
-            those = c_first, c_last, near, near_at, bias, absent, 0, IDENTITY
+            those = c_first, c_last, near, near_at, bias, IDENTITY
             depthwise_row(out, out_at, channels, x, under, p, problem, *those, t.rows, t.taps, t.stride)

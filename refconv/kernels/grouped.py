@@ -53,5 +53,5 @@ def grouped(x, weight, bias, out, work, problem, t, slot, slots, first, last):
         near, near_at = widened(weight, v_first * vector_size, (v_last - v_first) * vector_size, weights, weights_at)
         for p in range(block * t.lines, min((block + 1) * t.lines, height)):
             out_at, under = (n * height + p) * width * channels, image_rows(0, channels, problem.h, n, p * problem.stride_h - problem.pad_top)
-            those = v_first, v_last, near, near_at, bias, absent, 0, IDENTITY
+            those = v_first, v_last, near, near_at, bias, IDENTITY
             grouped_row(out, out_at, channels, x, under, p, problem, *those, t.groups, t.inputs, t.rows, t.taps, t.stride)

@@ -8,9 +8,8 @@ from numba.extending import overload
 from refconv.layout import ceil_div
 from refconv.problem import out_width
 from refconv.tile.dense import dense_block
-from refconv.tile.instructions import lanes, length, load, store
-from refconv.tile.lines import ONE, Rows, rows_below, stage_lines, staged_count
-from refconv.tile.registers import multiply_row
+from refconv.tile.instructions import lanes
+from refconv.tile.lines import Rows, rows_below, stage_lines, staged_count
 from refconv.tile.strips import depthwise_row, grouped_row
 from refconv.tile.types import Static
 
@@ -18,34 +17,33 @@ DEPTHWISE, GROUPED, DENSE = Static(0), Static(1), Static(2)
 ZERO = Static(0)
 
 
-def convolve_rows(to, x, rows, p_first, count, conv, weight, weight_at, bias, gate, gate_at, activation, lines, lines_at, t):
-    """Output rows p_first to p_first + count - 1 of `conv`: gate * activation(conv(x) + bias), written to = (buffer, place, pitch).
+def convolve_rows(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
+    """Output rows p_first to p_first + count - 1 of `conv`: activation(conv(x) + bias), written to = (buffer, place, pitch).
 
     rows: where the input's rows lie, from the one under kernel row 0 of output row p_first on. weight_at: the weight's place, packed in the order
-    of t.conv_kind. gate: a factor for each output channel from gate_at on, or absent. lines: a workspace for staged
-    lines, used by DENSE only. t: conv_kind; conv_rows; for strips conv_taps, conv_stride, conv_inputs, conv_groups as in refconv.tiling; for
+    of t.conv_kind. channels: (first, last) of those wanted, which DENSE and GROUPED give all. lines: a workspace for staged lines, used by DENSE only. t: conv_kind; conv_rows; for strips conv_taps, conv_stride, conv_inputs, conv_groups as in refconv.tiling; for
     dense conv_vectors, conv_tail.
     """
-    _KINDS[t.conv_kind](to, x, rows, p_first, count, conv, weight, weight_at, bias, gate, gate_at, activation, lines, lines_at, t)
+    _KINDS[t.conv_kind](to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t)
 
 
-def _depthwise(to, x, rows, p_first, count, conv, weight, weight_at, bias, gate, gate_at, activation, lines, lines_at, t):
+def _depthwise(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
     out, out_at, pitch = to
     for p in range(count):
         place, under = out_at + p * out_width(conv) * pitch, rows_below(rows, p * conv.stride_h)
-        those = 0, conv.c, weight, weight_at, bias, gate, gate_at, activation
+        those = *channels, weight, weight_at + channels[0] * conv.r * conv.s, bias, activation
         depthwise_row(out, place, pitch, x, under, p_first + p, conv, *those, t.conv_rows, t.conv_taps, t.conv_stride)
 
 
-def _grouped(to, x, rows, p_first, count, conv, weight, weight_at, bias, gate, gate_at, activation, lines, lines_at, t):
+def _grouped(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
     out, out_at, pitch = to
     for p in range(count):
         place, under = out_at + p * out_width(conv) * pitch, rows_below(rows, p * conv.stride_h)
-        those = 0, ceil_div(conv.groups, t.conv_groups), weight, weight_at, bias, gate, gate_at, activation, t.conv_groups, t.conv_inputs
+        those = 0, ceil_div(conv.groups, t.conv_groups), weight, weight_at, bias, activation, t.conv_groups, t.conv_inputs
         grouped_row(out, place, pitch, x, under, p_first + p, conv, *those, t.conv_rows, t.conv_taps, t.conv_stride)
 
 
-def _dense(to, x, rows, p_first, count, conv, weight, weight_at, bias, gate, gate_at, activation, lines, lines_at, t):
+def _dense(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
     out, out_at, pitch = to
     n_lanes, c_group, k_group = lanes(weight), conv.c // conv.groups, conv.k // conv.groups
     columns = staged_count(out_width(conv), conv.stride_w, conv.s, conv.dilation_w)
@@ -62,17 +60,11 @@ def _dense(to, x, rows, p_first, count, conv, weight, weight_at, bias, gate, gat
                 dense_block(*of_block, t.conv_rows, t.conv_vectors, ZERO)
             else:
                 dense_block(*of_block, t.conv_rows, t.conv_tail, ZERO)
-    if length(gate) > 0:
-        for i in range(count * out_width(conv)):
-            for k in range(0, conv.k, n_lanes):
-                pixel = load(ONE, ONE, out, out_at + i * pitch + k, 0, conv.k - k)
-                gated = multiply_row(pixel, load(ONE, ONE, gate, gate_at + k, 0, conv.k - k))
-                store(out, out_at + i * pitch + k, 0, gated, conv.k - k, 0)
 
 
 _KINDS = {DEPTHWISE: _depthwise, GROUPED: _grouped, DENSE: _dense}
 
 
 @overload(convolve_rows, jit_options={"forceinline": True})
-def _convolve_rows(to, x, rows, p_first, count, conv, weight, weight_at, bias, gate, gate_at, activation, lines, lines_at, t):
+def _convolve_rows(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
     return _KINDS[t.types[t.fields.index("conv_kind")].value]

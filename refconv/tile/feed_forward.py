@@ -11,7 +11,7 @@ from refconv.jit import routine
 from refconv.layout import ceil_div
 from refconv.tile.activations import IDENTITY
 from refconv.tile.instructions import lanes, length, load, store, zero
-from refconv.tile.lines import ONE, widened
+from refconv.tile.lines import ONE, either, widened
 from refconv.tile.matrix import matrix_block
 from refconv.tile.registers import add_row
 
@@ -57,7 +57,7 @@ def pace(elements, pixels, rows, depth):
 
 @routine
 def project_chunk(
-    out, out_at, first, last, h, h_last, hidden_channels, channels, weight, hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent, t
+    out, out_at, first, last, h, h_last, hidden_channels, channels, weight, weight_at, hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent, t
 ):  # fmt: skip
     """Pixels first <= i < last of hidden channels h to h_last-1 projected and added to `sums`; with the last chunk the sums go to `out`."""
     n_lanes = lanes(weight)
@@ -66,12 +66,12 @@ def project_chunk(
     step = pace(t.project_vectors * run, last - first, t.project_rows, h_last - h)
     out_step = ceil_div((last - first) * channels, ceil_div(last - first, t.project_rows + 0) * (h_last - h))
     for k in range(0, channels, t.project_vectors * n_lanes):
-        near, near_at = widened(weight, k // n_lanes * stride, t.project_vectors * stride, wide, wide_at)
+        near, near_at = widened(weight, weight_at + k // n_lanes * stride, t.project_vectors * stride, wide, wide_at)
         pixels = hidden, hidden_at, pitch, first, last, h_last - h, near, near_at + h * n_lanes, stride
-        if h_last == hidden_channels and k == 0:  # the lines that the next tile will write
-            ahead = out, out_at + (first + t.project_rows) * channels, out_step, WHOLE, 0
-        else:
-            ahead = weight, (k // n_lanes + t.project_vectors) * stride + h * n_lanes, step, run, stride
+        writes = h_last == hidden_channels and k == 0
+        weights_next = weight_at + (k // n_lanes + t.project_vectors) * stride + h * n_lanes
+        ahead, ahead_at = either(writes, out, out_at + (first + t.project_rows) * channels, weight, weights_next)
+        ahead = ahead, ahead_at, out_step if writes else step, WHOLE if writes else run, stride
         rest = absent, 0, sums, sums_at + k, channels, hidden, hidden_at, False, *ahead, IDENTITY, t.project_rows
         narrow = channels - k <= t.project_tail * n_lanes
         if h_last < hidden_channels:
@@ -125,4 +125,4 @@ def feed_forward(
             else:
                 matrix_block(*to, *pixels, *rest, t.expand_tail)
         at = hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent
-        project_chunk(out, out_at, first, last, h, h_last, block.hidden, block.k, project, *at, t)
+        project_chunk(out, out_at, first, last, h, h_last, block.hidden, block.k, project, 0, *at, t)

@@ -8,7 +8,7 @@ from refconv.problem import out_width
 from refconv.tile.activations import activate
 from refconv.tile.instructions import lanes, length, load, slide, store, zero
 from refconv.tile.lines import ONE, row_place
-from refconv.tile.registers import add_row, gather_diagonals, multiply_row
+from refconv.tile.registers import add_row, gather_diagonals
 
 
 @routine
@@ -22,19 +22,16 @@ def clipped_slide(acc, x, row_at, pitch, start, step, pixels, columns, width, we
 
 
 @routine
-def finished(acc, bias, c, columns, gate, gate_at, activation):
-    """gate * activation(acc + bias) of channels c on; bias and gate may be absent."""
+def finished(acc, bias, c, columns, activation):
+    """activation(acc + bias) of channels c on; the bias may be absent."""
     if length(bias) > 0:
         acc = add_row(acc, load(ONE, ONE, bias, c, 0, columns))
-    acc = activate(acc, activation)
-    if length(gate) > 0:
-        acc = multiply_row(acc, load(ONE, ONE, gate, gate_at + c, 0, columns))
-    return acc
+    return activate(acc, activation)
 
 
 @routine
 def depthwise_row(
-    out, out_at, out_pitch, x, under, p, conv, c_first, c_last, weight, weight_at, bias, gate, gate_at, activation, rows, taps, stride
+    out, out_at, out_pitch, x, under, p, conv, c_first, c_last, weight, weight_at, bias, activation, rows, taps, stride
 ):  # fmt: skip
     """Output row p of a depthwise convolution, channels c_first to c_last-1; under: the Rows of x beneath it.
 
@@ -55,13 +52,13 @@ def depthwise_row(
                     for s in range(0, conv.s, taps):
                         start, s_at = q * conv.stride_w + s * conv.dilation_w - conv.pad_left, w_at + s * n_lanes
                         acc = clipped_slide(acc, x, row_at, under.pitch, start, step, pixels, columns, conv.w, weight, s_at, n_lanes, taps, stride)
-            acc = finished(acc, bias, c, columns, gate, gate_at, activation)
+            acc = finished(acc, bias, c, columns, activation)
             store(out, out_at + q * out_pitch + c, out_pitch, acc, columns, q_next - q)
 
 
 @routine
 def grouped_row(
-    out, out_at, out_pitch, x, under, p, conv, v_first, v_last, weight, weight_at, bias, gate, gate_at, activation, groups, inputs, rows, taps,
+    out, out_at, out_pitch, x, under, p, conv, v_first, v_last, weight, weight_at, bias, activation, groups, inputs, rows, taps,
     stride
 ):  # fmt: skip
     """As depthwise_row for groups of `inputs` channels, `groups` of them a vector: vectors v_first to v_last-1, weights by diagonals."""
@@ -80,5 +77,5 @@ def grouped_row(
                     for s in range(0, conv.s, taps):
                         start, s_at = q * conv.stride_w + s * conv.dilation_w - conv.pad_left, w_at + s * tap_size
                         acc = clipped_slide(acc, x, row_at, under.pitch, start, step, pixels, columns, conv.w, weight, s_at, tap_size, taps, stride)
-            result = finished(gather_diagonals(acc, inputs), bias, c, columns, gate, gate_at, activation)
+            result = finished(gather_diagonals(acc, inputs), bias, c, columns, activation)
             store(out, out_at + q * out_pitch + c, out_pitch, result, columns, q_next - q)

@@ -1,0 +1,29 @@
+"""The gates of squeeze-excitation, brought to the hidden layer by the weights that meet it next: (gate * hidden) @ V = hidden @ (gate * V).
+
+The weights are fewer than the hidden pixels, and no pass over those is needed. Derived here.
+"""
+
+from refconv.jit import routine
+from refconv.layout import ceil_div
+from refconv.tile.instructions import lanes, outer, store, zero
+from refconv.tile.lines import ONE
+
+
+@routine
+def packed_elements(block, n_lanes):
+    """Elements of a block's packed projection."""
+    return block.hidden * ceil_div(block.k, n_lanes) * n_lanes
+
+
+def projection_size(block, lanes, half):
+    """Elements of the projection's weights where they are not used as they are: widened, or multiplied by gates."""
+    return packed_elements(block, lanes) if half or block.gated else 0
+
+
+@routine
+def gate_weights(scaled, scaled_at, weight, weight_at, gates, gates_at, hidden, channels):
+    """scaled[h, k] = gates[h] * weight[h, k]: the weights of a projection, packed dense, with the gates of one image in them."""
+    n_lanes = lanes(weight)
+    for i in range(ceil_div(channels, n_lanes) * hidden):
+        row = outer(zero(ONE, ONE, scaled), gates, gates_at + i % hidden, 0, weight, weight_at + i * n_lanes, 0)
+        store(scaled, scaled_at + i * n_lanes, 0, row, n_lanes, 0)
