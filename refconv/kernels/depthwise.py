@@ -31,13 +31,13 @@ def units(problem, t):
 
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since the border is clipped."""
-    return {"wide_weights": min(t.channels, ceil_div(problem.c, lanes) * lanes) * problem.r * problem.s if half else 0, "absent": 0}
+    return {"wide_weights": min(t.channels, ceil_div(problem.c, lanes) * lanes) * problem.r * problem.s if half else 0}
 
 
 @kernel
 def depthwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
     """Units first to last-1. x and out NHWC, weight packed depthwise, bias of length C or 0; all flat."""
-    weights, absent = work
+    (weights,) = work
     weights_at = share(weights, slot, slots)
     height, width, n_lanes, channels = out_height(problem), out_width(problem), lanes(weight), problem.c
     blocks, chunks, window_size = ceil_div(height, t.lines), ceil_div(channels, t.channels), problem.r * problem.s

@@ -34,13 +34,13 @@ def units(problem, t):
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since the border is clipped."""
     vectors = min(t.vectors_per_unit, ceil_div(problem.groups, t.groups))
-    return {"wide_weights": vectors * problem.r * problem.s * t.inputs * lanes if half else 0, "absent": 0}
+    return {"wide_weights": vectors * problem.r * problem.s * t.inputs * lanes if half else 0}
 
 
 @kernel
 def grouped(x, weight, bias, out, work, problem, t, slot, slots, first, last):
     """Units first to last-1. x and out NHWC, weight packed by diagonals, bias of length K or 0; all flat."""
-    weights, absent = work
+    (weights,) = work
     weights_at = share(weights, slot, slots)
     height, width, channels = out_height(problem), out_width(problem), problem.c
     v_all, vector_size = ceil_div(problem.groups, t.groups), problem.r * problem.s * t.inputs * lanes(weight)

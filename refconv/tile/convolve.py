@@ -20,9 +20,10 @@ ZERO = Static(0)
 def convolve_rows(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
     """Output rows p_first to p_first + count - 1 of `conv`: activation(conv(x) + bias), written to = (buffer, place, pitch).
 
-    rows: where the input's rows lie, from the one under kernel row 0 of output row p_first on. weight_at: the weight's place, packed in the order
-    of t.conv_kind. channels: (first, last) of those wanted, which DENSE and GROUPED give all. lines: a workspace for staged lines, used by DENSE only. t: conv_kind; conv_rows; for strips conv_taps, conv_stride, conv_inputs, conv_groups as in refconv.tiling; for
-    dense conv_vectors, conv_tail.
+    rows: where the input's rows lie, from the one under kernel row 0 of output row p_first on. weight_at: the weight's place, packed in the
+    order of t.conv_kind. channels: (first, last) of those wanted: all of them, but for DEPTHWISE. lines: a workspace for staged lines, used by
+    DENSE only. t: conv_kind; conv_rows; for strips conv_taps, conv_stride, conv_inputs, conv_groups as in refconv.tiling; for dense
+    conv_vectors, conv_tail.
     """
     _KINDS[t.conv_kind](to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t)
 

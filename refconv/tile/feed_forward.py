@@ -57,7 +57,8 @@ def pace(elements, pixels, rows, depth):
 
 @routine
 def project_chunk(
-    out, out_at, first, last, h, h_last, hidden_channels, channels, weight, weight_at, hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent, t
+    out, out_at, first, last, h, h_last, hidden_channels, channels, weight, weight_at, hidden, hidden_at, pitch, sums, sums_at, wide, wide_at,
+    absent, t
 ):  # fmt: skip
     """Pixels first <= i < last of hidden channels h to h_last-1 projected and added to `sums`; with the last chunk the sums go to `out`."""
     n_lanes = lanes(weight)

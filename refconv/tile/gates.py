@@ -24,6 +24,8 @@ def projection_size(block, lanes, half):
 def gate_weights(scaled, scaled_at, weight, weight_at, gates, gates_at, hidden, channels):
     """scaled[h, k] = gates[h] * weight[h, k]: the weights of a projection, packed dense, with the gates of one image in them."""
     n_lanes = lanes(weight)
-    for i in range(ceil_div(channels, n_lanes) * hidden):
-        row = outer(zero(ONE, ONE, scaled), gates, gates_at + i % hidden, 0, weight, weight_at + i * n_lanes, 0)
-        store(scaled, scaled_at + i * n_lanes, 0, row, n_lanes, 0)
+    for k in range(0, channels, n_lanes):
+        for h in range(hidden):
+            at = k * hidden + h * n_lanes
+            row = outer(zero(ONE, ONE, scaled), gates, gates_at + h, 0, weight, weight_at + at, 0)
+            store(scaled, scaled_at + at, 0, row, n_lanes, 0)
