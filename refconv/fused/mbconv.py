@@ -63,9 +63,9 @@ def workspace(block, t, lanes, half):
     }
 
 
-def recomputed_macs(block, t):
-    """Multiply-adds beyond those of the layers: hidden rows that several units make and, with squeeze-excitation, all of the first pass."""
-    conv, rows, passes = middle_conv(block), 0, 2 if block.gated else 1
+def recomputed_macs(block, t, squeeze="recompute"):
+    """Multiply-adds beyond those of the layers: hidden rows that several units make and, where gates are not spilled for, all of the first pass."""
+    conv, rows, passes = middle_conv(block), 0, 2 if block.gated and squeeze == "recompute" else 1
     for first in range(0, block.p, t.lines):
         last = min(first + t.lines, block.p)
         made = first * block.stride - conv.pad_top

@@ -245,10 +245,10 @@ class GatedTiling(NamedTuple):
 
 
 def gated_tiling(block, itemsize, target):
-    """Rule: as many pixels as stay in a quarter of the L2 with their sums, an even share for each thread."""
+    """Rule: as many pixels as stay within `unit_bytes` with their sums, an even share for each thread."""
     total, pixel_bytes = block.p * block.q, (odd_pitch(block.hidden, target.lanes(itemsize)) + block.k) * itemsize
     most = ceil_div(total, tiling.parts(block.n, target.threads))
-    pixels = max(1, min(most, target.l2_bytes // 4 // pixel_bytes))
+    pixels = max(1, min(most, unit_bytes(block, block.k, itemsize, target) // pixel_bytes))
     pixels = ceil_div(most, ceil_div(most, pixels))
     return GatedTiling(pixels, *product((total - 1) % pixels + 1, block.k, block.hidden, itemsize, target))
 
