@@ -98,9 +98,11 @@ def random_input(record, n, h, w, dtype):
     return np.random.default_rng(1).standard_normal((n, record.c, h, w)).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "dtype"), [*[(name, np.float32) for name in CASES], *[(name, np.float16) for name in ("convfirst", "fasternet", "grouped mbconv")]]
+)
 def test_the_rules_tiles(name, dtype):
+    """Halves for the convolutions, dense and grouped, that `test_every_fused_kernel_in_every_element_type` does not have."""
     kind, sizes, shape = CASES[name]
     record = cast(filled(build(kind, **sizes)), dtype)
     x = random_input(record, *shape, dtype)
