@@ -122,7 +122,7 @@ TINY = {
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, bfloat16])
 @pytest.mark.parametrize("name", TINY)
 def test_every_fused_kernel_in_every_element_type(name, dtype):
-    """On 1 x 1 register tiles, which compile fastest: what differs between types, and between targets, is in the instructions."""
+    """On 1 x 1 register tiles, whose code the tests of any shape share: what differs between types, and targets, is in the instructions."""
     kind, sizes = TINY[name]
     record = cast(filled(build(kind, activation="relu", **sizes)), dtype)
     assert choose_fused(record).name == name
