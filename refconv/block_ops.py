@@ -6,9 +6,10 @@ from numba import typeof, types
 from refconv import host
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.elements import element
-from refconv.fused import FUSED, check_squeeze, choose_fused, tiling_for
+from refconv.fused import check_modes, choose_fused, tiling_for
 from refconv.fused.activated import activated
-from refconv.fused.problem import check_fused, gate_problem, kept_problem, pack_block
+from refconv.fused.passes import parameters, passes
+from refconv.fused.problem import check_fused, kept_problem, pack_block
 from refconv.jit import plain
 from refconv.layout import empty
 from refconv.ops import contiguous, conv2d, deliver, depthwise_conv2d, image, partial_conv2d, pointwise_conv2d, result
@@ -24,14 +25,16 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     refconv.blocks, which is packed at its first call and kept packed as long as it lives: later changes of its arrays are not seen. out: an
     array to write to, contiguous in `layout`, apart from x and the record's arrays. tiling: of refconv.fused.tiling, in the place of the
     rule's. halo: what an MBConvBlock does about hidden rows that two steps want: "cache" keeps them in a ring, "recompute" makes them anew,
-    "auto" is "cache"; the other blocks have none, their convolution comes first. squeeze: what squeeze-excitation does, whose gates need the
-    whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory. threads: at most this many (None: Numba's current
-    number); but for the sums of squeeze-excitation, which every thread begins anew, the result does not depend on it.
+    "auto" is "cache"; the other blocks take only "auto", their convolution comes first. squeeze: what squeeze-excitation does, whose gates need
+    the whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory; blocks without it take only "recompute". threads: at
+    most this many (None: Numba's current number); but for the sums of squeeze-excitation, which every thread begins anew, the result does
+    not depend on it.
 
     Returns (N, K, P, Q), or as x is given. TypeError or ValueError names the argument, its value and what is legal.
     """
     row = choose_fused(weights)
     check_fused(weights)
+    check_modes(weights, halo=halo, squeeze=squeeze)
     x, batched = _checked_image(x, weights, layout)
     lanes = host.target().lanes(element(x.dtype).work.itemsize)
     problem, threads = kept_problem(weights, *x.shape[:3], lanes), thread_count(threads)
@@ -40,14 +43,22 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     packed = pack_block(weights, lanes)
     target = result(out, plan.out_shape, x, weights.arrays, layout, batched)
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
-    source, to = contiguous(x).reshape(-1), direct.reshape(-1)
-    check_squeeze(problem, squeeze)
-    if problem.gated:
-        _run_gated(weights, packed, plan, squeeze, source, to)
-    else:
-        biases = (*packed.biases, plan.no_bias) if isinstance(weights, MBConvBlock) else packed.biases
-        plan.run(source, packed.weights, biases, to)
+    steps = passes(row, weights, packed, problem, tiling, squeeze, threads, plan.threads)
+    run_passes(steps, packed, contiguous(x).reshape(-1), direct.reshape(-1))
     return deliver(direct, target, out, layout, batched)
+
+
+def run_passes(steps, packed, x, out):
+    """Make the kernel calls of a fused block on flat arrays: x NHWC, out of the output's size, both of the record's dtype."""
+    tensors = {"input": x, "output": out, "nothing": empty(0, x.dtype), **parameters(packed)}
+    for step in steps:
+        plan = make_plan(step.name, step.problem, x.dtype, step.tiling, step.threads)
+        if step.out not in tensors:
+            tensors[step.out] = empty(step.size, x.dtype)
+        weights, biases = (tuple(tensors[name] for name in names) for names in (step.weights, step.biases))
+        work = plan.run(tensors[step.x], weights, biases, tensors[step.out])
+        if step is not steps[-1]:
+            tensors.update(zip(plan.workspace, work, strict=True))
 
 
 def unfused_block(x, weights, *, layout="NCHW", threads=None):
@@ -143,21 +154,3 @@ _LAYER_BY_LAYER = {
     FusedMBConvBlock: _fused_mbconv,
     FasterNetBlock: _faster_net,
 }
-
-
-def _run_gated(block, packed, plan, squeeze, source, to):
-    """An MBConv with squeeze-excitation: a first pass for the sums, two small matrices for the gates, then what is left."""
-    problem, tiling, spill = plan.problem, type(plan.tiling)(*map(int, plan.tiling)), squeeze == "spill"
-    pixels = problem.p * problem.q
-    hidden = empty(problem.n * pixels * problem.hidden, block.dtype) if spill else plan.no_bias
-    pool = make_plan("mbconv", problem._replace(pool=2 if spill else 1), plan.element, tiling, plan.threads)
-    work = dict(zip(pool.workspace, pool.run(source, packed.weights, (*packed.biases, plan.no_bias), hidden), strict=True))
-    small = make_plan("squeeze_excite", gate_problem(block, problem.n, pool.threads, pixels), plan.element)
-    gates = empty(problem.n * problem.hidden, block.dtype)
-    small.run(work["pooled"], packed.gates.weights, packed.gates.biases, gates)
-    if spill:
-        rule = FUSED["gated"].tiling(problem, plan.element.work.itemsize, host.target()._replace(threads=plan.threads))
-        last = make_plan("gated", problem, plan.element, rule._replace(hidden=tiling.hidden), plan.threads)
-        last.run(hidden, packed.weights[2:], (packed.biases[2], gates, source), to)
-    else:
-        plan.run(source, packed.weights, (*packed.biases, gates), to)

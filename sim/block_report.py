@@ -42,7 +42,8 @@ def comparison(block):
     row("FLOP/B at compulsory traffic", lambda record: record["intensity"]["compulsory"], "{:.2f}".format)
     table.add_row("side of the roof", *(f"{record['bound']}-bound" for record in both), "")
     table.add_row("of peak at most", *(f"{100 * record['attainable_efficiency']:.0f} %" for record in both), "")
-    table.add_row("halo", *(record["halo"] for record in both), "")
+    for mode in ("halo", "squeeze"):
+        table.add_row(mode, *(record[mode] for record in both), "")
     return table
 
 

@@ -1,46 +1,52 @@
 """Run a residual block on a simulated machine: fused into one kernel, and layer by layer.
 
-The fused kernel is the row of refconv.fused.FUSED that `refconv.fused_block` runs; the layers are those of refconv.kernels (sim/unfused.py).
+The fused kernels are called as `refconv.fused_block` calls them (refconv/fused/passes.py); the layers are those of refconv.kernels (sim/unfused.py).
 """
 
 import time
 
 from refconv.block_presets import BLOCK_PRESETS, BlockPreset
 from refconv.elements import element
-from refconv.fused import FUSED, HALOS, choose_fused
-from refconv.fused.problem import block_problem, check_fused, gate_problem, pack_block
+from refconv.fused import FUSED, MODES, check_modes, choose_fused, has_choice, tiling_for
+from refconv.fused.passes import parameters, passes
+from refconv.fused.problem import block_problem, check_fused, pack_block
 from refconv.records import Block
 from sim.run import Run
 from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, plain_numbers, ready
-from sim.unfused import NO_HALO, unfused
+from sim.unfused import NO_CHOICE, unfused
 
 
-def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, dtype="float32", halo="auto", name=None):
+def simulate_block(
+    block, n=1, h=None, w=None, machine="host", *, tiling=None, dtype="float32", halo=MODES["halo"][0], squeeze=MODES["squeeze"][0], name=None
+):
     """The traffic of a block, fused and layer by layer, as a JSON-ready dict.
 
     block: a record of refconv.blocks, whose arrays count for their shapes only, a BlockPreset or the name of one. n images of h x w pixels
-    (None: the preset's). machine, dtype: as in sim.simulate. tiling: of refconv.fused.tiling, else the rule's for that machine. halo:
-    "recompute" or "cache" for what a convolution after the expansion needs of neighbouring tiles, "auto" for the rule's choice; blocks
-    without such a convolution take any and report "none". One thread.
+    (None: the preset's). machine, dtype: as in sim.simulate. tiling: of refconv.fused.tiling, else the rule's for that machine. halo, squeeze:
+    as of refconv.fused_block, legal for the same blocks. One thread.
 
-    Keys: those of sim.simulate ("weight" and "bias" are all weights and all biases; compulsory: Block.compulsory), "halo",
-    "recomputed_macs" (beyond `macs`; flops and intensity do not count them), and "unfused", a record of the layers (sim/unfused.py). ValueError or
-    TypeError says what is illegal, or that the block has no fused kernel yet.
+    Keys: those of sim.simulate ("weight" and "bias" are all weights and all biases; compulsory: Block.compulsory), "halo" and "squeeze" (modes, or
+    "none" where the block has no such choice), "recomputed_macs" (beyond `macs`; flops and intensity do not count them), and "unfused", a
+    record of the layers (sim/unfused.py). Workspace is every kernel's own, side by side, and what one pass leaves for another: with
+    squeeze-excitation "gates", with squeeze="spill" "hidden_layer". ValueError or TypeError says what is illegal, or that the block has no
+    fused kernel yet.
     """
     machine, dtype = ready(machine), element(dtype)
-    check_halo(halo)
     name, block, h, w = _resolved(block, h, w, dtype, name)
     row = fused_row(block)
+    check_modes(block, halo=halo, squeeze=squeeze)
     lanes = machine.target.lanes(dtype.work.itemsize)
     problem, packed = block_problem(block, n, h, w, lanes), pack_block(block, lanes)
     row.check(problem, lanes)
-    choice = row.recomputed_macs is not None
-    chosen = checked_tiling(row, problem, dtype, machine, tiling, **({"halo": halo} if choice else {}))
+    wanted = tiling_for(row, problem, dtype, tiling, halo, machine.target)
+    chosen = checked_tiling(row, problem, dtype, machine, wanted)
     start = time.perf_counter()
-    buffers, workspace, moved = run_fused(row, block, problem, packed, chosen, machine, dtype)
+    steps = passes(row, block, packed, problem, chosen, squeeze)
+    buffers, moved = run_fused(steps, packed, problem, machine, dtype)
     seconds = time.perf_counter() - start
     descriptor = describe(block, n, h, w)
     named = {"name": name or descriptor, "descriptor": descriptor}
+    workspace = [name for name, *_ in buffers if name not in OPERANDS]
     return {
         **named,
         "kernel": "fused",
@@ -48,49 +54,36 @@ def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, d
         "dtype": str(dtype),
         **account(block.macs(n, h, w), block.compulsory(n, h, w), buffers, *moved, machine, dtype, workspace),
         "simulation_s": seconds,
-        "halo": halo_of(chosen) if choice else NO_HALO,
-        "recomputed_macs": row.recomputed_macs(problem, chosen) if choice else 0,
+        "halo": halo_of(chosen) if has_choice("halo", block) else NO_CHOICE,
+        "squeeze": squeeze if has_choice("squeeze", block) else NO_CHOICE,
+        "recomputed_macs": row.recomputed_macs(problem, chosen, squeeze) if has_choice("halo", block) else 0,
         "unfused": {**named, **unfused(block, n, h, w, machine, dtype)},
     }
 
 
-def run_fused(row, block, problem, packed, tiling, machine, dtype):
-    """(buffers, names of workspace, lines moved) of a fused kernel, squeeze-excitation included, as `refconv.fused_block` runs it.
+def run_fused(steps, packed, problem, machine, dtype):
+    """(buffers, lines moved) of the kernel calls of a fused block, as `refconv.fused_block` makes them.
 
-    With squeeze-excitation the kernel runs twice: the first pass only adds up the hidden layer, the gates follow from its sums, and are
-    one more bias of the second.
+    Passes of one kernel share its workspace, whose buffers have their own names; those of further kernels have the kernel's in front.
     """
-    lanes, gated = machine.target.lanes(dtype.work.itemsize), packed.gates is not None
-    weights, biases = [("weight", array.size) for array in packed.weights], [("bias", array.size) for array in packed.biases]
-    if len(biases) < row.operands[1]:
-        biases.append(("gates", problem.n * problem.hidden if gated else 0))
-    image, out = ("input", problem.n * problem.h * problem.w * problem.c), ("output", problem.n * problem.p * problem.q * problem.k)
-    work = list(row.workspace(problem, tiling, lanes, dtype.half).items())
-    groups = [[image], weights, biases, [out]]
-    if gated:
-        small, gating = FUSED["squeeze_excite"], gate_problem(block, problem.n, 1, problem.p * problem.q)
-        small_tiling = small.tiling(gating, dtype.work.itemsize, machine.target)
-        small_work = [(f"se_{name}", size) for name, size in small.workspace(gating, small_tiling, lanes, dtype.half).items()]
-        groups += [[("weight", array.size) for array in packed.gates.weights], [("bias", array.size) for array in packed.gates.biases]]
-        work += small_work
-    buffers = [(name, size, dtype.itemsize) for group in groups for name, size in group]
-    buffers += [(name, size, dtype.work.itemsize) for name, size in work]
+    sizes = {"input": problem.n * problem.h * problem.w * problem.c, "nothing": 0}
+    sizes |= {name: array.size for name, array in parameters(packed).items()} | {step.out: step.size for step in steps}
+    buffers, places, calls = [(name.split(".")[0], size, dtype.itemsize) for name, size in sizes.items()], list(sizes), []
+    for step in steps:
+        row = FUSED[step.name]
+        tiling = step.tiling or row.tiling(step.problem, dtype.work.itemsize, machine.target)
+        work = row.workspace(step.problem, tiling, machine.target.lanes(dtype.work.itemsize), dtype.half)
+        own = {name if step.name == steps[0].name else f"{step.name}_{name}": size for name, size in work.items()}
+        new = {name: size for name, size in own.items() if name not in places}
+        buffers += [(name, size, dtype.work.itemsize) for name, size in new.items()]
+        places += new
+        calls.append((step, row, tuple(own), tiling))
     run = Run(machine, buffers)
-    laid = iter(run.buffers)
-    (x,), weights, biases, (out,), *gate_operands = [tuple(next(laid) for _ in group) for group in groups]
-    work = dict(zip([name for name, _ in work], laid, strict=True))
-    if gated:
-        own = [work.pop(name) for name, _ in small_work]
-        call_kernel(run, row, (x, weights, biases, out), work.values(), problem._replace(pool=1), tiling)
-        call_kernel(run, small, (work["pooled"], *gate_operands, biases[-1]), own, gating, small_tiling)
-    call_kernel(run, row, (x, weights, biases, out), work.values(), problem, tiling)
-    return buffers, [name for name, *_ in buffers if name not in OPERANDS], run.moved(last=True)
-
-
-def check_halo(halo):
-    """ValueError unless the halo is one of HALOS."""
-    if halo not in HALOS:
-        raise ValueError(f"halo = {halo!r}: must be {', '.join(HALOS[:-1])} or {HALOS[-1]}")
+    laid = dict(zip(places, run.buffers, strict=True))
+    for step, row, own, tiling in calls:
+        weights, biases, work = (tuple(laid[name] for name in names) for names in (step.weights, step.biases, own))
+        call_kernel(run, row, (laid[step.x], weights, biases, laid[step.out]), work, step.problem, tiling)
+    return buffers, run.moved(last=True)
 
 
 def halo_of(tiling):

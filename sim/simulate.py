@@ -70,9 +70,9 @@ def ready(machine):
     return (machine if isinstance(machine, Machine) else load_machine(machine)).checked()
 
 
-def checked_tiling(row, problem, dtype, machine, wanted, **options):
-    """The tiling asked for, checked, or the rule's for the machine; options: what the rule takes besides."""
-    chosen = row.tiling(problem, dtype.work.itemsize, machine.target, **options)
+def checked_tiling(row, problem, dtype, machine, wanted):
+    """The tiling asked for, checked, or the rule's for the machine."""
+    chosen = row.tiling(problem, dtype.work.itemsize, machine.target)
     return chosen if wanted is None else row.checked(wanted, chosen, problem, machine.target.lanes(dtype.work.itemsize))
 
 

@@ -12,11 +12,12 @@ import sys
 from refconv.block_presets import BLOCK_PRESETS, BlockPreset
 from refconv.cli import Parser, positive
 from refconv.elements import LEGAL
+from refconv.fused import MODES, check_modes, has_choice
 from refconv.layers import PRESETS, find_layer, with_batch
-from sim.blocks import HALOS, check_halo, simulate_block
+from sim.blocks import simulate_block
 from sim.machine import load_machine, parse_cache, presets, with_levels
 from sim.simulate import OPERANDS, simulate
-from sim.unfused import NO_HALO
+from sim.unfused import NO_CHOICE
 
 SCHEMA = 1
 
@@ -48,7 +49,10 @@ def parser():
         "machine's or are added; else the hierarchy is exactly the levels given",
     )
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
-    add("--halo", default="auto", metavar="MODE", help=f"{', '.join(HALOS)}: of blocks with a convolution after the expansion (default auto)")
+    for mode, about in (("halo", "hidden rows that two tiles want"), ("squeeze", "the hidden layer, whose gates need the whole map")):
+        legal, blocks = ", ".join(MODES[mode]), ", ".join(with_choice(mode))
+        help = f"{legal} (default {MODES[mode][0]}): what to do about {about}; goes to those of the layers that have the choice: {blocks}"
+        add(f"--{mode}", default=MODES[mode][0], metavar="MODE", help=help)
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
     add("--batch", type=positive, metavar="N", help="images, in the place of the layer's own number")
     add("--bias", action="store_true", help="layers have a bias (a block has those of its network)")
@@ -57,6 +61,22 @@ def parser():
     form.add_argument("--csv", action="store_true", help="CSV on stdout, a row a layer, two a block: fused, unfused")
     add("--list", action="store_true", help="list layers, blocks and machines and exit")
     return result
+
+
+def with_choice(mode):
+    """Names of the blocks that have a choice of a mode."""
+    return [name for name, preset in BLOCK_PRESETS.items() if has_choice(mode, preset.record())]
+
+
+def chosen_modes(layers, arguments):
+    """{mode: what is asked for}; ValueError where it is not legal, or where none of the layers has that choice."""
+    modes = {mode: getattr(arguments, mode) for mode in MODES}
+    check_modes(**modes)
+    for mode, wanted in modes.items():
+        default, able = MODES[mode][0], with_choice(mode)
+        if wanted != default and not any(layer.name in able for layer in layers if isinstance(layer, BlockPreset)):
+            raise ValueError(f"--{mode} {wanted}: must be {default}, since no layer given has that choice; legal with --layer {', '.join(able)}")
+    return modes
 
 
 def chosen_machine(name, caches):
@@ -75,7 +95,7 @@ def chosen_machine(name, caches):
 def flat_row(layer):
     """A layer record as one flat row of scalars for CSV."""
     row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "macs", "flops")}
-    row |= {"halo": layer.get("halo", NO_HALO), "recomputed_macs": layer.get("recomputed_macs", 0)}
+    row |= {mode: layer.get(mode, NO_CHOICE) for mode in MODES} | {"recomputed_macs": layer.get("recomputed_macs", 0)}
     row["tiling"] = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
     row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
     for level in layer["levels"]:
@@ -115,12 +135,13 @@ def write(layers, machine, arguments):
             console.print(*report(layer, machine.record()), sep="\n")
 
 
-def simulated(layer, machine, arguments):
-    """The record of a Layer or BlockPreset."""
+def simulated(layer, machine, modes, arguments):
+    """The record of a Layer or BlockPreset; modes: of `chosen_modes`, which go to blocks that have the choice."""
     if isinstance(layer, BlockPreset):
         if arguments.kernel is not None:
             raise ValueError(f"--kernel {arguments.kernel}: a block has a kernel of its own; legal with blocks: none")
-        return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, halo=arguments.halo)
+        own = {mode: wanted for mode, wanted in modes.items() if has_choice(mode, layer.record())}
+        return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, **own)
     problem = layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
     return simulate(arguments.kernel, problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name)
 
@@ -136,13 +157,13 @@ def main(argv=None):
         names = ", ".join((*PRESETS, *BLOCK_PRESETS))
         command.error(f"--layer is missing: must be {names}, or a benchdnn descriptor; --list tells more")
     try:
-        check_halo(arguments.halo)
         layers = [BLOCK_PRESETS.get(text) or find_layer(text, BLOCK_PRESETS) for text in arguments.layer]
+        modes = chosen_modes(layers, arguments)
         machine = chosen_machine(arguments.machine, arguments.cache)
         records = []
         for i, layer in enumerate(layers):
             progress(f"simulating {layer.name} ({i + 1} of {len(layers)})")
-            records.append(simulated(layer, machine, arguments))
+            records.append(simulated(layer, machine, modes, arguments))
         progress("")
     except (ValueError, OSError, MemoryError) as error:
         progress("")

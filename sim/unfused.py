@@ -19,8 +19,8 @@ from sim.simulate import OPERANDS, account, call_kernel, packed_elements, plain_
 
 STREAM = "stream"
 """The kernel of a step that is no convolution."""
-NO_HALO = "none"
-"""The halo of a run in which there is nothing to choose: no convolution comes after the expansion, or layer by layer."""
+NO_CHOICE = "none"
+"""The halo of a run without a convolution after the expansion, what it does about squeeze-excitation where there is none; both layer by layer."""
 
 
 class Link(NamedTuple):
@@ -199,7 +199,8 @@ def unfused(block, n, h, w, machine, dtype):
         **total,
         "attainable_efficiency": total["flops"] / possible,
         "simulation_s": sum(record["simulation_s"] for record in records),
-        "halo": NO_HALO,
+        "halo": NO_CHOICE,
+        "squeeze": NO_CHOICE,
         "recomputed_macs": 0,
         "hidden_share": sum(bytes_of[name] for name in hidden_tensors(block, n, h, w)) / sum(bytes_of[name] for name in layout.tensors),
         "layers": records,

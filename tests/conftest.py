@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=checks, max_examples=60)
 settings.register_profile("thorough", parent=settings.get_profile("default"), derandomize=False, max_examples=1000)
-settings.register_profile("other-target", parent=settings.get_profile("default"), max_examples=30)
+settings.register_profile("other-target", parent=settings.get_profile("default"), max_examples=12)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

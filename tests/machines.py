@@ -2,7 +2,12 @@
 
 import numpy as np
 
+import refconv
 from refconv import host
+from refconv.fused import choose_fused
+from refconv.fused.passes import parameters, passes
+from refconv.fused.problem import block_problem, pack_block
+from refconv.plan import make_plan
 from refconv.tile.recorded import Recorded
 from sim.cache import TAGS_AT, TENSOR_BITS, Hierarchy, run
 from sim.run import compiled_for
@@ -47,17 +52,19 @@ def touched_by_trace(plan, operands):
     return set(map(tuple, pairs.tolist())), set(map(tuple, pairs[dirty].tolist()))
 
 
-def check_three_machines(plan, x, weight, bias, compare=np.testing.assert_array_equal):
+def check_three_machines(plan, x, weight, bias, compare=np.testing.assert_array_equal, outputs=None):
     """Compiled, plain and traced runs of a plan agree; weight and bias packed and flat, of a fused kernel tuples.
 
     compare: of the outputs, compiled and plain; every output element is stored exactly once, no operand is, and the traced run touches and
-    stores the very elements of the plain one.
+    stores the very elements of the plain one. outputs: elements of out, where they are not those of the plan's out_shape.
+
+    Returns (out, {name: workspace buffer}) of the plain run.
     """
-    outputs = int(np.prod(plan.out_shape))
-    compiled_out = np.full(outputs, NAN.astype(x.dtype))
+    outputs, dtype = int(np.prod(plan.out_shape)) if outputs is None else outputs, plan.element.dtype
+    compiled_out = np.full(outputs, NAN.astype(dtype))
     plan.run(x, weight, bias, compiled_out)
     work = tuple(np.full(elements, NAN) for elements in plan.workspace.values())
-    operands = x, weight, bias, np.full(outputs, NAN.astype(x.dtype)), work
+    operands = x, weight, bias, np.full(outputs, NAN.astype(dtype)), work
     recorded = [Recorded(array) for array in flattened(operands)]
     inputs, out = len(recorded) - len(work) - 1, recorded[len(recorded) - len(work) - 1]
     plan.kernel.source(*shaped(operands, recorded), plan.problem, plan.tiling, 0, 1, 0, plan.units)
@@ -68,3 +75,23 @@ def check_three_machines(plan, x, weight, bias, compare=np.testing.assert_array_
     stored = {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.stores)}
     touched = stored | {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.loads)}
     assert (touched, stored) == touched_by_trace(plan, shaped(operands, recorded))
+    return out.values, {name: buffer.values for name, buffer in zip(plan.workspace, recorded[inputs + 1 :], strict=True)}
+
+
+def check_three_machines_on_block(record, x, compare, **squeeze):
+    """check_three_machines on every kernel call of a fused block, each on what those before have made. x: NHWC.
+
+    What the plain run returns in the end is what `refconv.fused_block` does.
+    """
+    lanes = host.target().lanes(4)
+    row, packed, problem = choose_fused(record), pack_block(record, lanes), block_problem(record, *x.shape[:3], lanes)
+    tensors = {"input": x.reshape(-1), "nothing": np.empty(0, x.dtype), **parameters(packed)}
+    steps = passes(row, record, packed, problem, None, **squeeze)
+    for step in steps:
+        plan = make_plan(step.name, step.problem, x.dtype, step.tiling, step.threads)
+        operands = tensors[step.x], *(tuple(tensors[name] for name in names) for names in (step.weights, step.biases))
+        made, work = check_three_machines(plan, *operands, compare, step.size)
+        tensors |= {**work, step.out: made, "nothing": np.empty(0, x.dtype)}
+    whole = refconv.fused_block(x, record, layout="NHWC", threads=1, **squeeze)
+    compare(whole.reshape(-1), tensors["output"])
+    return [step.name for step in steps]

@@ -7,18 +7,16 @@ import json
 import numpy as np
 import pytest
 from block_problems import BLOCKS, STRIDED, build, squeeze_excite
-from machines import check_three_machines
+from machines import check_three_machines_on_block
 from problems import integers
 from test_traffic import run
 
 import sim
-from refconv import host
 from refconv.block_presets import BLOCK_PRESETS
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.elements import element
 from refconv.fused import choose_fused
 from refconv.fused.problem import block_problem, pack_block
-from refconv.plan import make_plan
 from sim.blocks import fused_row
 from sim.machine import load_machine, make_level
 from sim.simulate import OPERANDS
@@ -66,6 +64,32 @@ def test_a_fused_block_moves_little_more_than_compulsory(name):
     block = fused_preset(name)
     again = block["tensors"]["input"]["bytes"] if "gates" in block["tensors"] else 0
     assert moved_bytes(block) <= 1.1 * (least_with_fill(block) + again)
+
+
+@functools.cache
+def spilled():
+    """The mbconv preset on SMALL_CACHES, its hidden layer kept in memory."""
+    return sim.simulate_block("mbconv", machine=SMALL_CACHES, squeeze="spill")
+
+
+def test_a_spilled_hidden_layer_moves_three_times():
+    """What must move: every operand once, the output's fill, the hidden layer's fill, write and read, and the input again as the residual.
+
+    Both are larger than what the last level keeps while the hidden layer, twice that level, goes by. The same block that recomputes reads no
+    more than the input again, an eighteenth of the hidden layer three times: what is spilled for are the MACs.
+    """
+    block, again = spilled(), fused_preset("mbconv")
+    hidden = block["tensors"]["hidden_layer"]
+    preset = BLOCK_PRESETS["mbconv"]
+    assert hidden["bytes"] == 4 * preset.size**2 * preset.record().hidden > 1.5 * (1 << 20)
+    least = least_with_fill(block) + 3 * hidden["bytes"] + block["tensors"]["input"]["bytes"]
+    assert 0.99 * least <= moved_bytes(block) <= 1.1 * least
+    assert hidden["write_bytes"] == hidden["bytes"]
+    assert hidden["read_bytes"] == 2 * hidden["bytes"]
+    assert (block["squeeze"], again["squeeze"], block["unfused"]["squeeze"]) == ("spill", "recompute", "none")
+    assert "hidden_layer" not in again["tensors"]
+    assert block["recomputed_macs"] == 0 < again["recomputed_macs"]
+    assert block["unfused"]["dram"] == again["unfused"]["dram"]
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
@@ -215,23 +239,37 @@ TINY = {
 }
 
 
+def tiny(name, **changed):
+    """(record, x NHWC) of integers, of TINY, some of its fields changed."""
+    kind, dtype, (n, h, w), sizes = TINY[name]
+    rng = np.random.default_rng(0)
+    array = lambda *shape: integers(rng, shape, dtype)
+    record = build(kind, array=array, maybe=array, activation="relu", **{**sizes, **changed})
+    return record, integers(rng, (n, h, w, record.c), dtype)
+
+
+CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3)
+"""Where quotients or exponentials of integers are off by a few roundings."""
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_three_machines_agree_on_blocks(name):
-    """Values, stores and the set of elements touched. Integers, but for LayerNorm, whose quotients are off by a few roundings.
+    """Values, stores and the set of elements touched. Integers, but for LayerNorm.
 
     One of each kind, and halves once: each costs half a minute of compilation.
     """
-    kind, dtype, (n, h, w), changed = TINY[name]
-    rng = np.random.default_rng(0)
-    array = lambda *shape: integers(rng, shape, dtype)
-    record = build(kind, array=array, maybe=array, activation="relu", **changed)
-    lanes = host.target().lanes(4)
-    row, packed = choose_fused(record), pack_block(record, lanes)
-    plan = make_plan(row.name, block_problem(record, n, h, w, lanes), np.dtype(dtype))
-    biases = (*packed.biases, *[np.empty(0, dtype)] * (row.operands[1] - len(packed.biases)))  # no gates
-    x = integers(rng, n * h * w * record.c, dtype)
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3)
-    check_three_machines(plan, x, packed.weights, biases, close if kind is ConvNeXtBlock else np.testing.assert_array_equal)
+    record, x = tiny(name)
+    assert len(check_three_machines_on_block(record, x, CLOSE if name == "convnext" else np.testing.assert_array_equal)) == 1
+
+
+@pytest.mark.parametrize("squeeze", ["recompute", "spill"])
+def test_three_machines_agree_on_squeeze_excitation(squeeze):
+    """In every one of its passes, each on what the plain run of those before has made; two images, whose sums and gates differ."""
+    se = squeeze_excite(18, 3, *[lambda *shape: np.random.default_rng(1).standard_normal(shape).astype(np.float32)] * 2, activation="relu")
+    record, x = tiny("mbconv", se=se)
+    x = np.concatenate([x, x[:, ::-1] + 1])
+    last = "gated" if squeeze == "spill" else "mbconv"
+    assert check_three_machines_on_block(record, x, CLOSE, squeeze=squeeze) == ["mbconv", "squeeze_excite", last]
 
 
 def test_a_record_is_packed_for_each_length_of_vector():
@@ -247,7 +285,10 @@ def test_simulate_block_takes_records_and_names_what_is_wrong():
         ((build(FFNBlock),), {}, ValueError, "h = None, w = None: must be the rows and columns"),
         ((build(FFNBlock), 1, 0, 4), {}, ValueError, "height = 0: must be from 1"),
         ((build(ConvFirstBlock, stride=2), 1, 4, 4), {}, ValueError, "has no fused kernel yet"),
-        (("ffn",), {"halo": "maybe"}, ValueError, "halo = 'maybe': must be auto, recompute or cache"),
+        (("ffn",), {"halo": "maybe"}, ValueError, "halo = 'maybe': must be one of auto, recompute, cache"),
+        (("ffn",), {"halo": "cache"}, ValueError, "halo = 'cache' for a FFNBlock without a convolution after its expansion: must be 'auto'"),
+        (("mbconv",), {"squeeze": "no"}, ValueError, "squeeze = 'no': must be one of recompute, spill"),
+        (("convnext",), {"squeeze": "spill"}, ValueError, "squeeze = 'spill' for a ConvNeXtBlock without squeeze-excitation"),
         (("ffn",), {"dtype": "int8"}, ValueError, "dtype = 'int8': must be float32"),
         ((5, 1, 4, 4), {}, TypeError, "weights of type int: must be one of FFNBlock"),
     ):
@@ -262,9 +303,9 @@ def test_command_line():
     status, out, err = run("--layer", "ffn", "--layer", "mb1ic8ih8oc8kh3ph1", *CACHES, "--machine", "zen4", "--json")
     assert (status, err) == (0, "")
     block, layer = json.loads(out)["layers"]
-    assert set(layer) | {"halo", "recomputed_macs", "unfused"} == set(block)
+    assert set(layer) | {"halo", "squeeze", "recomputed_macs", "unfused"} == set(block)
     assert set(block["unfused"]) == set(block) - {"unfused"} | {"layers", "hidden_share"}
-    assert (block["name"], block["kernel"], block["halo"]) == ("ffn", "fused", "none")
+    assert (block["name"], block["kernel"], block["halo"], block["squeeze"]) == ("ffn", "fused", "none", "none")
     assert [step["name"] for step in block["unfused"]["layers"]] == ["expand", "project"]
     assert all(set(step) == set(layer) for step in block["unfused"]["layers"])
     status, out, err = run("--layer", "ffn", "--layer", "mb1ic8ih8oc8kh3ph1", *CACHES, "--machine", "zen4", "--csv")
@@ -277,11 +318,28 @@ def test_command_line():
         assert text in out
 
 
+def test_modes_go_to_the_layers_that_have_the_choice():
+    layers = "--layer", "mbconv", "--layer", "ffn", "--layer", "mb1ic8ih8oc8kh3ph1"
+    status, out, err = run(*layers, "--halo", "recompute", "--squeeze", "spill", *CACHES, "--machine", "zen4", "--csv")
+    assert (status, err) == (0, "")
+    modes = [(row["kernel"], row["halo"], row["squeeze"]) for row in csv.DictReader(out.splitlines())]
+    none = "none", "none"
+    assert modes == [("fused", "recompute", "spill"), ("unfused", *none), ("fused", *none), ("unfused", *none), (modes[-1][0], *none)]
+    status, out, err = run("--layer", "mbconv", "--squeeze", "spill", *CACHES, "--machine", "zen4")
+    assert (status, err) == (0, "")
+    compared = [line.split() for line in out.splitlines() if line.split()[:1] in (["halo"], ["squeeze"])]
+    assert compared == [["halo", "cache", "none"], ["squeeze", "spill", "none"]]
+    assert "hidden_layer" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--layer", "ffn", "--halo", "none"), "halo = 'none': must be auto, recompute or cache"),
+        (("--layer", "ffn", "--halo", "none"), "halo = 'none': must be one of auto, recompute, cache"),
         (("--layer", "dwconv", "--halo", "x"), "halo = 'x': must be"),
+        (("--layer", "ffn", "--halo", "recompute"), "--halo recompute: must be auto, .* legal with --layer mbconv"),
+        (("--layer", "ffn", "--layer", "dwconv", "--squeeze", "spill"), "--squeeze spill: must be recompute, .* legal with --layer mbconv"),
+        (("--layer", "mbconv", "--squeeze", "maybe"), "squeeze = 'maybe': must be one of recompute, spill"),
         (("--layer", "ffn", "--machine", "zen4", "--kernel", "conv2d"), "--kernel conv2d: a block has a kernel of its own"),
         (("--layer", "resnet"), "must be conv2d, .*, ffn, convfirst"),
     ],

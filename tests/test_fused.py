@@ -53,21 +53,16 @@ def close(result, x, record):
     assert np.abs(np.asarray(result, np.float64) - expected).max() <= eps * max(1.0, np.abs(expected).max())
 
 
-def one_pixel_tiles(record, n, h, w, draw):
-    """A tiling of 1 x 1 register tiles, whose compiled code any shape shares, with blocks of any size."""
-    row, lanes = choose_fused(record), host.target().lanes(4)
+def one_pixel_tiles(record, n, h, w, pick=min):
+    """A tiling of 1 x 1 register tiles, whose compiled code any shape shares, with blocks of any size: pick(least, most)."""
+    row, lanes = choose_fused(record), host.target().lanes(element(record.dtype).work.itemsize)
     problem = block_problem(record, n, h, w, lanes)
-    rule = row.tiling(problem, 4, host.target())
+    rule = row.tiling(problem, element(record.dtype).work.itemsize, host.target())
     statics = ("expand", "project", "conv") if not hasattr(rule, "conv_kind") or rule.conv_kind == 2 else ("expand", "project")
     tiles = {f"{part}_{what}": 1 for part in statics for what in ("rows", "vectors", "tail")}
     if hasattr(rule, "conv_kind") and rule.conv_kind != 2:
         tiles |= {"conv_rows": 1, "conv_taps": 1, "conv_stride": 1}
-    sizes = {
-        "pixels": draw(st.integers(1, n * h * w)),
-        "lines": draw(st.integers(1, problem.p)),
-        "step": draw(st.integers(1, problem.p)),
-        "hidden": draw(st.integers(1, 3)) * lanes,
-    }
+    sizes = {"pixels": pick(1, n * h * w), "lines": pick(1, problem.p), "step": pick(1, problem.p), "hidden": pick(1, 3) * lanes}
     wanted = {name: value for name, value in {**tiles, **sizes}.items() if name in rule._fields}
     return rule._replace(**wanted)
 
@@ -82,7 +77,7 @@ def test_any_shape_in_blocks_of_any_size(kind):
         record, x = cast(drawn[0], np.float32, 0.5), drawn[1].astype(np.float32)
         assume(not (kind is ConvFirstBlock and record.stride == 2))
         n, _, h, w = x.shape
-        tiling = one_pixel_tiles(record, n, h, w, data.draw)
+        tiling = one_pixel_tiles(record, n, h, w, lambda least, most: data.draw(st.integers(least, most)))
         close(refconv.fused_block(x, record, tiling=tiling, threads=1), x, record)
 
     check()
@@ -99,14 +94,45 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, bfloat16])
-@pytest.mark.parametrize("name", CASES)
-def test_the_rules_tiles_in_every_element_type(name, dtype):
-    kind, sizes, (n, h, w) = CASES[name]
+def random_input(record, n, h, w, dtype):
+    return np.random.default_rng(1).standard_normal((n, record.c, h, w)).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [*[(name, np.float32) for name in CASES], *[(name, np.float16) for name in ("convfirst", "fasternet", "grouped mbconv")]]
+)
+def test_the_rules_tiles(name, dtype):
+    """Halves for the convolutions, dense and grouped, that `test_every_fused_kernel_in_every_element_type` does not have."""
+    kind, sizes, shape = CASES[name]
     record = cast(filled(build(kind, **sizes)), dtype)
-    x = np.random.default_rng(1).standard_normal((n, record.c, h, w)).astype(dtype)
+    x = random_input(record, *shape, dtype)
     close(refconv.fused_block(x, record, threads=1), x, record)
-    close(refconv.unfused_block(x, record, threads=1), x, record) if dtype in (np.float32, np.float64) else None
+    close(refconv.unfused_block(x, record, threads=1), x, record) if dtype is np.float32 else None
+
+
+TINY = {
+    "ffn": (FFNBlock, {"c": 20, "hidden": 50}),
+    "conv_first": (ConvNeXtBlock, {"c": 20, "hidden": 50}),
+    "fused_mbconv": (FusedMBConvBlock, {"c": 6, "k": 20, "hidden": 50, "stride": 2}),
+    "mbconv": (MBConvBlock, {"c": 6, "k": 20, "hidden": 50, "g": 1, "se": squeeze_excite(50, 3)}),
+}
+"""A block for each fused kernel that runs a record; squeeze-excitation runs the others."""
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, bfloat16])
+@pytest.mark.parametrize("name", TINY)
+def test_every_fused_kernel_in_every_element_type(name, dtype):
+    """On 1 x 1 register tiles, whose code the tests of any shape share: what differs between types, and targets, is in the instructions."""
+    kind, sizes = TINY[name]
+    record = cast(filled(build(kind, activation="relu", **sizes)), dtype)
+    assert choose_fused(record).name == name
+    x, tiling = random_input(record, 2, 5, 4, dtype), one_pixel_tiles(record, 2, 5, 4)
+    for squeeze in ("recompute", "spill") if name == "mbconv" else ("recompute",):
+        close(refconv.fused_block(x, record, tiling=tiling, squeeze=squeeze, threads=1), x, record)
+
+
+def test_every_fused_kernel_is_among_these():
+    assert {name for name, row in FUSED.items() if row.records} == set(TINY)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -185,8 +211,12 @@ ERRORS = [
     (lambda: refconv.unfused_block(X[:, :8], FFN), ValueError, "x of 8 channels: must have 16"),
     (lambda: refconv.fused_block(X[0, 0], FFN), ValueError, "x of shape .* must have 4 axes"),
     (lambda: refconv.fused_block(X, FFN, halo="keep"), ValueError, "halo = 'keep': must be one of auto, recompute, cache"),
-    (lambda: refconv.fused_block(X, FFN, halo="cache"), ValueError, "halo = 'cache' for a ffn block: must be 'auto'"),
-    (lambda: refconv.fused_block(X, FFN, squeeze="spill"), ValueError, "squeeze = 'spill' for a block without squeeze-excitation"),
+    (
+        lambda: refconv.fused_block(X, FFN, halo="cache"),
+        ValueError,
+        "halo = 'cache' for a FFNBlock without a convolution after its .*: must be 'auto'",
+    ),
+    (lambda: refconv.fused_block(X, FFN, squeeze="spill"), ValueError, "squeeze = 'spill' for a FFNBlock without squeeze-excitation"),
     (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of recompute, spill"),
     (lambda: refconv.fused_block(X, FFN, layout="CHWN"), ValueError, "layout = 'CHWN'"),
     (lambda: refconv.fused_block(X, FFN, threads=0), ValueError, "threads = 0"),

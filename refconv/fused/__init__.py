@@ -13,8 +13,8 @@ from refconv.jit import plain
 
 class Fused(NamedTuple):
     """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` are the numbers of weights and of biases;
-    from_work: whether it reads a workspace of another in the place of a tensor; recomputed_macs(problem, tiling): of those with a choice of
-    halo, whose tiling rule takes `halo`."""
+    from_work: whether it reads a workspace of another in the place of a tensor; recomputed_macs(problem, tiling, squeeze): of those with a
+    choice of halo, whose tiling rule takes `halo`."""
 
     name: str
     records: tuple
@@ -95,28 +95,29 @@ def choose_fused(block):
     raise TypeError(f"weights of type {type(block).__name__}: must be one of {names}")
 
 
-SQUEEZES = ("recompute", "spill")
+MODES = {"halo": ("auto", "recompute", "cache"), "squeeze": ("recompute", "spill")}
+"""What can be chosen about a block, by argument: the modes, of which the first is the default and legal for every block."""
 
 
-def check_squeeze(problem, squeeze):
-    """ValueError unless it is a mode of squeeze-excitation, and the block has that where it is not the default."""
-    if squeeze not in SQUEEZES:
-        raise ValueError(f"squeeze = {squeeze!r}: must be one of {', '.join(SQUEEZES)}")
-    if not problem.gated and squeeze != SQUEEZES[0]:
-        raise ValueError(f"squeeze = {squeeze!r} for a block without squeeze-excitation: must be {SQUEEZES[0]!r}")
+def has_choice(name, block):
+    """Whether a record has more than the default of a mode of MODES: a convolution after its expansion, squeeze-excitation."""
+    return choose_fused(block).recomputed_macs is not None if name == "halo" else getattr(block, "se", None) is not None
 
 
-HALOS = ("auto", "recompute", "cache")
+def check_modes(block=None, **modes):
+    """ValueError unless the modes are of MODES, and what the record has where they are not the default; None: some block's."""
+    for name, mode in modes.items():
+        if mode not in MODES[name]:
+            raise ValueError(f"{name} = {mode!r}: must be one of {', '.join(MODES[name])}")
+        if block is not None and mode != MODES[name][0] and not has_choice(name, block):
+            lacks = {"halo": "a convolution after its expansion", "squeeze": "squeeze-excitation"}[name]
+            raise ValueError(f"{name} = {mode!r} for a {type(block).__name__} without {lacks}: must be {MODES[name][0]!r}")
 
 
 def tiling_for(row, problem, dtype, wanted, halo, target):
-    """The tiling asked for, that of a halo mode, or None for the rule's; ValueError for a halo that the block does not have."""
-    if halo not in HALOS:
-        raise ValueError(f"halo = {halo!r}: must be one of {', '.join(HALOS)}")
-    if halo == "auto":
+    """The tiling asked for, that of a halo mode, or None for the rule's; ValueError for both a halo mode and a tiling."""
+    if halo == MODES["halo"][0]:
         return wanted
-    if row.name != "mbconv":
-        raise ValueError(f"halo = {halo!r} for a {row.name} block: must be 'auto', since its convolution comes first and computes no halo")
     if wanted is not None:
         raise ValueError(f"halo = {halo!r} with a tiling: must be 'auto', since the tiling's lines and step say what happens to the halo")
-    return tiling.mbconv_tiling(problem, element(dtype).work.itemsize, target, halo)
+    return row.tiling(problem, element(dtype).work.itemsize, target, halo)

@@ -64,8 +64,8 @@ def conv_first(x, weight, bias, out, work, block, t, slot, slots, first, last):
         p_first = row * t.lines
         count = min(t.lines, block.h - p_first)
         at, pixels = (n * block.h + p_first) * block.w, count * block.w
-        rows, plain = image_rows(0, block.c, block.h, n, p_first - conv.pad_top), (IDENTITY, (0, conv.c))
-        convolve_rows((mixed, mixed_at, pitch), x, rows, p_first, count, conv, near, near_at, conv_bias, *plain, lines, lines_at, t)
+        rows = image_rows(0, block.c, block.h, n, p_first - conv.pad_top)
+        convolve_rows((mixed, mixed_at, pitch), x, rows, p_first, count, conv, near, near_at, conv_bias, IDENTITY, lines, lines_at, t)
         if conv.c < block.c:
             for i in range(pixels):
                 copy(mixed, mixed_at + i * pitch + conv.c, x, (at + i) * block.c + conv.c, block.c - conv.c)

@@ -6,7 +6,7 @@ What squeeze-excitation costs when nothing is computed twice: the hidden layer w
 Derived here. Loops, outer to inner:
 
     unit: image n, block of t.pixels pixels              (units run in parallel)
-        h  chunks of hidden channels, as mbconv has spilled them, projected (tile/feed_forward.py)
+        projected (tile/feed_forward.py)
 """
 
 from refconv.jit import kernel
@@ -28,14 +28,14 @@ def workspace(block, t, lanes, half):
     return {
         "sums": pixels * block.k,
         "projection": projection_size(block, lanes, half),
-        "wide_pixels": pixels * min(t.hidden, block.hidden) if half else 0,
+        "wide_pixels": pixels * block.hidden if half else 0,
         "absent": 0,
     }
 
 
 @kernel
 def gated(x, weight, bias, out, work, block, t, slot, slots, first, last):
-    """Units first to last-1. x: the hidden layer as mbconv spills it; weight (project,) packed dense; bias (K or 0, gates, the block's input)."""
+    """Units first to last-1. x: the spilled hidden layer, NHWC; weight (project,) packed dense; bias (K or 0, gates, the block's input)."""
     (project,), (project_bias, gates, residual), (sums, projection, wide, absent) = weight, bias, work
     sums_at, projection_at, wide_at = share(sums, slot, slots), share(projection, slot, slots), share(wide, slot, slots)
     n_lanes, all_pixels = lanes(project), -(-block.h // block.stride) * -(-block.w // block.stride)
@@ -47,13 +47,8 @@ def gated(x, weight, bias, out, work, block, t, slot, slots, first, last):
             widen(projection, projection_at, project, 0, size)
             gate_weights(projection, projection_at, plain, plain_at, gates, n * block.hidden, block.hidden, block.k)
             gated_image = n
-        i, count = part * t.pixels, min(t.pixels, all_pixels - part * t.pixels)
-        at = n * all_pixels + i
+        count, at = min(t.pixels, all_pixels - part * t.pixels), n * all_pixels + part * t.pixels
         begin_sums(sums, sums_at, residual, at * block.c, block.residual, project_bias, 0, count, block.k)
-        for h in range(0, block.hidden, t.hidden):
-            channels = min(t.hidden, block.hidden - h)
-            spilled_at = n * all_pixels * block.hidden + h * all_pixels + i * channels
-            pixels, pixels_at = widened(x, spilled_at, count * channels, wide, wide_at)
-            places = pixels, pixels_at, channels, sums, sums_at, projection, projection_at, absent
-            matrix = projection, projection_at
-            project_chunk(out, at * block.k, 0, count, h, h + channels, block.hidden, block.k, *matrix, *places, t)
+        pixels, pixels_at = widened(x, at * block.hidden, count * block.hidden, wide, wide_at)
+        places = pixels, pixels_at, block.hidden, sums, sums_at, projection, projection_at, absent
+        project_chunk(out, at * block.k, 0, count, 0, block.hidden, block.hidden, block.k, projection, projection_at, *places, t)

@@ -10,10 +10,9 @@ Convolutional Neural Networks"; both modes and the loops are derived here. Loops
 
     unit: image n, block of t.lines output rows              (units run in parallel)
         p  steps of t.step output rows
-            h  chunks of t.hidden hidden channels, each with a ring of its own, so that what is made stays in L1 until it is used
-                the input rows that are new under the step, expanded into the ring
-                the rows convolved into `hidden`
-                projected, added up in `sums`, the last chunk to the output; or with block.pool > 0 only added up in `pooled`
+            the input rows that are new under them, expanded into `ring`
+            the rows convolved into `hidden`
+            projected to the output, or with block.pool > 0 only added up in `pooled`, for squeeze-excitation
 """
 
 from refconv.jit import kernel, routine
@@ -48,16 +47,15 @@ def units(block, t):
 
 def workspace(block, t, lanes, half):
     """Elements of each buffer of one thread; `wide_*` are for tensors stored as halves."""
-    conv, held, chunks = middle_conv(block), ring_rows(block, t), ceil_div(block.hidden, t.hidden)
-    pitch = odd_pitch(min(t.hidden, block.hidden), lanes)
+    conv, held, pitch = middle_conv(block), ring_rows(block, t), odd_pitch(block.hidden, lanes)
     staged = 0
     if t.conv_kind == DENSE:
         staged = staged_count(t.step, conv.stride_h, conv.r, 1) * staged_count(conv.q, conv.stride_w, conv.s, 1) * conv.c_group
     return {
-        "ring": chunks * held * block.w * pitch,
+        "ring": held * block.w * pitch,
         "hidden": t.step * conv.q * pitch,
         "sums": t.step * conv.q * block.k,
-        "pooled": block.n * odd_pitch(block.hidden, lanes) if block.gated else 0,
+        "pooled": block.n * pitch if block.gated else 0,
         "projection": projection_size(block, lanes, half),
         "lines": staged,
         "wide_pixels": held * block.w * block.c if half else 0,
@@ -67,9 +65,9 @@ def workspace(block, t, lanes, half):
     }
 
 
-def recomputed_macs(block, t):
-    """Multiply-adds beyond those of the layers: hidden rows that several units make and, with squeeze-excitation, all of the first pass."""
-    conv, rows, passes = middle_conv(block), 0, 2 if block.gated else 1
+def recomputed_macs(block, t, squeeze="recompute"):
+    """Multiply-adds beyond those of the layers: hidden rows that several units make and, where gates are not spilled for, all of the first pass."""
+    conv, rows, passes = middle_conv(block), 0, 2 if block.gated and squeeze == "recompute" else 1
     for first in range(0, block.p, t.lines):
         last = min(first + t.lines, block.p)
         made = first * block.stride - conv.pad_top
@@ -82,18 +80,16 @@ def recomputed_macs(block, t):
 
 
 @routine
-def expand_rows(
-    ring, rows, x, x_at, made, first, last, h, h_last, block, weight, bias, wide_weights, weights_at, wide_pixels, pixels_at, absent, t
-):  # fmt: skip
-    """Hidden channels h to h_last-1 of input rows first to last-1 of the image at x_at, expanded into the ring, whose first row is row `made`."""
+def expand_rows(ring, rows, x, x_at, made, first, last, block, weight, bias, wide_weights, weights_at, wide_pixels, pixels_at, absent, t):
+    """Input rows first to last-1 of the image at x_at expanded into the ring, whose first row is row `made`."""
     n_lanes = lanes(weight)
     stride = block.c * n_lanes
-    for k in range(h, h_last, t.expand_vectors * n_lanes):
+    for k in range(0, block.hidden, t.expand_vectors * n_lanes):
         near, near_at = widened(weight, k // n_lanes * stride, t.expand_vectors * stride, wide_weights, weights_at)
         for y in range(first, last):
             at = x_at + y * block.w * block.c
             source, source_at = wide(x, at, wide_pixels, pixels_at + (y - first) * block.w * block.c)
-            to = ring, row_place(rows, y - made, block.w) + k - h, rows.pitch, h_last - k
+            to = ring, row_place(rows, y - made, block.w) + k, rows.pitch, block.hidden - k
             pixels = source, source_at, block.c, 0, block.w, block.c, near, near_at, stride, bias, k
             rest = absent, 0, 0, x, at, k == 0, x, at, 0, 1, 0, block.activation, t.expand_rows
             if block.hidden - k > t.expand_tail * n_lanes:
@@ -104,7 +100,7 @@ def expand_rows(
 
 @routine
 def add_pixels(sums, sums_at, hidden, hidden_at, pitch, pixels, channels, out, out_at, spill):
-    """sums[c] += sum of the pixels' channel c; with spill > 0 the pixels are copied to out as well, one after the other."""
+    """sums[c] += sum of the pixels' channel c; with spill > 0 the pixels are copied to out as well."""
     step = 4 * lanes(hidden)
     for c in range(0, channels, step):
         total = load(ONE, FOUR, sums, sums_at + c, 0, channels - c)
@@ -121,7 +117,7 @@ def mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last):
     """Units first to last-1. x and out NHWC, weight (expand, conv, project) packed, bias (expand, conv, project, gates), each may be absent.
 
     With block.pool > 0 nothing is projected: this thread's part of `pooled` holds the sums over its pixels of every image's hidden
-    channels, and with block.pool = 2 out is the hidden layer itself, for each image one chunk of channels after the other.
+    channels, and with block.pool = 2 out is the hidden layer itself.
     """
     (expand, conv_weight, project), (expand_bias, conv_bias, project_bias, gates) = weight, bias
     ring, hidden, sums, pooled, projection, lines, pixels, weights, conv_wide, absent = work
@@ -130,12 +126,12 @@ def mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last):
     pixels_at, weights_at = share(pixels, slot, slots), share(weights, slot, slots)
     near, near_at = widened(conv_weight, 0, block.conv_size, conv_wide, share(conv_wide, slot, slots))
     conv, n_lanes, held = middle_conv(block), lanes(expand), ring_rows(block, t)
-    height, width, pitch = out_height(conv), out_width(conv), odd_pitch(min(t.hidden, block.hidden), n_lanes)
+    height, width, pitch = out_height(conv), out_width(conv), odd_pitch(block.hidden, n_lanes)
     blocks, wide_size = ceil_div(height, t.lines), packed_elements(block, n_lanes)
     plain, plain_at = widened(project, 0, wide_size, projection, projection_at)
     matrix, matrix_at, gated_image = plain, plain_at, -1
     if block.pool > 0:
-        fill(pooled, pooled_at, block.n * odd_pitch(block.hidden, n_lanes))
+        fill(pooled, pooled_at, block.n * pitch)
     for unit in range(first, last):
         n, row = divmod(unit, blocks)
         if block.gated > 0 and block.pool == 0 and n != gated_image:
@@ -151,21 +147,15 @@ def mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last):
             new = max(made, max(top, 0))
             made = end
             at, x_at = (n * height + p) * width, n * block.h * block.w * block.c
-            if block.pool == 0:
+            rows = Rows(ring_at, pitch, (top - base) % held, held)
+            of_pixels = weights, weights_at, pixels, pixels_at, absent
+            expand_rows(ring, rows, x, x_at, top, new, min(end, block.h), block, expand, expand_bias, *of_pixels, t)
+            to, those = (hidden, hidden_at, pitch), (near, near_at, conv_bias, block.activation, lines, lines_at)
+            convolve_rows(to, ring, rows, p, count, conv, *those, t)
+            if block.pool > 0:
+                chunk = hidden, hidden_at, pitch, count * width, block.hidden, out, at * block.hidden, block.pool - 1
+                add_pixels(pooled, pooled_at + n * pitch, *chunk)
+            else:
                 begin_sums(sums, sums_at, x, at * block.c, block.residual, project_bias, 0, count * width, block.k)
-            for h in range(0, block.hidden, t.hidden):
-                h_last = min(h + t.hidden, block.hidden)
-                ring_h = ring_at + h // t.hidden * held * block.w * pitch
-                of_pixels = weights, weights_at, pixels, pixels_at, absent
-                rows = Rows(ring_h, pitch, (top - base) % held, held)
-                expand_rows(ring, rows, x, x_at, top, new, min(end, block.h), h, h_last, block, expand, expand_bias, *of_pixels, t)
-                under = Rows(ring_h - h, pitch, (top - base) % held, held)  # where channel 0 would be
-                to, those = (hidden, hidden_at - h, pitch), (near, near_at, conv_bias, block.activation, (h, h_last), lines, lines_at)
-                convolve_rows(to, ring, under, p, count, conv, *those, t)
-                if block.pool > 0:
-                    spilled_at = n * height * width * block.hidden + h * height * width + p * width * (h_last - h)
-                    chunk = hidden, hidden_at, pitch, count * width, h_last - h, out, spilled_at, block.pool - 1
-                    add_pixels(pooled, pooled_at + n * odd_pitch(block.hidden, n_lanes) + h, *chunk)
-                else:
-                    places = hidden, hidden_at, pitch, sums, sums_at, projection, projection_at, absent
-                    project_chunk(out, at * block.k, 0, count * width, h, h_last, block.hidden, block.k, matrix, matrix_at, *places, t)
+                places = hidden, hidden_at, pitch, sums, sums_at, projection, projection_at, absent
+                project_chunk(out, at * block.k, 0, count * width, 0, block.hidden, block.hidden, block.k, matrix, matrix_at, *places, t)

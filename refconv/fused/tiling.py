@@ -66,12 +66,10 @@ class FusedMBConvTiling(NamedTuple):
 
 
 class MBConvTiling(NamedTuple):
-    """A unit is `lines` output rows, made in steps of `step`; the rest as in ConvFirstTiling, but that only a depthwise convolution can take
-    its hidden channels a few at a time."""
+    """A unit is `lines` output rows, made in steps of `step`; the rest as in ConvFirstTiling."""
 
     lines: int
     step: int
-    hidden: int
     expand_rows: Static
     expand_vectors: Static
     expand_tail: Static
@@ -109,8 +107,6 @@ def checked(wanted, chosen, block, lanes):
     parts = {"expand": (block.hidden, expanded), "conv": (block.hidden, block.q), "project": (block.k, projected)}
     parts.pop("conv" if hasattr(wanted, "expand_rows") else "expand")
     for part, (channels, least) in parts.items():
-        if not hasattr(wanted, f"{part}_rows"):
-            continue
         vectors, wanted_vectors = ceil_div(channels, lanes), getattr(wanted, f"{part}_vectors")
         widest = min(layout.MOST_VECTORS, vectors)
         tiling.require(getattr(wanted, f"{part}_rows") <= min(least, 28), wanted, f"{part}_rows", f"from 1 to {min(least, 28)}")
@@ -118,11 +114,9 @@ def checked(wanted, chosen, block, lanes):
         tail = int(tiling.tail_of(channels, wanted_vectors, lanes))
         tiling.require(getattr(wanted, f"{part}_tail") == tail, wanted, f"{part}_tail", f"{tail} for this block")
     if hasattr(wanted, "hidden"):
-        name = next((name for name in ("expand_vectors", "conv_vectors") if hasattr(wanted, name)), None)
-        multiple = getattr(wanted, name) * lanes if name else 1
+        name = "expand_vectors" if hasattr(wanted, "expand_vectors") else "conv_vectors"
+        multiple = getattr(wanted, name) * lanes
         tiling.require(wanted.hidden % multiple == 0, wanted, "hidden", f"a multiple of {multiple} ({name} * lanes)")
-    if hasattr(wanted, "step") and block.groups < block.hidden:
-        tiling.require(wanted.hidden >= block.hidden, wanted, "hidden", f"{block.hidden} or more, since only a depthwise convolution can be split")
     if hasattr(chosen, "conv_kind"):
         tiling.require(wanted.conv_kind == chosen.conv_kind, wanted, "conv_kind", f"{int(chosen.conv_kind)} for this block")
         conv = middle_conv(block) if hasattr(wanted, "step") else first_conv(block)
@@ -214,8 +208,6 @@ def fused_mbconv_tiling(block, itemsize, target):
     return FusedMBConvTiling(lines, chunk, *conv_tile, *product(least, block.k, chunk, itemsize, target))
 
 
-MBCONV_BLOCKS = 1
-"""Blocks of hidden channels whose rows are convolved while they are in L1."""
 STEP_PIXELS = 112
 """Output pixels that an MBConv projects at once at most: eight tiles of 14 meet a block of weights before the next comes."""
 
@@ -229,37 +221,28 @@ def mbconv_tiling(block, itemsize, target, halo="auto"):
     step = max(1, min(most, within, ceil_div(STEP_PIXELS, conv.q)))
     step = ceil_div(most, ceil_div(most, step))
     lines = step if halo == "recompute" else most
-    shape = MBConvTiling(lines, step, block.hidden, *[ONE] * 13, 1)
+    shape = MBConvTiling(lines, step, *[ONE] * 13, 1)
     expand = product(block.w, block.hidden, block.c, itemsize, target)
-    hidden = mbconv_chunk(block, expand[1], itemsize, target)
-    project = product(least_rows(shape, block) * conv.q, block.k, hidden, itemsize, target)
-    return MBConvTiling(lines, step, hidden, *expand, *project, *conv_fields(conv, itemsize, target))
-
-
-def mbconv_chunk(block, vectors, itemsize, target):
-    """Hidden channels at a time, in whole blocks of `vectors` vectors: all, but a few blocks where the convolution is depthwise."""
-    size, blocks = vectors * target.lanes(itemsize), ceil_div(block.hidden, vectors * target.lanes(itemsize))
-    return size * (MBCONV_BLOCKS if block.groups == block.hidden and blocks > MBCONV_BLOCKS else blocks)
+    project = product(least_rows(shape, block) * conv.q, block.k, block.hidden, itemsize, target)
+    return MBConvTiling(lines, step, *expand, *project, *conv_fields(conv, itemsize, target))
 
 
 class GatedTiling(NamedTuple):
-    """A unit is `pixels` pixels of an image; `hidden` hidden channels lie side by side; the register tile of the projection."""
+    """A unit is `pixels` pixels of an image; the register tile of the projection."""
 
     pixels: int
-    hidden: int
     project_rows: Static
     project_vectors: Static
     project_tail: Static
 
 
 def gated_tiling(block, itemsize, target):
-    """Rule: as many pixels as stay in a quarter of the L2 with their sums, an even share for each thread."""
+    """Rule: as many pixels as stay within `unit_bytes` with their sums, an even share for each thread."""
     total, pixel_bytes = block.p * block.q, (odd_pitch(block.hidden, target.lanes(itemsize)) + block.k) * itemsize
     most = ceil_div(total, tiling.parts(block.n, target.threads))
-    pixels = max(1, min(most, target.l2_bytes // 4 // pixel_bytes))
+    pixels = max(1, min(most, unit_bytes(block, block.k, itemsize, target) // pixel_bytes))
     pixels = ceil_div(most, ceil_div(most, pixels))
-    hidden = mbconv_tiling(block, itemsize, target).hidden
-    return GatedTiling(pixels, hidden, *product((total - 1) % pixels + 1, block.k, hidden, itemsize, target))
+    return GatedTiling(pixels, *product((total - 1) % pixels + 1, block.k, block.hidden, itemsize, target))
 
 
 def gate_tiling(problem, itemsize, target):

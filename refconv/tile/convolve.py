@@ -17,26 +17,26 @@ DEPTHWISE, GROUPED, DENSE = Static(0), Static(1), Static(2)
 ZERO = Static(0)
 
 
-def convolve_rows(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
+def convolve_rows(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, lines, lines_at, t):
     """Output rows p_first to p_first + count - 1 of `conv`: activation(conv(x) + bias), written to = (buffer, place, pitch).
 
     rows: where the input's rows lie, from the one under kernel row 0 of output row p_first on. weight_at: the weight's place, packed in the
-    order of t.conv_kind. channels: (first, last) of those wanted: all of them, but for DEPTHWISE. lines: a workspace for staged lines, used by
+    order of t.conv_kind. lines: a workspace for staged lines, used by
     DENSE only. t: conv_kind; conv_rows; for strips conv_taps, conv_stride, conv_inputs, conv_groups as in refconv.tiling; for dense
     conv_vectors, conv_tail.
     """
-    _KINDS[t.conv_kind](to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t)
+    _KINDS[t.conv_kind](to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, lines, lines_at, t)
 
 
-def _depthwise(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
+def _depthwise(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, lines, lines_at, t):
     out, out_at, pitch = to
     for p in range(count):
         place, under = out_at + p * out_width(conv) * pitch, rows_below(rows, p * conv.stride_h)
-        those = *channels, weight, weight_at + channels[0] * conv.r * conv.s, bias, activation
+        those = 0, conv.c, weight, weight_at, bias, activation
         depthwise_row(out, place, pitch, x, under, p_first + p, conv, *those, t.conv_rows, t.conv_taps, t.conv_stride)
 
 
-def _grouped(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
+def _grouped(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, lines, lines_at, t):
     out, out_at, pitch = to
     for p in range(count):
         place, under = out_at + p * out_width(conv) * pitch, rows_below(rows, p * conv.stride_h)
@@ -44,7 +44,7 @@ def _grouped(to, x, rows, p_first, count, conv, weight, weight_at, bias, activat
         grouped_row(out, place, pitch, x, under, p_first + p, conv, *those, t.conv_rows, t.conv_taps, t.conv_stride)
 
 
-def _dense(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
+def _dense(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, lines, lines_at, t):
     out, out_at, pitch = to
     n_lanes, c_group, k_group = lanes(weight), conv.c // conv.groups, conv.k // conv.groups
     columns = staged_count(out_width(conv), conv.stride_w, conv.s, conv.dilation_w)
@@ -67,5 +67,5 @@ _KINDS = {DEPTHWISE: _depthwise, GROUPED: _grouped, DENSE: _dense}
 
 
 @overload(convolve_rows, jit_options={"forceinline": True})
-def _convolve_rows(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, channels, lines, lines_at, t):
+def _convolve_rows(to, x, rows, p_first, count, conv, weight, weight_at, bias, activation, lines, lines_at, t):
     return _KINDS[t.types[t.fields.index("conv_kind")].value]
