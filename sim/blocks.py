@@ -8,8 +8,7 @@ import time
 from refconv.block_presets import BLOCK_PRESETS, BlockPreset
 from refconv.elements import element
 from refconv.fused import FUSED, HALOS, choose_fused
-from refconv.fused.problem import block_problem, check_fused, gate_problem, pack_block
-from refconv.records import Block
+from refconv.fused.problem import block_problem, gate_problem, pack_block
 from sim.run import Run
 from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, plain_numbers, ready
 from sim.unfused import NO_HALO, unfused
@@ -20,17 +19,17 @@ def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, d
 
     block: a record of refconv.blocks, whose arrays count for their shapes only, a BlockPreset or the name of one. n images of h x w pixels
     (None: the preset's). machine, dtype: as in sim.simulate. tiling: of refconv.fused.tiling, else the rule's for that machine. halo:
-    "recompute" or "cache" for what a convolution after the expansion needs of neighbouring tiles, "auto" for the rule's choice; blocks
-    without such a convolution take any and report "none". One thread.
+    "recompute" or "cache" for computed rows that neighbouring tiles share (see refconv.fused_block), "auto" for the rule's choice; blocks
+    without such rows take any and report "none". One thread.
 
     Keys: those of sim.simulate ("weight" and "bias" are all weights and all biases; compulsory: Block.compulsory), "halo",
     "recomputed_macs" (beyond `macs`; flops and intensity do not count them), and "unfused", a record of the layers (sim/unfused.py). ValueError or
-    TypeError says what is illegal, or that the block has no fused kernel yet.
+    TypeError says what is illegal.
     """
     machine, dtype = ready(machine), element(dtype)
     check_halo(halo)
     name, block, h, w = _resolved(block, h, w, dtype, name)
-    row = fused_row(block)
+    row = choose_fused(block)
     lanes = machine.target.lanes(dtype.work.itemsize)
     problem, packed = block_problem(block, n, h, w, lanes), pack_block(block, lanes)
     row.check(problem, lanes)
@@ -96,18 +95,6 @@ def check_halo(halo):
 def halo_of(tiling):
     """The mode of a tiling: where a unit of `lines` rows has several steps of `step` rows, the halo between steps is kept."""
     return "cache" if tiling.step < tiling.lines else "recompute"
-
-
-def fused_row(block):
-    """The fused kernel of a record; ValueError for a block that has none yet."""
-    try:
-        row = choose_fused(block)
-    except TypeError:
-        if isinstance(block, Block):
-            raise ValueError(f"{type(block).__name__}: has no fused kernel yet") from None
-        raise
-    check_fused(block)
-    return row
 
 
 def describe(block, n, h, w):

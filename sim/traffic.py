@@ -48,7 +48,7 @@ def parser():
         "machine's or are added; else the hierarchy is exactly the levels given",
     )
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
-    add("--halo", default="auto", metavar="MODE", help=f"{', '.join(HALOS)}: of blocks with a convolution after the expansion (default auto)")
+    add("--halo", default="auto", metavar="MODE", help=f"{', '.join(HALOS)}: of blocks whose tiles share computed rows (default auto)")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
     add("--batch", type=positive, metavar="N", help="images, in the place of the layer's own number")
     add("--bias", action="store_true", help="layers have a bias (a block has those of its network)")

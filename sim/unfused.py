@@ -20,7 +20,7 @@ from sim.simulate import OPERANDS, account, call_kernel, packed_elements, plain_
 STREAM = "stream"
 """The kernel of a step that is no convolution."""
 NO_HALO = "none"
-"""The halo of a run in which there is nothing to choose: no convolution comes after the expansion, or layer by layer."""
+"""The halo of a run in which there is nothing to choose: no rows that tiles share are computed, or layer by layer."""
 
 
 class Link(NamedTuple):
