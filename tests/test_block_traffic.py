@@ -212,7 +212,6 @@ TINY = {
     "ffn": (FFNBlock, np.float16, (5, 3, 7), {"c": 5, "hidden": 20, "residual": False}),
     "conv_first": (ConvFirstBlock, np.float32, (1, 3, 4), {"c": 8, "k": 5, "hidden": 18}),
     "conv_first_down": (ConvFirstBlock, np.float32, (2, 5, 4), {"c": 6, "k": 5, "hidden": 18, "stride": 2}),
-    "halves of conv_first_down": (ConvFirstBlock, np.float16, (1, 2, 3), {"c": 6, "k": 5, "hidden": 18, "stride": 2}),
     "convnext": (ConvNeXtBlock, np.float32, (1, 3, 4), {"c": 6, "hidden": 17}),
     "fasternet": (FasterNetBlock, np.float32, (1, 3, 5), {"c": 9, "hidden": 18, "g": 2}),
     "mbconv": (MBConvBlock, np.float32, (1, 4, 3), {"c": 5, "k": 5, "hidden": 18, "g": 1}),
