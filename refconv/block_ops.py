@@ -9,7 +9,7 @@ from refconv.elements import element
 from refconv.fused import check_modes, choose_fused, tiling_for
 from refconv.fused.activated import activated
 from refconv.fused.passes import parameters, passes
-from refconv.fused.problem import check_fused, kept_problem, pack_block
+from refconv.fused.problem import kept_problem, pack_block
 from refconv.jit import plain
 from refconv.layout import empty
 from refconv.ops import contiguous, conv2d, deliver, depthwise_conv2d, image, partial_conv2d, pointwise_conv2d, result
@@ -24,16 +24,16 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C); of the dtype of the record. weights: a record of
     refconv.blocks, which is packed at its first call and kept packed as long as it lives: later changes of its arrays are not seen. out: an
     array to write to, contiguous in `layout`, apart from x and the record's arrays. tiling: of refconv.fused.tiling, in the place of the
-    rule's. halo: what an MBConvBlock does about hidden rows that two steps want: "cache" keeps them in a ring, "recompute" makes them anew,
-    "auto" is "cache"; the other blocks take only "auto", their convolution comes first. squeeze: what squeeze-excitation does, whose gates need
-    the whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory; blocks without it take only "recompute". threads: at
+    rule's. halo: what is done about rows that two steps want, hidden ones of an MBConvBlock, convolved ones of a ConvFirstBlock of stride 2:
+    "cache" keeps them in a ring, "recompute" makes them anew, "auto" is "cache"; the other blocks compute no such rows and take only "auto".
+    squeeze: what squeeze-excitation does, whose gates need the whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory;
+    blocks without it take only "recompute". threads: at
     most this many (None: Numba's current number); but for the sums of squeeze-excitation, which every thread begins anew, the result does
     not depend on it.
 
     Returns (N, K, P, Q), or as x is given. TypeError or ValueError names the argument, its value and what is legal.
     """
     row = choose_fused(weights)
-    check_fused(weights)
     check_modes(weights, halo=halo, squeeze=squeeze)
     x, batched = _checked_image(x, weights, layout)
     lanes = host.target().lanes(element(x.dtype).work.itemsize)

@@ -9,8 +9,7 @@ from refconv.block_presets import BLOCK_PRESETS, BlockPreset
 from refconv.elements import element
 from refconv.fused import FUSED, MODES, check_modes, choose_fused, has_choice, tiling_for
 from refconv.fused.passes import parameters, passes
-from refconv.fused.problem import block_problem, check_fused, pack_block
-from refconv.records import Block
+from refconv.fused.problem import block_problem, pack_block
 from sim.run import Run
 from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, plain_numbers, ready
 from sim.unfused import NO_CHOICE, unfused
@@ -28,12 +27,11 @@ def simulate_block(
     Keys: those of sim.simulate ("weight" and "bias" are all weights and all biases; compulsory: Block.compulsory), "halo" and "squeeze" (modes, or
     "none" where the block has no such choice), "recomputed_macs" (beyond `macs`; flops and intensity do not count them), and "unfused", a
     record of the layers (sim/unfused.py). Workspace is every kernel's own, side by side, and what one pass leaves for another: with
-    squeeze-excitation "gates", with squeeze="spill" "hidden_layer". ValueError or TypeError says what is illegal, or that the block has no
-    fused kernel yet.
+    squeeze-excitation "gates", with squeeze="spill" "hidden_layer". ValueError or TypeError says what is illegal.
     """
     machine, dtype = ready(machine), element(dtype)
     name, block, h, w = _resolved(block, h, w, dtype, name)
-    row = fused_row(block)
+    row = choose_fused(block)
     check_modes(block, halo=halo, squeeze=squeeze)
     lanes = machine.target.lanes(dtype.work.itemsize)
     problem, packed = block_problem(block, n, h, w, lanes), pack_block(block, lanes)
@@ -89,18 +87,6 @@ def run_fused(steps, packed, problem, machine, dtype):
 def halo_of(tiling):
     """The mode of a tiling: where a unit of `lines` rows has several steps of `step` rows, the halo between steps is kept."""
     return "cache" if tiling.step < tiling.lines else "recompute"
-
-
-def fused_row(block):
-    """The fused kernel of a record; ValueError for a block that has none yet."""
-    try:
-        row = choose_fused(block)
-    except TypeError:
-        if isinstance(block, Block):
-            raise ValueError(f"{type(block).__name__}: has no fused kernel yet") from None
-        raise
-    check_fused(block)
-    return row
 
 
 def describe(block, n, h, w):

@@ -49,7 +49,7 @@ def parser():
         "machine's or are added; else the hierarchy is exactly the levels given",
     )
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
-    for mode, about in (("halo", "hidden rows that two tiles want"), ("squeeze", "the hidden layer, whose gates need the whole map")):
+    for mode, about in (("halo", "computed rows that two tiles want"), ("squeeze", "the hidden layer, whose gates need the whole map")):
         legal, blocks = ", ".join(MODES[mode]), ", ".join(with_choice(mode))
         help = f"{legal} (default {MODES[mode][0]}): what to do about {about}; goes to those of the layers that have the choice: {blocks}"
         add(f"--{mode}", default=MODES[mode][0], metavar="MODE", help=help)

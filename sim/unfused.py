@@ -20,7 +20,7 @@ from sim.simulate import OPERANDS, account, call_kernel, packed_elements, plain_
 STREAM = "stream"
 """The kernel of a step that is no convolution."""
 NO_CHOICE = "none"
-"""The halo of a run without a convolution after the expansion, what it does about squeeze-excitation where there is none; both layer by layer."""
+"""The halo of a run whose steps share no computed rows, what it does about squeeze-excitation where there is none; both layer by layer."""
 
 
 class Link(NamedTuple):

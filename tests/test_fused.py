@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from block_problems import BLOCKS, blocks, build, normal, squeeze_excite
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_dtypes import bfloat16
 
@@ -67,15 +67,18 @@ def one_pixel_tiles(record, n, h, w, pick=min):
     return rule._replace(**wanted)
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
-def test_any_shape_in_blocks_of_any_size(kind):
+CONV_FIRST = (ConvFirstBlock, (1,)), (ConvFirstBlock, (2,))
+"""Two kernels."""
+
+
+@pytest.mark.parametrize(("kind", "strides"), [*((kind, (1, 1, 2)) for kind in BLOCKS if kind is not ConvFirstBlock), *CONV_FIRST])
+def test_any_shape_in_blocks_of_any_size(kind, strides):
     """Channels, expansion, group width, kernel, stride, biases, residual, map, batch; one thread; 1 x 1 register tiles."""
 
     @settings(max_examples=30)
-    @given(blocks(kind, normal, ("relu", "silu")), st.data())
+    @given(blocks(kind, normal, ("relu", "silu"), strides), st.data())
     def check(drawn, data):
         record, x = cast(drawn[0], np.float32, 0.5), drawn[1].astype(np.float32)
-        assume(not (kind is ConvFirstBlock and record.stride == 2))
         n, _, h, w = x.shape
         tiling = one_pixel_tiles(record, n, h, w, lambda least, most: data.draw(st.integers(least, most)))
         close(refconv.fused_block(x, record, tiling=tiling, threads=1), x, record)
@@ -86,6 +89,7 @@ def test_any_shape_in_blocks_of_any_size(kind):
 CASES = {
     "ffn": (FFNBlock, {"c": 40, "hidden": 100}, (2, 5, 9)),
     "convfirst": (ConvFirstBlock, {"c": 32, "k": 48, "hidden": 80, "g": 8}, (1, 9, 15)),
+    "convfirst down": (ConvFirstBlock, {"c": 24, "k": 20, "hidden": 80, "g": 8, "stride": 2}, (2, 9, 14)),
     "convnext": (ConvNeXtBlock, {"c": 24, "hidden": 96, "kernel": (7, 7)}, (2, 7, 7)),
     "fasternet": (FasterNetBlock, {"c": 40, "hidden": 80, "g": 10, "project_bias": None}, (1, 10, 10)),
     "fusedmbconv": (FusedMBConvBlock, {"c": 20, "k": 36, "hidden": 80, "stride": 2}, (2, 11, 9)),
@@ -113,6 +117,7 @@ def test_the_rules_tiles(name, dtype):
 TINY = {
     "ffn": (FFNBlock, {"c": 20, "hidden": 50}),
     "conv_first": (ConvNeXtBlock, {"c": 20, "hidden": 50}),
+    "conv_first_down": (ConvFirstBlock, {"c": 12, "k": 20, "hidden": 50, "g": 4, "stride": 2}),
     "fused_mbconv": (FusedMBConvBlock, {"c": 6, "k": 20, "hidden": 50, "stride": 2}),
     "mbconv": (MBConvBlock, {"c": 6, "k": 20, "hidden": 50, "g": 1, "se": squeeze_excite(50, 3)}),
 }
@@ -151,13 +156,27 @@ def test_threads_layout_and_halo_do_not_change_the_result(name):
     assert refconv.fused_block(x, record, out=out, threads=1) is out
     same(out, expected)
     same(refconv.fused_block(x[0], record, threads=1), refconv.fused_block(x[:1], record, threads=1)[0])
-    if kind is MBConvBlock:
+    if choose_fused(record).recomputed_macs is not None:
         agree(refconv.fused_block(x, record, halo="recompute", threads=1), expected)
         agree(refconv.fused_block(x, record, halo="cache", threads=1), expected)
     if getattr(record, "se", None) is not None:
         recomputed = refconv.fused_block(x, record, squeeze="recompute", threads=1)
         close(recomputed, x, record)
         agree(refconv.fused_block(x, record, squeeze="spill", threads=2), recomputed)
+
+
+@pytest.mark.parametrize("name", ["convfirst down", "grouped mbconv"])
+def test_rows_kept_or_made_anew_are_the_same_bits(name):
+    """Units of any number of output rows in steps of any, of a map with odd rows; the pooled sums of squeeze-excitation left out."""
+    kind, sizes, (_, h, w) = CASES[name]
+    record = filled(build(kind, **{**sizes, "se": None} if "se" in sizes else sizes))
+    x = np.random.default_rng(4).standard_normal((2, record.c, h, w)).astype(np.float32)
+    expected = refconv.fused_block(x, record, threads=1)
+    rule = one_pixel_tiles(record, 2, h, w, lambda sizes: 1)
+    rows = -(-h // 2)
+    for lines in range(1, rows + 1):
+        for step in range(1, rows + 1):
+            np.testing.assert_array_equal(refconv.fused_block(x, record, tiling=rule._replace(lines=lines, step=step), threads=1), expected)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name][1].get("se") is None])
@@ -194,6 +213,13 @@ def test_halo_recomputed_is_priced():
     assert row.recomputed_macs(problem, one_unit) == 0
     assert row.recomputed_macs(problem, single) == (14 * 3 - 2 - 14) * 14 * 24 * 72  # 3 rows under each of 14, less the two outside
     assert FUSED["ffn"].recomputed_macs is None
+    down, row = build(ConvFirstBlock, 16, 24, 64, 8, stride=2), FUSED["conv_first_down"]
+    problem = block_problem(down, 3, 15, 14, host.target().lanes(4))
+    rule = row.tiling(problem, 4, host.target())
+    assert row.recomputed_macs(problem, rule._replace(lines=8)) == 0
+    for lines, units in ((1, 8), (3, 3), (7, 2)):
+        made_anew = row.recomputed_macs(problem, rule._replace(lines=lines))
+        assert made_anew == 3 * (units - 1) * 14 * 16 * 8 * 9  # a row of the convolution where two units of an image meet
 
 
 def test_packing_is_done_once_and_kept_as_long_as_the_record():
@@ -204,6 +230,8 @@ def test_packing_is_done_once_and_kept_as_long_as_the_record():
 
 X = np.zeros((1, 16, 6, 6), np.float32)
 FFN = build(FFNBlock, 16, hidden=32)
+DOWN = build(ConvFirstBlock, 16, 16, 32, 8, stride=2)
+DOWN_TILING = FUSED["conv_first_down"].tiling(block_problem(DOWN, 1, 6, 6, host.target().lanes(4)), 4, host.target())
 ERRORS = [
     (lambda: refconv.fused_block(X, None), TypeError, "weights of type NoneType: must be one of FFNBlock"),
     (lambda: refconv.fused_block(X.astype(np.float64), FFN), TypeError, "x of dtype float64: must be float32 as the record"),
@@ -214,7 +242,7 @@ ERRORS = [
     (
         lambda: refconv.fused_block(X, FFN, halo="cache"),
         ValueError,
-        "halo = 'cache' for a FFNBlock without a convolution after its .*: must be 'auto'",
+        "halo = 'cache' for a FFNBlock without computed rows that steps share: must be 'auto'",
     ),
     (lambda: refconv.fused_block(X, FFN, squeeze="spill"), ValueError, "squeeze = 'spill' for a FFNBlock without squeeze-excitation"),
     (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of recompute, spill"),
@@ -222,7 +250,12 @@ ERRORS = [
     (lambda: refconv.fused_block(X, FFN, threads=0), ValueError, "threads = 0"),
     (lambda: refconv.fused_block(X, FFN, out=X), ValueError, "out overlaps x"),
     (lambda: refconv.fused_block(X, FFN, tiling=(1, 2)), TypeError, "must be a FeedForwardTiling"),
-    (lambda: refconv.fused_block(X, build(ConvFirstBlock, 16, 16, 32, 8, stride=2)), ValueError, "stride 2: has no fused kernel yet"),
+    (lambda: refconv.fused_block(X, build(ConvFirstBlock, 16, hidden=32), halo="cache"), ValueError, "halo = 'cache' for a conv_first block"),
+    (lambda: refconv.fused_block(X[:, :, :1], DOWN), ValueError, "height = 1: must be 2 or more for a ConvFirstBlock of stride 2"),
+    (lambda: refconv.fused_block(X[..., :1], DOWN), ValueError, "width = 1: must be 2 or more for a ConvFirstBlock of stride 2"),
+    (lambda: refconv.fused_block(X, DOWN, tiling=DOWN_TILING._replace(lines=4)), ValueError, "tiling.lines = 4: must be from 1 to 3"),
+    (lambda: refconv.fused_block(X, DOWN, tiling=DOWN_TILING._replace(conv_kind=2)), ValueError, "tiling.conv_kind = 2: must be 1"),
+    (lambda: refconv.fused_block(X, DOWN, tiling=DOWN_TILING, halo="cache"), ValueError, "halo = 'cache' with a tiling"),
 ]
 
 

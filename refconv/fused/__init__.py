@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.elements import element
-from refconv.fused import conv_first, ffn, fused_mbconv, gated, mbconv, squeeze_excite, tiling
+from refconv.fused import conv_first, conv_first_down, ffn, fused_mbconv, gated, mbconv, squeeze_excite, tiling
 from refconv.jit import plain
 
 
 class Fused(NamedTuple):
     """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` are the numbers of weights and of biases;
-    from_work: whether it reads a workspace of another in the place of a tensor; recomputed_macs(problem, tiling, squeeze): of those with a
-    choice of halo, whose tiling rule takes `halo`."""
+    strides: of the records it runs; from_work: whether it reads a workspace of another in the place of a tensor; recomputed_macs(problem,
+    tiling, squeeze): of those with a choice of halo, whose tiling rule takes `halo`."""
 
     name: str
     records: tuple
@@ -23,6 +23,7 @@ class Fused(NamedTuple):
     tiling: Any
     units: Any
     workspace: Any
+    strides: tuple = (1, 2)
     from_work: bool = False
     recomputed_macs: Any = None
 
@@ -51,6 +52,18 @@ FUSED = {
             tiling.conv_first_tiling,
             conv_first.units,
             conv_first.workspace,
+            strides=(1,),
+        ),
+        Fused(
+            "conv_first_down",
+            (ConvFirstBlock,),
+            conv_first_down.conv_first_down,
+            (3, 3),
+            tiling.conv_first_down_tiling,
+            conv_first_down.units,
+            conv_first_down.workspace,
+            strides=(2,),
+            recomputed_macs=conv_first_down.recomputed_macs,
         ),
         Fused(
             "fused_mbconv",
@@ -89,9 +102,9 @@ FUSED = {
 def choose_fused(block):
     """The row for a record; TypeError for what is none."""
     for row in FUSED.values():
-        if isinstance(block, row.records):
+        if isinstance(block, row.records) and block.stride in row.strides:
             return row
-    names = ", ".join(record.__name__ for row in FUSED.values() for record in row.records)
+    names = ", ".join(dict.fromkeys(record.__name__ for row in FUSED.values() for record in row.records))
     raise TypeError(f"weights of type {type(block).__name__}: must be one of {names}")
 
 
@@ -100,7 +113,7 @@ MODES = {"halo": ("auto", "recompute", "cache"), "squeeze": ("recompute", "spill
 
 
 def has_choice(name, block):
-    """Whether a record has more than the default of a mode of MODES: a convolution after its expansion, squeeze-excitation."""
+    """Whether a record has more than the default of a mode of MODES: computed rows that neighbouring steps share, squeeze-excitation."""
     return choose_fused(block).recomputed_macs is not None if name == "halo" else getattr(block, "se", None) is not None
 
 
@@ -110,7 +123,7 @@ def check_modes(block=None, **modes):
         if mode not in MODES[name]:
             raise ValueError(f"{name} = {mode!r}: must be one of {', '.join(MODES[name])}")
         if block is not None and mode != MODES[name][0] and not has_choice(name, block):
-            lacks = {"halo": "a convolution after its expansion", "squeeze": "squeeze-excitation"}[name]
+            lacks = {"halo": "computed rows that steps share", "squeeze": "squeeze-excitation"}[name]
             raise ValueError(f"{name} = {mode!r} for a {type(block).__name__} without {lacks}: must be {MODES[name][0]!r}")
 
 

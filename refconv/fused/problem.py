@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv import layout
-from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.blocks import ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.fused.squeeze_excite import GateProblem
 from refconv.tile.activations import ACTIVATIONS
 from refconv.tile.types import Static
@@ -62,7 +62,7 @@ def gate_problem(block, n, parts, pixels):
 
 
 def block_problem(block, n, h, w, lanes):
-    """The BlockProblem of a record on an input; ValueError names what is illegal about n, h, w, or what has no fused kernel."""
+    """The BlockProblem of a record on an input; ValueError names what is illegal about n, h, w."""
     block.layers(n, h, w)
     shape, groups, size = (0, 0, 0, 0), 0, 0
     if not isinstance(block, FFNBlock):
@@ -127,9 +127,3 @@ def _folded(block):
             project = (np.asarray(project, np.float64) * scale[:, None]).astype(block.dtype)
             project_bias = None if project_bias is None else (np.asarray(project_bias, np.float64) * scale).astype(block.dtype)
     return [(block.conv_weight, block.groups), (expand, 1), (project, 1)], [block.conv_bias, expand_bias, project_bias]
-
-
-def check_fused(block):
-    """ValueError unless there is a fused kernel for the record."""
-    if isinstance(block, ConvFirstBlock) and block.stride == 2:
-        raise ValueError("ConvFirstBlock of stride 2: has no fused kernel yet; legal: stride 1")

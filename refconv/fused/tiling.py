@@ -52,6 +52,28 @@ class ConvFirstTiling(NamedTuple):
     conv_groups: int
 
 
+class ConvFirstDownTiling(NamedTuple):
+    """A unit is `lines` output rows, made in steps of `step`; the rest as in ConvFirstTiling."""
+
+    lines: int
+    step: int
+    hidden: int
+    expand_rows: Static
+    expand_vectors: Static
+    expand_tail: Static
+    project_rows: Static
+    project_vectors: Static
+    project_tail: Static
+    conv_kind: Static
+    conv_rows: Static
+    conv_vectors: Static
+    conv_tail: Static
+    conv_taps: Static
+    conv_stride: Static
+    conv_inputs: Static
+    conv_groups: int
+
+
 class FusedMBConvTiling(NamedTuple):
     """A unit is `lines` output rows; `hidden` hidden channels at a time; register tiles of the convolution and of the projection."""
 
@@ -103,7 +125,8 @@ def checked(wanted, chosen, block, lanes):
         if hasattr(wanted, name):
             tiling.require(getattr(wanted, name) <= block.p, wanted, name, f"from 1 to {block.p}")
     projected = least_rows(wanted, block) * block.q or block.n * block.h * block.w
-    expanded = block.w if hasattr(wanted, "step") else projected
+    in_the_middle = isinstance(wanted, MBConvTiling)
+    expanded = block.w if in_the_middle else projected
     parts = {"expand": (block.hidden, expanded), "conv": (block.hidden, block.q), "project": (block.k, projected)}
     parts.pop("conv" if hasattr(wanted, "expand_rows") else "expand")
     for part, (channels, least) in parts.items():
@@ -119,7 +142,7 @@ def checked(wanted, chosen, block, lanes):
         tiling.require(wanted.hidden % multiple == 0, wanted, "hidden", f"a multiple of {multiple} ({name} * lanes)")
     if hasattr(chosen, "conv_kind"):
         tiling.require(wanted.conv_kind == chosen.conv_kind, wanted, "conv_kind", f"{int(chosen.conv_kind)} for this block")
-        conv = middle_conv(block) if hasattr(wanted, "step") else first_conv(block)
+        conv = middle_conv(block) if in_the_middle else first_conv(block)
         tiling.checked(tiling.normalised(_conv_record(wanted, lanes)), _conv_record(chosen, lanes), conv, lanes)
     return type(chosen)(*(Static(w) if isinstance(c, Static) else int(w) for w, c in zip(wanted, chosen, strict=True)))
 
@@ -187,6 +210,16 @@ def conv_first_tiling(block, itemsize, target):
     lines = shared_lines(block, lines, target)
     least = ((block.h - 1) % lines + 1) * block.w
     return ConvFirstTiling(lines, *products(block, least, itemsize, target), *conv_fields(first_conv(block), itemsize, target))
+
+
+def conv_first_down_tiling(block, itemsize, target, halo="auto"):
+    """Rule: steps of whole output rows of `pixel_budget` pixels; a unit is all rows of a thread, with halo "recompute" a step."""
+    most = ceil_div(block.p, tiling.parts(block.n, target.threads))
+    step = max(1, min(most, pixel_budget(block, itemsize, target) // block.q))
+    step = ceil_div(most, ceil_div(most, step))
+    lines = step if halo == "recompute" else most
+    least = least_rows(ConvFirstDownTiling(lines, step, 1, *[ONE] * 13, 1), block) * block.q
+    return ConvFirstDownTiling(lines, step, *products(block, least, itemsize, target), *conv_fields(first_conv(block), itemsize, target))
 
 
 def shared_lines(block, lines, target):
