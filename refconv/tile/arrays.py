@@ -15,6 +15,7 @@ from refconv.tile.llvm import (
     load_some,
     load_vector,
     multiply_add,
+    opaque,
     prefetch_line,
     put,
     splat,
@@ -170,7 +171,7 @@ def _slide(typing_context, acc, taps, stride, x, x_at, pixel_stride, columns, fi
     def codegen(context, builder, signature, args):
         acc_v, _, _, x_v, x_i, pixel_step, columns_v, first, last, w_v, w_i, tap_step = args
         w_p = element_pointer(context, builder, w, w_v, w_i)
-        x_p = element_pointer(context, builder, x, x_v, x_i)
+        x_p = opaque(builder, element_pointer(context, builder, x, x_v, x_i))
         load_pixel = lambda i: load_some(builder, advance(builder, x_p, pixel_step, i), acc.vector, columns_v)
         within = lambda i: builder.and_(
             builder.icmp_signed("<=", first, ir.Constant(first.type, i)), builder.icmp_signed("<", ir.Constant(first.type, i), last)
