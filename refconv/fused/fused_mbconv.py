@@ -16,7 +16,7 @@ from refconv.problem import Conv2d, out_height, out_width, same_pads
 from refconv.tile import lanes
 from refconv.tile.convolve import ZERO
 from refconv.tile.dense import dense_block
-from refconv.tile.feed_forward import begin_sums, odd_pitch, project_chunk
+from refconv.tile.feed_forward import first_sums, odd_pitch, project_chunk
 from refconv.tile.lines import image_rows, share, stage_lines, staged_count, widened
 
 
@@ -65,7 +65,7 @@ def fused_mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last)
         at, pixels, top = (n * height + p_first) * width, count * width, p_first * conv.stride_h - conv.pad_top
         rows = staged_count(count, conv.stride_h, conv.r, 1)
         stage_lines(lines, lines_at, x, image_rows(0, conv.c, conv.h, n, top), conv, conv.c, top, rows, columns)
-        begin_sums(sums, sums_at, x, at * block.c, block.residual, project_bias, 0, pixels, block.k)
+        base, base_at = first_sums(x, at * block.c, block.residual, 0, pixels, block.k, sums, sums_at, absent)
         for h in range(0, block.hidden, t.hidden):
             h_last = min(h + t.hidden, block.hidden)
             for k in range(h, h_last, t.conv_vectors * n_lanes):
@@ -76,5 +76,5 @@ def fused_mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last)
                     dense_block(*to, *those, t.conv_vectors, ZERO)
                 else:
                     dense_block(*to, *those, t.conv_tail, ZERO)
-            places = hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent
-            project_chunk(out, at * block.k, 0, pixels, h, h_last, block.hidden, block.k, project, 0, *places, t)
+            places = project, 0, project_bias, base, base_at, hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent
+            project_chunk(out, at * block.k, 0, pixels, h, h_last, block.hidden, block.k, *places, t)

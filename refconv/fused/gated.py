@@ -12,7 +12,7 @@ Derived here. Loops, outer to inner:
 from refconv.jit import kernel
 from refconv.layout import ceil_div
 from refconv.tile import lanes
-from refconv.tile.feed_forward import begin_sums, project_chunk
+from refconv.tile.feed_forward import first_sums, project_chunk
 from refconv.tile.gates import gate_weights, packed_elements, projection_size
 from refconv.tile.lines import share, widen, widened
 
@@ -48,7 +48,21 @@ def gated(x, weight, bias, out, work, block, t, slot, slots, first, last):
             gate_weights(projection, projection_at, plain, plain_at, gates, n * block.hidden, block.hidden, block.k)
             gated_image = n
         count, at = min(t.pixels, all_pixels - part * t.pixels), n * all_pixels + part * t.pixels
-        begin_sums(sums, sums_at, residual, at * block.c, block.residual, project_bias, 0, count, block.k)
+        base, base_at = first_sums(residual, at * block.c, block.residual, 0, count, block.k, sums, sums_at, absent)
         pixels, pixels_at = widened(x, at * block.hidden, count * block.hidden, wide, wide_at)
-        places = pixels, pixels_at, block.hidden, sums, sums_at, projection, projection_at, absent
-        project_chunk(out, at * block.k, 0, count, 0, block.hidden, block.hidden, block.k, projection, projection_at, *places, t)
+        places = (
+            projection,
+            projection_at,
+            project_bias,
+            base,
+            base_at,
+            pixels,
+            pixels_at,
+            block.hidden,
+            sums,
+            sums_at,
+            projection,
+            projection_at,
+            absent,
+        )
+        project_chunk(out, at * block.k, 0, count, 0, block.hidden, block.hidden, block.k, *places, t)

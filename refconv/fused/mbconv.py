@@ -20,7 +20,7 @@ from refconv.layout import ceil_div
 from refconv.problem import Conv2d, out_height, out_width, same_pads
 from refconv.tile import add_row, lanes, load, store
 from refconv.tile.convolve import DENSE, convolve_rows
-from refconv.tile.feed_forward import begin_sums, odd_pitch, project_chunk
+from refconv.tile.feed_forward import first_sums, odd_pitch, project_chunk
 from refconv.tile.gates import gate_weights, packed_elements, projection_size
 from refconv.tile.lines import FOUR, ONE, Rows, fill, row_place, share, staged_count, wide, widen, widened
 from refconv.tile.matrix import matrix_block
@@ -156,6 +156,6 @@ def mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last):
                 chunk = hidden, hidden_at, pitch, count * width, block.hidden, out, at * block.hidden, block.pool - 1
                 add_pixels(pooled, pooled_at + n * pitch, *chunk)
             else:
-                begin_sums(sums, sums_at, x, at * block.c, block.residual, project_bias, 0, count * width, block.k)
-                places = hidden, hidden_at, pitch, sums, sums_at, projection, projection_at, absent
-                project_chunk(out, at * block.k, 0, count * width, 0, block.hidden, block.hidden, block.k, matrix, matrix_at, *places, t)
+                added, added_at = first_sums(x, at * block.c, block.residual, 0, count * width, block.k, sums, sums_at, absent)
+                places = matrix, matrix_at, project_bias, added, added_at, hidden, hidden_at, pitch, sums, sums_at, projection, projection_at, absent
+                project_chunk(out, at * block.k, 0, count * width, 0, block.hidden, block.hidden, block.k, *places, t)

@@ -1,10 +1,10 @@
 """Activations as one instruction on registers: activate(tile, kind), with kind from ACTIVATIONS.
 
 It runs between the products of a kernel and on the ports of its multiply-adds, so what counts is the number of vector operations. For
-float32 with AVX-512: relu 1, relu6 2, hardsigmoid 3, hardswish 4, sigmoid 14, silu 15, gelu 17, gelu_tanh 17, beside the loads of constants.
+float32 with AVX-512: relu 1, relu6 2, hardsigmoid 3, hardswish 4, sigmoid 14, silu 15, gelu 16, gelu_tanh 17, beside the loads of constants.
 No library is called on any target, and float32 with AVX-512 does not divide.
 
-At -infinity silu, gelu, gelu_tanh and hardswish are NaN, as in torch: x times a factor that has reached zero. NaN gives NaN.
+At -infinity silu, gelu_tanh and hardswish are NaN, as in torch: x times a factor that has reached zero; gelu is 0, its limit. NaN gives NaN.
 The polynomials are derived here: minimax fits by Remez exchange in 60 digits (gelu of float32: a linear program), rounded to the type.
 """
 
@@ -27,6 +27,10 @@ def _logistic(x):
     return 1 / (1 + np.exp(-x))
 
 
+def _gelu(x):
+    return np.where(np.isneginf(x), -0.0, x * (_erfc(-x * math.sqrt(0.5)) / 2))
+
+
 def _hard(x):
     return np.clip(x / 6 + 0.5, 0, 1)
 
@@ -36,7 +40,7 @@ DEFINITIONS = {
     "relu": lambda x: np.maximum(x, 0),
     "relu6": lambda x: np.clip(x, 0, 6),
     "silu": lambda x: x * _logistic(x),
-    "gelu": lambda x: x * (_erfc(-x * math.sqrt(0.5)) / 2),
+    "gelu": _gelu,
     "gelu_tanh": lambda x: x * _logistic(math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x)),  # (1 + tanh(z)) / 2 = logistic(2 z)
     "hardswish": lambda x: x * _hard(x),
     "sigmoid": _logistic,
@@ -194,10 +198,10 @@ class _Vectors:
         sixth = np.float32(1 / 6) if self.type_name == "f32" else np.nextafter(1 / 6, 1)
         return self.maximum(0, self.minimum(1, self.fma(x, sixth, 0.5)))
 
-    def normal(self, x):
-        """Phi(x), the normal distribution function: p = 2^(log2 of Phi(-|x|)), or 1 - p; 0 for x < -FAR. No division is needed for either."""
-        p = self.exp2(self.polynomial(LOG2_PHI[self.type_name], self.least_magnitude(x, FAR)))
-        return self.builder.select(self.builder.fcmp_ordered(">", x, self.vector(0)), self.sub(1, p), p)
+    def gelu(self, x):
+        """x Phi(x) = max(x, 0) - y Phi(-y) with y = |x|, Phi being the normal distribution function: neither a division nor a case is needed."""
+        y = self.least_magnitude(x, FAR)
+        return self.fma(self.builder.fneg(y), self.exp2(self.polynomial(LOG2_PHI[self.type_name], y)), self.maximum(0, x))
 
 
 LOG2_E = math.log2(math.e)
@@ -208,7 +212,7 @@ CODE = {
     "relu": lambda v, x: v.maximum(0, x),
     "relu6": lambda v, x: v.minimum(6, v.maximum(0, x)),
     "silu": lambda v, x: v.mul(x, v.logistic(v.mul(x, LOG2_E))),
-    "gelu": lambda v, x: v.mul(x, v.normal(x)),
+    "gelu": lambda v, x: v.gelu(x),
     "gelu_tanh": lambda v, x: v.mul(x, v.logistic(v.mul(x, v.fma(v.mul(x, x), 0.044715 * TANH_SCALE, TANH_SCALE)))),
     "hardswish": lambda v, x: v.mul(x, v.hard(x)),
     "sigmoid": lambda v, x: v.logistic(v.mul(x, LOG2_E)),

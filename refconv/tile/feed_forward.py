@@ -7,13 +7,14 @@ all pixels of a unit meet a block of expand_vectors vectors of U, whose hidden p
 weights do not fit beside them, only t.hidden hidden channels are made at a time, and the projections are added up in `sums`.
 """
 
+from numba.extending import overload
+
 from refconv.jit import routine
 from refconv.layout import ceil_div
 from refconv.tile.activations import IDENTITY
-from refconv.tile.instructions import lanes, length, load, store, zero
-from refconv.tile.lines import ONE, either, widened
+from refconv.tile.instructions import lanes
+from refconv.tile.lines import wide, widen, widened
 from refconv.tile.matrix import matrix_block
-from refconv.tile.registers import add_row
 
 WHOLE = 1 << 60
 
@@ -35,18 +36,20 @@ def feed_forward_workspace(block, t, pixels, lanes, half):
     }
 
 
-@routine
-def begin_sums(sums, sums_at, x, x_at, residual, bias, first, last, channels):
-    """sums[i, k] = bias[k], plus x[i, k] where there is a residual, for pixels first <= i < last: what the projections are added to."""
-    n_lanes = lanes(sums)
-    for i in range(first, last):
-        for k in range(0, channels, n_lanes):
-            tile = zero(ONE, ONE, sums)
-            if residual:
-                tile = load(ONE, ONE, x, x_at + i * channels + k, 0, channels - k)
-            if length(bias) > 0:
-                tile = add_row(tile, load(ONE, ONE, bias, k, 0, channels - k))
-            store(sums, sums_at + i * channels + k, 0, tile, channels - k, 0)
+def first_sums(x, x_at, residual, first, last, channels, sums, sums_at, absent):
+    """(buffer, place) of what the first chunk of pixels first <= i < last is added to: the block's input, or nothing without a residual.
+
+    A chunk's sums begin in the registers with the input itself; only halves are widened into `sums` before.
+    """
+    if residual > 0:
+        widen(sums, sums_at + first * channels, x, x_at + first * channels, (last - first) * channels)
+        return wide(x, x_at, sums, sums_at)
+    return absent, 0
+
+
+@overload(first_sums, jit_options={"forceinline": True})
+def _first_sums(x, x_at, residual, first, last, channels, sums, sums_at, absent):
+    return first_sums
 
 
 @routine
@@ -57,34 +60,34 @@ def pace(elements, pixels, rows, depth):
 
 @routine
 def project_chunk(
-    out, out_at, first, last, h, h_last, hidden_channels, channels, weight, weight_at, hidden, hidden_at, pitch, sums, sums_at, wide, wide_at,
-    absent, t
+    out, out_at, first, last, h, h_last, hidden_channels, channels, weight, weight_at, bias, base, base_at, hidden, hidden_at, pitch, sums, sums_at,
+    wide, wide_at, absent, t
 ):  # fmt: skip
-    """Pixels first <= i < last of hidden channels h to h_last-1 projected and added to `sums`; with the last chunk the sums go to `out`."""
+    """Pixels first <= i < last of hidden channels h to h_last-1 projected.
+
+    They are added to `base` (`first_sums`) where h = 0, else to `sums`, where the chunks before have left theirs; the last chunk's go to `out`,
+    with the bias.
+    """
     n_lanes = lanes(weight)
-    stride = hidden_channels * n_lanes
-    run = (h_last - h) * n_lanes
+    stride, run = hidden_channels * n_lanes, (h_last - h) * n_lanes
     step = pace(t.project_vectors * run, last - first, t.project_rows, h_last - h)
-    out_step = ceil_div((last - first) * channels, ceil_div(last - first, t.project_rows + 0) * (h_last - h))
+    start, start_at = (base, base_at) if h == 0 else (sums, sums_at)
     for k in range(0, channels, t.project_vectors * n_lanes):
         near, near_at = widened(weight, weight_at + k // n_lanes * stride, t.project_vectors * stride, wide, wide_at)
         pixels = hidden, hidden_at, pitch, first, last, h_last - h, near, near_at + h * n_lanes, stride
-        writes = h_last == hidden_channels and k == 0
-        weights_next = weight_at + (k // n_lanes + t.project_vectors) * stride + h * n_lanes
-        ahead, ahead_at = either(writes, out, out_at + (first + t.project_rows) * channels, weight, weights_next)
-        ahead = ahead, ahead_at, out_step if writes else step, WHOLE if writes else run, stride
-        rest = absent, 0, sums, sums_at + k, channels, hidden, hidden_at, False, *ahead, IDENTITY, t.project_rows
+        ahead = weight, weight_at + (k // n_lanes + t.project_vectors) * stride + h * n_lanes, step, run, stride
+        rest = start, start_at + k, channels, hidden, hidden_at, False, *ahead, IDENTITY, t.project_rows
         narrow = channels - k <= t.project_tail * n_lanes
         if h_last < hidden_channels:
             to = sums, sums_at + k, channels, channels - k
             if narrow:
-                matrix_block(*to, *pixels, *rest, t.project_tail)
+                matrix_block(*to, *pixels, absent, 0, *rest, t.project_tail)
             else:
-                matrix_block(*to, *pixels, *rest, t.project_vectors)
+                matrix_block(*to, *pixels, absent, 0, *rest, t.project_vectors)
         elif narrow:
-            matrix_block(out, out_at + k, channels, channels - k, *pixels, *rest, t.project_tail)
+            matrix_block(out, out_at + k, channels, channels - k, *pixels, bias, k, *rest, t.project_tail)
         else:
-            matrix_block(out, out_at + k, channels, channels - k, *pixels, *rest, t.project_vectors)
+            matrix_block(out, out_at + k, channels, channels - k, *pixels, bias, k, *rest, t.project_vectors)
 
 
 @routine
@@ -104,7 +107,7 @@ def feed_forward(
     expand_step = pace(t.expand_vectors * expand_stride, last - first, t.expand_rows, block.source)
     blocks = ceil_div(block.hidden, t.expand_vectors * n_lanes)
     coming_step = ceil_div(coming, blocks * ceil_div(last - first, t.expand_rows + 0) * block.source)
-    begin_sums(sums, sums_at, x, x_at, block.residual, project_bias, first, last, block.k)
+    base, base_at = first_sums(x, x_at, block.residual, first, last, block.k, sums, sums_at, absent)
     for h in range(0, block.hidden, t.hidden):
         h_last = min(h + t.hidden, block.hidden)
         for k in range(h, h_last, t.expand_vectors * n_lanes):
@@ -126,4 +129,4 @@ def feed_forward(
             else:
                 matrix_block(*to, *pixels, *rest, t.expand_tail)
         at = hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent
-        project_chunk(out, out_at, first, last, h, h_last, block.hidden, block.k, project, 0, *at, t)
+        project_chunk(out, out_at, first, last, h, h_last, block.hidden, block.k, project, 0, project_bias, base, base_at, *at, t)

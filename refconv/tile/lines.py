@@ -56,18 +56,6 @@ def widen(work, work_at, buffer, at, elements):
         copy(work, work_at, buffer, at, elements)
 
 
-def either(first, a, a_at, b, b_at):
-    """(a, a_at) where `first` and both buffers are of one type, else (b, b_at): of two things to call in, hints both."""
-    return (a, a_at) if first and a.dtype == b.dtype else (b, b_at)
-
-
-@overload(either, jit_options={"forceinline": True})
-def _either(first, a, a_at, b, b_at):
-    if a == b:
-        return lambda first, a, a_at, b, b_at: (a, a_at) if first else (b, b_at)
-    return lambda first, a, a_at, b, b_at: (b, b_at)
-
-
 @overload(wide, jit_options={"forceinline": True})
 def _wide(buffer, at, work, work_at):
     if buffer == work:
