@@ -1,24 +1,28 @@
 """Residual blocks as functions of arrays: fused into one kernel, or layer by layer on this project's kernels."""
 
+import weakref
+from typing import NamedTuple
+
 import numpy as np
 from numba import typeof, types
 
 from refconv import host
 from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.elements import element
-from refconv.fused import check_modes, choose_fused, tiling_for
+from refconv.fused import check_modes, choose_fused, squeeze_for, tiling_for
 from refconv.fused.activated import activated
 from refconv.fused.passes import parameters, passes
-from refconv.fused.problem import kept_problem, pack_block
+from refconv.fused.problem import block_problem, pack_block
 from refconv.jit import plain
 from refconv.layout import empty
 from refconv.ops import contiguous, conv2d, deliver, depthwise_conv2d, image, partial_conv2d, pointwise_conv2d, result
-from refconv.plan import compiled, flat, make_plan, thread_count
+from refconv.plan import compiled, flat, make_plan, scratch, thread_count
 from refconv.problem import same_pads
+from refconv.records import Block
 from refconv.tile.activations import ACTIVATIONS
 
 
-def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto", squeeze="recompute", threads=None):
+def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto", squeeze="auto", threads=None):
     """A whole residual block in one kernel, its hidden layer never in DRAM (Lavin, "On the Efficiency of Convolutional Neural Networks").
 
     x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C); of the dtype of the record. weights: a record of
@@ -26,38 +30,56 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     array to write to, contiguous in `layout`, apart from x and the record's arrays. tiling: of refconv.fused.tiling, in the place of the
     rule's. halo: what is done about rows that two steps want, hidden ones of an MBConvBlock, convolved ones of a ConvFirstBlock of stride 2:
     "cache" keeps them in a ring, "recompute" makes them anew, "auto" is "cache"; the other blocks compute no such rows and take only "auto".
-    squeeze: what squeeze-excitation does, whose gates need the whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory;
-    blocks without it take only "recompute". threads: at
-    most this many (None: Numba's current number); but for the sums of squeeze-excitation, which every thread begins anew, the result does
-    not depend on it.
+    squeeze: what squeeze-excitation does, whose gates need the whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory,
+    "auto" spills where it stays in the L2; blocks without it take only "auto". threads: at most this many (None: Numba's current number); but
+    for the sums of squeeze-excitation, which every thread begins anew, the result does not depend on it.
 
     Returns (N, K, P, Q), or as x is given. TypeError or ValueError names the argument, its value and what is legal.
     """
-    row = choose_fused(weights)
-    check_modes(weights, halo=halo, squeeze=squeeze)
     x, batched = _checked_image(x, weights, layout)
-    lanes = host.target().lanes(element(x.dtype).work.itemsize)
-    problem, threads = kept_problem(weights, *x.shape[:3], lanes), thread_count(threads)
-    tiling = tiling_for(row, problem, x.dtype, tiling, halo, host.target()._replace(threads=threads))
-    plan = make_plan(row.name, problem, x.dtype, tiling, threads)
-    packed = pack_block(weights, lanes)
-    target = result(out, plan.out_shape, x, weights.arrays, layout, batched)
+    calls = _prepared(weights, x.shape[:3], tiling, halo, squeeze, thread_count(threads))
+    target = result(out, calls.out_shape, x, weights.arrays, layout, batched)
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
-    steps = passes(row, weights, packed, problem, tiling, squeeze, threads, plan.threads)
-    run_passes(steps, packed, contiguous(x).reshape(-1), direct.reshape(-1))
+    run_passes(calls, contiguous(x).reshape(-1), direct.reshape(-1))
     return deliver(direct, target, out, layout, batched)
 
 
-def run_passes(steps, packed, x, out):
+class Calls(NamedTuple):
+    """The kernel calls of a fused block made ready: [(Pass, Plan)], {name: array} of the packed weights and biases, and the shape of the output."""
+
+    steps: list
+    parameters: dict
+    out_shape: tuple
+
+
+_CALLS = weakref.WeakKeyDictionary()
+
+
+def _prepared(block, sizes, tiling, halo, squeeze, threads):
+    """The Calls for a record on images of sizes (n, h, w), made and checked at the first call and kept as long as the record."""
+    kept, key = _CALLS.setdefault(block, {}), (sizes, tiling, halo, squeeze, threads)
+    if key not in kept:
+        row, target = choose_fused(block), host.target()._replace(threads=threads)
+        check_modes(block, halo=halo, squeeze=squeeze)
+        lanes = target.lanes(element(block.dtype).work.itemsize)
+        problem, packed = block_problem(block, *sizes, lanes), pack_block(block, lanes)
+        tiling = tiling_for(row, problem, block.dtype, tiling, halo, target)
+        plan = make_plan(row.name, problem, block.dtype, tiling, threads)
+        steps = passes(row, block, packed, problem, tiling, squeeze_for(problem, block.dtype, squeeze, target), threads, plan.threads)
+        plans = [(step, make_plan(step.name, step.problem, block.dtype, step.tiling, step.threads)) for step in steps]
+        kept[key] = Calls(plans, {"nothing": empty(0, block.dtype), **parameters(packed)}, plan.out_shape)
+    return kept[key]
+
+
+def run_passes(calls, x, out):
     """Make the kernel calls of a fused block on flat arrays: x NHWC, out of the output's size, both of the record's dtype."""
-    tensors = {"input": x, "output": out, "nothing": empty(0, x.dtype), **parameters(packed)}
-    for step in steps:
-        plan = make_plan(step.name, step.problem, x.dtype, step.tiling, step.threads)
+    tensors = {"input": x, "output": out, **calls.parameters}
+    for step, plan in calls.steps:
         if step.out not in tensors:
-            tensors[step.out] = empty(step.size, x.dtype)
-        weights, biases = (tuple(tensors[name] for name in names) for names in (step.weights, step.biases))
+            tensors[step.out] = scratch(step.out, step.size, x.dtype)
+        weights, biases = (tuple([tensors[name] for name in names]) for names in (step.weights, step.biases))
         work = plan.run(tensors[step.x], weights, biases, tensors[step.out])
-        if step is not steps[-1]:
+        if len(calls.steps) > 1:
             tensors.update(zip(plan.workspace, work, strict=True))
 
 
@@ -77,6 +99,8 @@ def unfused_block(x, weights, *, layout="NCHW", threads=None):
 
 def _checked_image(x, block, layout):
     """(x as NHWC, whether it had a batch axis), of the record's dtype and channels."""
+    if not isinstance(block, Block):
+        choose_fused(block)  # says what would be one
     x, batched = image("x", x, layout)
     if x.dtype != block.dtype:
         raise TypeError(f"x of dtype {x.dtype}: must be {block.dtype} as the record")

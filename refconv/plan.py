@@ -35,14 +35,14 @@ class Plan(NamedTuple):
     entry: Any
     out_shape: tuple
     no_bias: Any
-    no_work: Any
+    sizes: tuple
 
     def run(self, x, weight, bias, out):
         """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type, or tuples of them.
 
         Returns the workspace buffers, in the order of `workspace`: valid until the next call of this Python thread.
         """
-        work = self.no_work or tuple(_workspace(i, size * self.threads, self.element.work) for i, size in enumerate(self.workspace.values()))
+        work = _workspace(self.sizes, self.element.work, self.kernel.from_work)
         if self.element.half and self.entry is not plain(self.kernel.run):
             weight, bias, out = (_bits(operand, self.element.compiled) for operand in (weight, bias, out))
             x = x if self.kernel.from_work else _bits(x, self.element.compiled)
@@ -58,13 +58,24 @@ def _bits(operand, dtype):
     return tuple(array.view(dtype) for array in operand) if isinstance(operand, tuple) else operand.view(dtype)
 
 
-def _workspace(index, elements, dtype):
-    """Uninitialised workspace of this Python thread, kept from call to call; it grows to the largest asked for."""
-    key = index, dtype
-    arena = _ARENA.__dict__
+def scratch(name, elements, dtype):
+    """Uninitialised memory of this Python thread under a name, kept from call to call; it grows to the largest asked for."""
+    arena, key = _ARENA.__dict__, (name, dtype)
     if key not in arena or len(arena[key]) < elements:
         arena[key] = empty(elements, dtype)
+        arena.pop("workspaces", None)  # views of what was there before
     return arena[key][:elements]
+
+
+def _workspace(sizes, dtype, behind):
+    """A workspace: buffers of those numbers of elements, the same for every kernel; behind: apart from them, for one that reads another's."""
+    kept = _ARENA.__dict__.setdefault("workspaces", {})
+    key = sizes, dtype, behind
+    if key not in kept:
+        buffers = tuple(scratch((behind, i), size, dtype) for i, size in enumerate(sizes))
+        kept = _ARENA.__dict__.setdefault("workspaces", {})
+        kept[key] = buffers
+    return kept[key]
 
 
 @functools.lru_cache(maxsize=4096, typed=True)
@@ -87,9 +98,9 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     operands = (types.UniTuple(flat(stored), count) if count else flat(stored) for count in row.operands)
     source = flat(stored.work) if row.from_work else flat(stored)
     entry = compiled(run, (source, *operands, flat(stored), work, numba.typeof(problem), numba.typeof(chosen), *split))
-    no_work = None if any(workspace.values()) else tuple(empty(0, stored.work) for _ in workspace)
+    sizes = tuple(size * threads for size in workspace.values())
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
-    return Plan(row, problem, chosen, units, workspace, threads, stored, entry, out_shape, no_bias, no_work)
+    return Plan(row, problem, chosen, units, workspace, threads, stored, entry, out_shape, no_bias, sizes)
 
 
 def compiled(run, signature):

@@ -7,7 +7,7 @@ import time
 
 from refconv.block_presets import BLOCK_PRESETS, BlockPreset
 from refconv.elements import element
-from refconv.fused import FUSED, MODES, check_modes, choose_fused, has_choice, tiling_for
+from refconv.fused import FUSED, MODES, check_modes, choose_fused, has_choice, squeeze_for, tiling_for
 from refconv.fused.passes import parameters, passes
 from refconv.fused.problem import block_problem, pack_block
 from sim.run import Run
@@ -39,6 +39,7 @@ def simulate_block(
     wanted = tiling_for(row, problem, dtype, tiling, halo, machine.target)
     chosen = checked_tiling(row, problem, dtype, machine, wanted)
     start = time.perf_counter()
+    squeeze = squeeze_for(problem, dtype, squeeze, machine.target)
     steps = passes(row, block, packed, problem, chosen, squeeze)
     buffers, moved = run_fused(steps, packed, problem, machine, dtype)
     seconds = time.perf_counter() - start

@@ -245,7 +245,7 @@ ERRORS = [
         "halo = 'cache' for a FFNBlock without computed rows that steps share: must be 'auto'",
     ),
     (lambda: refconv.fused_block(X, FFN, squeeze="spill"), ValueError, "squeeze = 'spill' for a FFNBlock without squeeze-excitation"),
-    (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of recompute, spill"),
+    (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of auto, recompute, spill"),
     (lambda: refconv.fused_block(X, FFN, layout="CHWN"), ValueError, "layout = 'CHWN'"),
     (lambda: refconv.fused_block(X, FFN, threads=0), ValueError, "threads = 0"),
     (lambda: refconv.fused_block(X, FFN, out=X), ValueError, "out overlaps x"),

@@ -108,7 +108,7 @@ def choose_fused(block):
     raise TypeError(f"weights of type {type(block).__name__}: must be one of {names}")
 
 
-MODES = {"halo": ("auto", "recompute", "cache"), "squeeze": ("recompute", "spill")}
+MODES = {"halo": ("auto", "recompute", "cache"), "squeeze": ("auto", "recompute", "spill")}
 """What can be chosen about a block, by argument: the modes, of which the first is the default and legal for every block."""
 
 
@@ -125,6 +125,14 @@ def check_modes(block=None, **modes):
         if block is not None and mode != MODES[name][0] and not has_choice(name, block):
             lacks = {"halo": "computed rows that steps share", "squeeze": "squeeze-excitation"}[name]
             raise ValueError(f"{name} = {mode!r} for a {type(block).__name__} without {lacks}: must be {MODES[name][0]!r}")
+
+
+def squeeze_for(problem, dtype, squeeze, target):
+    """The mode of squeeze-excitation: "auto" spills the hidden layer where all of it stays in the L2, and makes it twice where it would leave."""
+    if squeeze != "auto":
+        return squeeze
+    hidden_bytes = problem.n * problem.p * problem.q * problem.hidden * element(dtype).itemsize
+    return "spill" if problem.gated and hidden_bytes <= target.l2_bytes else "recompute"
 
 
 def tiling_for(row, problem, dtype, wanted, halo, target):

@@ -65,7 +65,7 @@ def workspace(block, t, lanes, half):
     }
 
 
-def recomputed_macs(block, t, squeeze="recompute"):
+def recomputed_macs(block, t, squeeze):
     """Multiply-adds beyond those of the layers: hidden rows that several units make and, where gates are not spilled for, all of the first pass."""
     conv, rows, passes = middle_conv(block), 0, 2 if block.gated and squeeze == "recompute" else 1
     for first in range(0, block.p, t.lines):

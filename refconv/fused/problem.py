@@ -11,7 +11,7 @@ from refconv.fused.squeeze_excite import GateProblem
 from refconv.tile.activations import ACTIVATIONS
 from refconv.tile.types import Static
 
-_PACKED, _PROBLEMS = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
+_PACKED = weakref.WeakKeyDictionary()
 
 
 class BlockProblem(NamedTuple):
@@ -72,14 +72,6 @@ def block_problem(block, n, h, w, lanes):
     flags = int(block.residual), norm, int(getattr(block, "se", None) is not None), 0
     source, kind = shape[1] if isinstance(block, FusedMBConvBlock) else block.expand_weight.shape[1], ACTIVATIONS[block.activation]
     return BlockProblem(n, h, w, block.c, source, block.hidden, block.k, *flags, shape[0], *shape[2:], block.stride, groups, size, eps, kind)
-
-
-def kept_problem(block, n, h, w, lanes):
-    """block_problem of ints, made and checked at the first call for these sizes and kept as long as the record: it takes some 100 us."""
-    kept = _PROBLEMS.setdefault(block, {})
-    if (n, h, w, lanes) not in kept:
-        kept[n, h, w, lanes] = block_problem(block, n, h, w, lanes)
-    return kept[n, h, w, lanes]
 
 
 def pack_block(block, lanes):
