@@ -17,6 +17,7 @@ from refconv.tile.instructions import slide_schedule
 from refconv.tile.machine import implement
 from refconv.tile.types import Static, TileType
 from sim.cache import CHUNK, EVENTS_AT, GATHERED, TENSOR_BITS, run
+from sim.sets import pointer
 
 INLINE = {"forceinline": True}
 
@@ -68,15 +69,17 @@ def _tile_of(buffer, rows, vectors):
 @routine
 def begin(buffer):
     """Where in the state the next event goes; the events gathered are run first if they are many."""
-    if buffer.state[GATHERED] > CHUNK:
+    state = pointer(buffer.state)
+    if state[GATHERED] > CHUNK:
         run(buffer.state)
-    return buffer.state[EVENTS_AT] + buffer.state[GATHERED]
+    return state[EVENTS_AT] + state[GATHERED]
 
 
 @routine
 def end(buffer, n):
     """The events up to position n are gathered."""
-    buffer.state[GATHERED] = n - buffer.state[EVENTS_AT]
+    state = pointer(buffer.state)
+    state[GATHERED] = n - state[EVENTS_AT]
 
 
 @routine
@@ -85,8 +88,9 @@ def note(buffer, n, at, elements, write):
     if elements > 0:
         first = (buffer.address + at * buffer.itemsize) >> buffer.line_shift
         last = (buffer.address + (at + elements) * buffer.itemsize - 1) >> buffer.line_shift
+        events = pointer(buffer.state)
         for line in range(first, last + 1):
-            buffer.state[n] = line << 1 | write
+            events[n] = line << 1 | write
             n += 1
     return n
 
@@ -94,7 +98,7 @@ def note(buffer, n, at, elements, write):
 @routine
 def note_one(buffer, n, at):
     """Append the line of one element loaded."""
-    buffer.state[n] = (buffer.address + at * buffer.itemsize) >> buffer.line_shift << 1
+    pointer(buffer.state)[n] = (buffer.address + at * buffer.itemsize) >> buffer.line_shift << 1
     return n + 1
 
 
