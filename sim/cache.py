@@ -39,9 +39,12 @@ from sim.sets import (
     WORDS,
     WRITE_BACK,
     chunk_of,
+    clear,
+    dirty_ones,
     find,
     in_order,
     install,
+    lowest,
     move_to_front,
     pointer,
     push,
@@ -401,12 +404,14 @@ def flush(state):
                 at = chunk_of(m, g, i, first)
                 if in_order(m, g) and m[at] == 0:
                     break
-                for way in range(at, at + LANES):
-                    if m[way] & 1:
-                        count(m, level, m[way], FLUSHED)
-                        count_dram(m, m[way], WRITTEN_BY_FLUSH)
-                        clean(m, level + 1, m[way])
-                    m[way] = 0
+                dirty = dirty_ones(m, at)
+                while dirty != 0:
+                    tag = m[at + lowest(dirty)]
+                    count(m, level, tag, FLUSHED)
+                    count_dram(m, tag, WRITTEN_BY_FLUSH)
+                    clean(m, level + 1, tag)
+                    dirty &= dirty - 1
+                clear(m, at)
             if m[g + POLICY] == PLRU:
                 m[m[g + OWN_AT] + i] = 0
     m[LOW], m[HIGH] = NO_PLACE, -1

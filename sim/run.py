@@ -11,7 +11,7 @@ from sim.trace import Trace
 
 
 @functools.lru_cache(maxsize=8)
-def _idle(levels, line_bytes, tensors):
+def _idle(levels, line_bytes, tensors, inclusion):
     """Hierarchies of this geometry that no run is using: their pages are mapped already, which takes longer than a small layer."""
     return []
 
@@ -20,7 +20,7 @@ class Run:
     """Traced buffers [(name, elements, itemsize)], side by side on a machine with empty caches. `buffers` are they, in order."""
 
     def __init__(self, machine, buffers):
-        geometry = tuple((level.sets, level.ways) for level in machine.levels), machine.line_bytes, len(buffers)
+        geometry = tuple(level.cache for level in machine.levels), machine.line_bytes, len(buffers), machine.inclusion
         self._pool = _idle(*geometry)
         try:
             self._hierarchy = self._pool.pop()

@@ -85,6 +85,28 @@ def empties(typing_context, m, at):
 
 
 @intrinsic
+def dirty_ones(typing_context, m, at):
+    """A bit for each dirty tag of the chunk at `at`."""
+
+    def codegen(context, builder, signature, args):
+        tags = builder.load(_chunk(builder, *args), align=8 * LANES)
+        return _bits(builder, builder.trunc(tags, ir.VectorType(ir.IntType(1), LANES)))
+
+    return types.int64(m, types.int64), codegen
+
+
+@intrinsic
+def clear(typing_context, m, at):
+    """Empty the chunk at `at`."""
+
+    def codegen(context, builder, signature, args):
+        builder.store(ir.Constant(_VECTOR, [0] * LANES), _chunk(builder, *args), align=8 * LANES)
+        return context.get_dummy_value()
+
+    return types.none(m, types.int64), codegen
+
+
+@intrinsic
 def shift_in(typing_context, m, at, tag, last):
     """Move the tags 0 ... last - 1 of the chunk at `at` back by one, over the tag `last`, and put `tag` in front."""
 

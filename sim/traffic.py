@@ -14,6 +14,7 @@ from refconv.cli import Parser, positive
 from refconv.elements import LEGAL
 from refconv.layers import PRESETS, find_layer, with_batch
 from sim.blocks import HALOS, check_halo, simulate_block
+from sim.cache import INCLUSIONS
 from sim.machine import load_machine, parse_cache, presets, with_levels
 from sim.simulate import OPERANDS, simulate
 from sim.unfused import NO_HALO
@@ -44,9 +45,12 @@ def parser():
         action="append",
         default=[],
         metavar="L1=32KiB,8,64",
-        help="size, ways, line bytes; repeatable. With --machine, or where L1 is not among them, the levels given override that "
+        help="size, ways, line bytes, then, if not lru,write-back,allocate, any of fifo, plru, random, seed=N, write-through, no-allocate; "
+        "repeatable. With --machine, or where L1 is not among them, the levels given override that "
         "machine's or are added; else the hierarchy is exactly the levels given",
     )
+    add("--inclusion", metavar="WORD", help=f"{', '.join(INCLUSIONS)}: in the place of the machine's (which is nine if it does not say)")
+    add("--warm", action="store_true", help="of layers: count a second run, which meets what a first has left in the caches")
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
     add("--halo", default="auto", metavar="MODE", help=f"{', '.join(HALOS)}: of blocks with a convolution after the expansion (default auto)")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
@@ -59,9 +63,11 @@ def parser():
     return result
 
 
-def chosen_machine(name, caches):
-    """The machine of --machine and --cache."""
+def chosen_machine(name, caches, inclusion=None):
+    """The machine of --machine, --cache and --inclusion."""
     machine = load_machine("host" if name is None else name)
+    if inclusion is not None:
+        machine = machine._replace(inclusion=inclusion)
     if not caches:
         return machine
     levels = [parse_cache(text) for text in caches]
@@ -76,6 +82,7 @@ def flat_row(layer):
     """A layer record as one flat row of scalars for CSV."""
     row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "macs", "flops")}
     row |= {"halo": layer.get("halo", NO_HALO), "recomputed_macs": layer.get("recomputed_macs", 0)}
+    row["start"] = layer.get("start", "cold")
     row["tiling"] = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
     row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
     for level in layer["levels"]:
@@ -93,7 +100,7 @@ def flat_row(layer):
 def write(layers, machine, arguments):
     """The result in the form asked for, to stdout."""
     if arguments.json:
-        json.dump({"schema": SCHEMA, "machine": machine.record(), "layers": layers}, sys.stdout, indent=1)
+        json.dump({"schema": SCHEMA, "machine": machine.record(arguments.warm), "layers": layers}, sys.stdout, indent=1)
         print()
     elif arguments.csv:
         rows = [flat_row(row) for layer in layers for row in (layer, layer.get("unfused")) if row]
@@ -108,7 +115,7 @@ def write(layers, machine, arguments):
 
         console = Console(highlight=False)
         console = Console(highlight=False, width=max(console.width, 110))  # numbers are never cut: a narrow terminal wraps
-        console.print(machine_line(machine.record()))
+        console.print(machine_line(machine.record(arguments.warm)))
         console.print()
         for layer in layers:
             report = block_report if "unfused" in layer else layer_report
@@ -120,9 +127,11 @@ def simulated(layer, machine, arguments):
     if isinstance(layer, BlockPreset):
         if arguments.kernel is not None:
             raise ValueError(f"--kernel {arguments.kernel}: a block has a kernel of its own; legal with blocks: none")
+        if arguments.warm:
+            raise ValueError(f"--warm: {layer.name} is a block, whose layers follow each other with warm caches; legal with layers only")
         return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, halo=arguments.halo)
     problem = layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
-    return simulate(arguments.kernel, problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name)
+    return simulate(arguments.kernel, problem, machine, dtype=arguments.dtype, bias=arguments.bias, warm=arguments.warm, name=layer.name)
 
 
 def main(argv=None):
@@ -138,7 +147,7 @@ def main(argv=None):
     try:
         check_halo(arguments.halo)
         layers = [BLOCK_PRESETS.get(text) or find_layer(text, BLOCK_PRESETS) for text in arguments.layer]
-        machine = chosen_machine(arguments.machine, arguments.cache)
+        machine = chosen_machine(arguments.machine, arguments.cache, arguments.inclusion)
         records = []
         for i, layer in enumerate(layers):
             progress(f"simulating {layer.name} ({i + 1} of {len(layers)})")
