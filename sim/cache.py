@@ -53,6 +53,7 @@ from sim.sets import (
     touch,
     way_at,
 )
+from sim.shadow import look, shadow_words
 
 TENSOR_BITS = 40
 """An address is tensor << TENSOR_BITS | place in memory: the line tells the tensor it belongs to, the place its set."""
@@ -67,8 +68,10 @@ NINE, INCLUSIVE, EXCLUSIVE = INCLUSIONS.values()
 
 # The state is one flat int64 array, so that a traced buffer is one pointer wide: a header, the levels' geometry, the counters, what
 # policies keep, the events, the tags. An event is line << 1 | is_store; a tag two more, so that 0 is none.
-HEADER = range(14)
-LEVELS, TENSORS, SHIFT, GATHERED, EVENTS_AT, LEVELS_AT, COUNTS_AT, DRAM_AT, OWN_WORDS_AT, TAGS_AT, LOOP, INCLUSION, LOW, HIGH = HEADER
+HEADER = range(16)
+LEVELS, TENSORS, SHIFT, GATHERED, EVENTS_AT, LEVELS_AT, COUNTS_AT, DRAM_AT, TAGS_AT, LOOP, INCLUSION, LOW, HIGH, PLACES, CLASSES_AT, SHADOWS_AT = (
+    HEADER
+)
 TAG = 2
 LARGE_TAGS = 1 << 17
 """A level of more tags (1 MiB of them) keeps the first chunks of all sets side by side, then the next of all sets, and so on: a layer that
@@ -101,25 +104,28 @@ class Hierarchy:
     """Caches [(sets, ways, ...), ...] as of Cache, nearest first, empty; all lines of line_bytes; counters for `tensors` tensors.
 
     state: what the compiled loop works on. counts: lines, (levels, tensors, 6), of LOADS ... FLUSHED; dram: lines, (tensors, 3), of READ,
-    WRITTEN (evicted or written through) and WRITTEN_BY_FLUSH: views of the state.
+    WRITTEN (evicted or written through) and WRITTEN_BY_FLUSH; classes: misses, (levels, tensors, 2), of FIRST and FULL (sim/shadow.py), where
+    lines in memory are numbered below `places`, else 0: views of the state.
     """
 
-    def __init__(self, levels, line_bytes, tensors, inclusion="nine"):
+    def __init__(self, levels, line_bytes, tensors, inclusion="nine", places=0):
         caches = [Cache(*level) for level in levels]
         n = len(caches)
         counts_at = len(HEADER) + GEOMETRY * n
         dram_at = counts_at + n * tensors * 6
         own_at = dram_at + tensors * 3
-        events_at = _aligned(own_at + sum(cache.own_words for cache in caches))
+        classes_at = own_at + sum(cache.own_words for cache in caches)
+        shadows_at = classes_at + n * tensors * 2
+        events_at = _aligned(shadows_at + (n * shadow_words(places) if places else 0))
         tags_at = events_at + _aligned(CHUNK + MOST_EVENTS)
         words = tags_at + sum(cache.tags for cache in caches)
         room = np.zeros(words + LANES, np.int64)  # zero pages: a set that no line maps to costs nothing
         first = -room.ctypes.data // 8 % LANES
         self.state = room[first : first + words]
         self.line_bytes, self._caches = line_bytes, caches
-        plain = inclusion == "nine" and all(cache[2:5] == ("lru", True, True) for cache in caches)
-        header = n, tensors, line_bytes.bit_length() - 1, 0, events_at, len(HEADER), counts_at, dram_at, own_at, tags_at
-        self.state[: len(HEADER)] = *header, loop_address(plain), INCLUSIONS[inclusion], NO_PLACE, -1
+        plain = not places and inclusion == "nine" and all(cache[2:5] == ("lru", True, True) for cache in caches)
+        header = n, tensors, line_bytes.bit_length() - 1, 0, events_at, len(HEADER), counts_at, dram_at, tags_at
+        self.state[: len(HEADER)] = *header, loop_address(plain), INCLUSIONS[inclusion], NO_PLACE, -1, places, classes_at, shadows_at
         for level, cache in enumerate(caches):
             mask = cache.sets - 1 if cache.sets & (cache.sets - 1) == 0 else -1
             steps = (LANES, LANES * cache.sets) if cache.tags > LARGE_TAGS else (cache.tags // cache.sets, LANES)
@@ -129,11 +135,13 @@ class Hierarchy:
             tags_at, own_at = tags_at + cache.tags, own_at + cache.own_words
         self.counts = self.state[counts_at:dram_at].reshape(n, tensors, 6)
         self.dram = self.state[dram_at : dram_at + tensors * 3].reshape(tensors, 3)
+        self.classes = self.state[classes_at:shadows_at].reshape(n, tensors, 2)
+        self._shadows = self.state[shadows_at:events_at]
         self.reset()
 
     def reset(self):
-        """Counters back to zero, random levels to their seeds. The caches are not touched: new ones, and those of a finished run, are empty."""
-        self.counts[...], self.dram[...] = 0, 0
+        """Counters back to zero, random levels to their seeds, no line seen yet. The caches are not touched: a finished run has emptied them."""
+        self.counts[...], self.dram[...], self.classes[...], self._shadows[...] = 0, 0, 0, 0
         for level, cache in enumerate(self._caches):
             if cache.policy == "random":
                 self.state[self.state[len(HEADER) + GEOMETRY * level + OWN_AT]] = cache.seed
@@ -187,7 +195,6 @@ def call_loop(typing_context, address, m):
 def run(m):
     """Send the gathered events through the hierarchy."""
     call_loop(m[LOOP], pointer(m))
-    m[GATHERED] = 0
 
 
 @routine
@@ -221,6 +228,16 @@ def count_dram(m, tag, kind):
 
 
 @routine
+def arrive(m, level, tag, kind, general):
+    """A load or store (kind) comes to a level."""
+    count(m, level, tag, kind)
+    if general and m[PLACES] != 0:
+        g = geometry(m, level)
+        at, classes = m[SHADOWS_AT] + level * shadow_words(m[PLACES]), m[CLASSES_AT] + (level * m[TENSORS] + tensor_of(m, tag)) * 2
+        look(m, at, m[PLACES], m[g + SETS] * m[g + WAYS], place_of(m, tag), kind == LOADS or m[g + ALLOCATE] != 0, classes)
+
+
+@routine
 def back_invalidate(m, level, tag):
     """Take a line that `level` has driven out from the levels above, a dirty copy being stored down to `level`; returns the tag."""
     dirty = tag & 1
@@ -233,7 +250,7 @@ def back_invalidate(m, level, tag):
             changed |= take_out(m, g, i, way) & 1
         if changed:
             count(m, above, tag, WRITEBACKS)
-            count(m, above + 1, tag, STORES)
+            arrive(m, above + 1, tag, STORES, True)
     return tag | dirty | changed
 
 
@@ -247,7 +264,7 @@ def evict(m, level, tag, general):
         if level == levels:
             count_dram(m, tag, WRITTEN)
             return
-        count(m, level, tag, STORES)
+        arrive(m, level, tag, STORES, general)
         g = geometry(m, level)
         i = set_of(m, g, place_of(m, tag))
         way = find(m, g, i, tag | 1, not general or in_order(m, g))
@@ -276,7 +293,7 @@ def fetch(m, first, tag, general):
     level, levels, exclusive = first + 1, m[LEVELS], general and m[INCLUSION] == EXCLUSIVE
     place = place_of(m, tag)
     while level < levels:
-        count(m, level, tag, LOADS)
+        arrive(m, level, tag, LOADS, general)
         g = geometry(m, level)
         i = set_of(m, g, place)
         way = find(m, g, i, tag | 1, not general or in_order(m, g))
@@ -308,6 +325,7 @@ def fetch(m, first, tag, general):
 @routine
 def load(m, tag):
     """A load arrives at the first level."""
+    arrive(m, 0, tag, LOADS, True)
     g = geometry(m, 0)
     i = set_of(m, g, place_of(m, tag))
     way = find(m, g, i, tag | 1, in_order(m, g))
@@ -322,8 +340,7 @@ def load(m, tag):
 def store(m, tag):
     """A store arrives at the first level, and goes on until a level that writes back has it."""
     for level in range(m[LEVELS]):
-        if level > 0:
-            count(m, level, tag, STORES)
+        arrive(m, level, tag, STORES, True)
         g = geometry(m, level)
         i = set_of(m, g, place_of(m, tag))
         way = find(m, g, i, tag | 1, in_order(m, g))
@@ -362,6 +379,7 @@ def plain_loop(m):
         else:
             m[kind + LOAD_MISSES] += 1
             fetch(m, 0, tag, False)
+    m[GATHERED] = 0
 
 
 @kernel
@@ -370,11 +388,10 @@ def general_loop(m):
     for e in range(m[EVENTS_AT], m[EVENTS_AT] + m[GATHERED]):
         tag = (m[e] | 1) + TAG - 1
         if m[e] & 1:
-            count(m, 0, tag, STORES)
             store(m, tag)
         else:
-            count(m, 0, tag, LOADS)
             load(m, tag)
+    m[GATHERED] = 0
 
 
 @routine

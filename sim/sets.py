@@ -63,6 +63,16 @@ def pointer(typing_context, m):
 
 
 @intrinsic
+def words_at(typing_context, address):
+    """The state at an address."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], _INT.as_pointer())
+
+    return WORDS(types.int64), codegen
+
+
+@intrinsic
 def holds(typing_context, m, at, key):
     """A bit for each tag of the chunk at `at` that is key, which is odd, dirty or not."""
 

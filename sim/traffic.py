@@ -51,6 +51,7 @@ def parser():
     )
     add("--inclusion", metavar="WORD", help=f"{', '.join(INCLUSIONS)}: in the place of the machine's (which is nine if it does not say)")
     add("--warm", action="store_true", help="of layers: count a second run, which meets what a first has left in the caches")
+    add("--classify", action="store_true", help="of layers: tell compulsory, capacity and conflict misses apart, for each level and tensor")
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
     add("--halo", default="auto", metavar="MODE", help=f"{', '.join(HALOS)}: of blocks with a convolution after the expansion (default auto)")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
@@ -127,11 +128,13 @@ def simulated(layer, machine, arguments):
     if isinstance(layer, BlockPreset):
         if arguments.kernel is not None:
             raise ValueError(f"--kernel {arguments.kernel}: a block has a kernel of its own; legal with blocks: none")
-        if arguments.warm:
-            raise ValueError(f"--warm: {layer.name} is a block, whose layers follow each other with warm caches; legal with layers only")
+        for option in ("warm", "classify"):
+            if getattr(arguments, option):
+                raise ValueError(f"--{option}: {layer.name} is a block; legal with layers only")
         return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, halo=arguments.halo)
     problem = layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
-    return simulate(arguments.kernel, problem, machine, dtype=arguments.dtype, bias=arguments.bias, warm=arguments.warm, name=layer.name)
+    options = {"dtype": arguments.dtype, "bias": arguments.bias, "warm": arguments.warm, "classify": arguments.classify}
+    return simulate(arguments.kernel, problem, machine, **options, name=layer.name)
 
 
 def main(argv=None):

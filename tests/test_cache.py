@@ -1,11 +1,14 @@
 """The cache hierarchy against a model in the words of its semantics: every counter exactly equal, for every policy; and small cases by hand."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.cache import FLUSHED, LOAD_MISSES, LOADS, READ, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS, WRITTEN, WRITTEN_BY_FLUSH, Cache, Hierarchy
+from sim.shadow import FIRST, FULL
 
 
 class Ordered:
@@ -79,7 +82,7 @@ class Model:
         for cache in self.caches:
             draw = draws(cache.seed).__next__ if cache.policy == "random" else None
             self.levels.append([(Ordered if cache.policy in ("lru", "fifo") else Placed)(cache, draw) for _ in range(cache.sets)])
-        self.dirty = [set() for _ in levels]
+        self.dirty, self.arrivals = [set() for _ in levels], [[] for _ in levels]
         self.counts, self.dram = np.zeros((len(levels), tensors, 6), int), np.zeros((tensors, 3), int)
 
     def set_of(self, level, line):
@@ -110,6 +113,7 @@ class Model:
             self.dram[line[0], WRITTEN if write else READ] += 1
             return
         cache, hit = self.caches[level], self.holds(level, line)
+        self.arrivals[level].append((line, not write or cache.allocate))
         self.counts[level, line[0], STORES if write else LOADS] += 1
         if not hit:
             self.counts[level, line[0], STORE_MISSES if write else LOAD_MISSES] += 1
@@ -141,6 +145,7 @@ class Model:
             if changed:
                 self.counts[above, victim[0], WRITEBACKS] += 1
                 self.counts[above + 1, victim[0], STORES] += 1
+                self.arrivals[above + 1].append((victim, self.caches[above + 1].allocate))
         if changed or victim in self.dirty[level]:
             self.dirty[level].discard(victim)
             self.pass_down(level, victim, whole=True)
@@ -243,6 +248,45 @@ def test_every_counter_equals_the_model(hierarchy, accesses):
         one.access([numbered(0, i) for i in (*line, *line)], [False] * 2 * len(line))
     np.testing.assert_array_equal(again.counts, new.counts, err_msg="a finished hierarchy is as good as a new one")
     np.testing.assert_array_equal(again.dram, new.dram)
+
+
+def first_and_full(arrivals, lines, tensors):
+    """Misses of fully associative LRU by tensor: first accesses, and all. arrivals: (line, whether it is installed)."""
+    held, seen, counts = OrderedDict(), set(), np.zeros((tensors, 2), int)
+    for line, installed in arrivals:
+        counts[line[0], FIRST] += line not in seen
+        seen.add(line)
+        if line in held:
+            held.move_to_end(line)
+        else:
+            counts[line[0], FULL] += 1
+            if installed:
+                held[line] = None
+                if len(held) > lines:
+                    held.popitem(last=False)
+    return counts
+
+
+@settings(max_examples=300)
+@given(LEVELS, st.sampled_from(["nine", "inclusive"]), st.lists(ACCESS, max_size=300))
+def test_shadows_see_what_the_levels_see(levels, inclusion, accesses):
+    """Every tensor has lines of its own, as in a trace."""
+    expected, hierarchy = Model(levels, 3, inclusion), Hierarchy(levels, 64, 3, inclusion, places=150)
+    for tensor, line, write in accesses:
+        expected.access((tensor, 50 * tensor + line), write)
+    numbers = [numbered(tensor, 50 * tensor + line) for tensor, line, _ in accesses]
+    hierarchy.access(numbers, [write for *_, write in accesses])
+    np.testing.assert_array_equal(hierarchy.counts, expected.counts)
+    for cache, arrivals, classes in zip(expected.caches, expected.arrivals, hierarchy.classes, strict=True):
+        np.testing.assert_array_equal(classes, first_and_full(arrivals, cache.sets * cache.ways, 3))
+
+
+def test_conflicts_are_what_sets_cost_and_may_be_negative():
+    """Two lines of one set out of two: two conflicts. Three lines in turn through two: fully associative LRU never hits, one set of two does."""
+    for lines, expected in (([0, 2, 0, 2], [4, 2, 2]), ([0, 1, 2] * 3, [7, 3, 9])):
+        hierarchy = Hierarchy([(2, 1)], 64, 1, places=8)
+        hierarchy.access(lines, [0] * len(lines))
+        assert [hierarchy.counts[0, 0, LOAD_MISSES], *hierarchy.classes[0, 0]] == expected
 
 
 SHAPES = [(8, 8), (64, 4), (96, 11)]

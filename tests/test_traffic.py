@@ -376,6 +376,28 @@ def test_a_warm_start_reads_only_what_did_not_stay():
     assert warm["tensors"]["input"]["read_bytes"] == cold["tensors"]["input"]["read_bytes"]
 
 
+def test_classes_of_misses_add_up():
+    levels = make_level("L1", 4096, 1, 64), make_level("L2", 16384, 256, 64)
+    layer = sim.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels), classify=True)
+    kinds = "compulsory_misses", "capacity_misses", "conflict_misses"
+    for i, level in enumerate(layer["levels"]):
+        for counts in (level, *(tensor["levels"][i] for tensor in layer["tensors"].values())):
+            assert sum(counts[kind] for kind in kinds) == counts["load_misses"] + counts["store_misses"]
+        for kind in kinds:
+            assert level[kind] == sum(tensor["levels"][i][kind] for tensor in layer["tensors"].values())
+    direct, full = layer["levels"]
+    assert direct["conflict_misses"] > 0
+    assert full["conflict_misses"] == 0, "one set of 256 ways is fully associative LRU"
+    assert direct["compulsory_misses"] == full["compulsory_misses"] == sum(-(-t["bytes"] // 64) for t in layer["tensors"].values())
+    plain = sim.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels))
+    assert plain["dram"] == layer["dram"]
+    status, out, _ = run("--layer", "dwconv3", "--machine", "zen4", "--classify")
+    assert status == 0
+    assert "compulsory   capacity   conflict" in out
+    with pytest.raises(ValueError, match="classify = True: must be False where the hierarchy is exclusive"):
+        sim.simulate(None, "dwconv3", ZEN4._replace(inclusion="exclusive"), classify=True)
+
+
 def test_units():
     assert [parse_bytes(text) for text in ("32 KiB", "1MiB", 64, "1.5 KiB", "2 GB")] == [32768, 1 << 20, 64, 1536, 2 * 10**9]
     assert parse_rate("118 GFLOP/s", "FLOP") == 118e9
