@@ -216,32 +216,31 @@ def place_of(m, tag):
 
 
 @routine
-def count(m, level, tag, kind):
+def count(m, level, tensor, kind):
     """One more line in a counter of a level."""
-    m[m[COUNTS_AT] + (level * m[TENSORS] + tensor_of(m, tag)) * 6 + kind] += 1
+    m[m[COUNTS_AT] + (level * m[TENSORS] + tensor) * 6 + kind] += 1
 
 
 @routine
-def count_dram(m, tag, kind):
+def count_dram(m, tensor, kind):
     """One more line read from or written to memory."""
-    m[m[DRAM_AT] + tensor_of(m, tag) * 3 + kind] += 1
+    m[m[DRAM_AT] + tensor * 3 + kind] += 1
 
 
 @routine
-def arrive(m, level, tag, kind, general):
+def arrive(m, level, tag, tensor, kind, general):
     """A load or store (kind) comes to a level."""
-    count(m, level, tag, kind)
+    count(m, level, tensor, kind)
     if general and m[PLACES] != 0:
         g = geometry(m, level)
-        at, classes = m[SHADOWS_AT] + level * shadow_words(m[PLACES]), m[CLASSES_AT] + (level * m[TENSORS] + tensor_of(m, tag)) * 2
+        at, classes = m[SHADOWS_AT] + level * shadow_words(m[PLACES]), m[CLASSES_AT] + (level * m[TENSORS] + tensor) * 2
         look(m, at, m[PLACES], m[g + SETS] * m[g + WAYS], place_of(m, tag), kind == LOADS or m[g + ALLOCATE] != 0, classes)
 
 
 @routine
 def back_invalidate(m, level, tag):
     """Take a line that `level` has driven out from the levels above, a dirty copy being stored down to `level`; returns the tag."""
-    dirty = tag & 1
-    changed = 0
+    dirty, changed, tensor = tag & 1, 0, tensor_of(m, tag)
     for above in range(level):
         g = geometry(m, above)
         i = set_of(m, g, place_of(m, tag))
@@ -249,8 +248,8 @@ def back_invalidate(m, level, tag):
         if way != ABSENT:
             changed |= take_out(m, g, i, way) & 1
         if changed:
-            count(m, above, tag, WRITEBACKS)
-            arrive(m, above + 1, tag, STORES, True)
+            count(m, above, tensor, WRITEBACKS)
+            arrive(m, above + 1, tag, tensor, STORES, True)
     return tag | dirty | changed
 
 
@@ -259,12 +258,13 @@ def evict(m, level, tag, general):
     """`level` has driven out a tag: store it to the levels below, as far as that drives out further ones that have to be stored."""
     levels, exclusive = m[LEVELS], general and m[INCLUSION] == EXCLUSIVE
     while tag & 1 or (exclusive and tag != 0 and level + 1 < levels):
-        count(m, level, tag, WRITEBACKS)
+        tensor = tensor_of(m, tag)
+        count(m, level, tensor, WRITEBACKS)
         level += 1
         if level == levels:
-            count_dram(m, tag, WRITTEN)
+            count_dram(m, tensor, WRITTEN)
             return
-        arrive(m, level, tag, STORES, general)
+        arrive(m, level, tag, tensor, STORES, general)
         g = geometry(m, level)
         i = set_of(m, g, place_of(m, tag))
         way = find(m, g, i, tag | 1, not general or in_order(m, g))
@@ -272,14 +272,14 @@ def evict(m, level, tag, general):
             if way != ABSENT:
                 move_to_front(m, g, i, way, 1)
                 return
-            count(m, level, tag, STORE_MISSES)
+            count(m, level, tensor, STORE_MISSES)
             tag = push(m, g, i, tag)
         elif way != ABSENT:
             touch(m, g, i, way, m[g + WRITE_BACK])
             if m[g + WRITE_BACK]:
                 return
         else:
-            count(m, level, tag, STORE_MISSES)
+            count(m, level, tensor, STORE_MISSES)
             if m[g + ALLOCATE]:
                 if m[g + WRITE_BACK]:
                     tag = install(m, g, i, tag)
@@ -291,9 +291,9 @@ def evict(m, level, tag, general):
 def fetch(m, first, tag, general):
     """The line misses level `first`: load it from where it is into that level, with the dirty bit of `tag`, and into every level between."""
     level, levels, exclusive = first + 1, m[LEVELS], general and m[INCLUSION] == EXCLUSIVE
-    place = place_of(m, tag)
+    place, tensor = place_of(m, tag), tensor_of(m, tag)
     while level < levels:
-        arrive(m, level, tag, LOADS, general)
+        arrive(m, level, tag, tensor, LOADS, general)
         g = geometry(m, level)
         i = set_of(m, g, place)
         way = find(m, g, i, tag | 1, not general or in_order(m, g))
@@ -305,10 +305,10 @@ def fetch(m, first, tag, general):
             else:
                 touch(m, g, i, way, 0)
             break
-        count(m, level, tag, LOAD_MISSES)
+        count(m, level, tensor, LOAD_MISSES)
         level += 1
     if level == levels:
-        count_dram(m, tag, READ)
+        count_dram(m, tensor, READ)
         m[LOW], m[HIGH] = min(m[LOW], place), max(m[HIGH], place)
     for at in range(first if exclusive else level - 1, first - 1, -1):
         g = geometry(m, at)
@@ -325,27 +325,29 @@ def fetch(m, first, tag, general):
 @routine
 def load(m, tag):
     """A load arrives at the first level."""
-    arrive(m, 0, tag, LOADS, True)
+    tensor = tensor_of(m, tag)
+    arrive(m, 0, tag, tensor, LOADS, True)
     g = geometry(m, 0)
     i = set_of(m, g, place_of(m, tag))
     way = find(m, g, i, tag | 1, in_order(m, g))
     if way != ABSENT:
         touch(m, g, i, way, 0)
     else:
-        count(m, 0, tag, LOAD_MISSES)
+        count(m, 0, tensor, LOAD_MISSES)
         fetch(m, 0, tag, True)
 
 
 @routine
 def store(m, tag):
     """A store arrives at the first level, and goes on until a level that writes back has it."""
+    tensor = tensor_of(m, tag)
     for level in range(m[LEVELS]):
-        arrive(m, level, tag, STORES, True)
+        arrive(m, level, tag, tensor, STORES, True)
         g = geometry(m, level)
         i = set_of(m, g, place_of(m, tag))
         way = find(m, g, i, tag | 1, in_order(m, g))
         if way == ABSENT:
-            count(m, level, tag, STORE_MISSES)
+            count(m, level, tensor, STORE_MISSES)
             if m[g + ALLOCATE]:
                 fetch(m, level, tag, True)
                 way = find(m, g, i, tag | 1, in_order(m, g))
@@ -353,8 +355,8 @@ def store(m, tag):
             touch(m, g, i, way, m[g + WRITE_BACK])
             if m[g + WRITE_BACK]:
                 return
-        count(m, level, tag, WRITEBACKS)
-    count_dram(m, tag, WRITTEN)
+        count(m, level, tensor, WRITEBACKS)
+    count_dram(m, tensor, WRITTEN)
 
 
 @kernel
@@ -424,8 +426,9 @@ def flush(state):
                 dirty = dirty_ones(m, at)
                 while dirty != 0:
                     tag = m[at + lowest(dirty)]
-                    count(m, level, tag, FLUSHED)
-                    count_dram(m, tag, WRITTEN_BY_FLUSH)
+                    tensor = tensor_of(m, tag)
+                    count(m, level, tensor, FLUSHED)
+                    count_dram(m, tensor, WRITTEN_BY_FLUSH)
                     clean(m, level + 1, tag)
                     dirty &= dirty - 1
                 clear(m, at)
