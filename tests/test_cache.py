@@ -215,6 +215,16 @@ HIERARCHIES = st.one_of(
 ACCESS = st.tuples(st.integers(0, 2), st.integers(0, 40), st.booleans())
 
 
+@st.composite
+def traces(draw):
+    """Accesses (tensor, line, is_store): short ones as hypothesis writes and shrinks them, and random ones long enough to fill the caches."""
+    if draw(st.booleans()):
+        return draw(st.lists(ACCESS, max_size=300))
+    rng, n = np.random.default_rng(draw(st.integers(0, 1 << 30))), draw(st.integers(1, 400))
+    tensor, line = rng.integers(0, draw(st.integers(1, 3)), n), rng.integers(0, draw(st.integers(1, 60)), n)
+    return list(zip(tensor.tolist(), line.tolist(), (rng.random(n) < draw(st.floats(0, 1))).tolist(), strict=True))
+
+
 def numbered(tensor, line, line_bytes=64):
     """The simulator's number of a line of a tensor."""
     return (tensor << TENSOR_BITS) // line_bytes + line
@@ -237,7 +247,7 @@ def check_equal(levels, inclusion, tensor, line, write, tensors):
 
 
 @settings(max_examples=1000)
-@given(HIERARCHIES, st.lists(ACCESS, max_size=300))
+@given(HIERARCHIES, traces())
 def test_every_counter_equals_the_model(hierarchy, accesses):
     tensor, line, write = zip(*accesses, strict=True) if accesses else ((), (), ())
     used = check_equal(*hierarchy, tensor, line, write, 3)
@@ -268,7 +278,7 @@ def first_and_full(arrivals, lines, tensors):
 
 
 @settings(max_examples=300)
-@given(LEVELS, st.sampled_from(["nine", "inclusive"]), st.lists(ACCESS, max_size=300))
+@given(LEVELS, st.sampled_from(["nine", "inclusive"]), traces().map(lambda accesses: [(t, min(i, 49), w) for t, i, w in accesses]))
 def test_shadows_see_what_the_levels_see(levels, inclusion, accesses):
     """Every tensor has lines of its own, as in a trace."""
     expected, hierarchy = Model(levels, 3, inclusion), Hierarchy(levels, 64, 3, inclusion, places=150)
