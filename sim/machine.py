@@ -6,8 +6,12 @@ vector: 64 B            # bytes of a vector register
 registers: 32           # vector registers
 peak: 118 GFLOP/s       # one core, float32
 bandwidth: 25 GB/s      # one core, memory, read and written bytes together
-caches:                 # nearest first
-  - {name: L1, size: 32 KiB, ways: 8}
+inclusion: nine         # nine (neither inclusive nor exclusive, the default), inclusive or exclusive
+caches:                 # nearest first; what follows ways may be left out, the values here are those then taken
+  - {name: L1, size: 32 KiB, ways: 8, policy: lru, write: back, allocate: yes, seed: 0}
+
+policy: lru, fifo, plru (tree-PLRU: a power of two of at most 64 ways) or random, drawn from `seed` on. write: back or through. allocate: whether
+a store miss loads the line. What each means: sim/cache.py and sim/sets.py.
 """
 
 import importlib.resources
@@ -20,26 +24,44 @@ import yaml
 
 from refconv import host as real
 from refconv.host import Target
+from sim.cache import INCLUSIONS, Cache
+from sim.sets import MOST_TREE_WAYS, POLICIES
 from sim.units import parse_bytes, parse_rate
 
 MOST_BYTES = 1 << 36
-MOST_LINES = 1 << 27
-"""Lines of all levels together: the simulator keeps 8 bytes for each."""
+MOST_TAGS = 1 << 27
+"""Tags of all levels together, of a set in whole eights: the simulator keeps 8 bytes for each."""
+WRITES = ("back", "through")
 NAME = re.compile(r"[\w.+-]{1,32}", re.ASCII)
 
 
 class Level(NamedTuple):
-    """One cache: size and line in bytes; sets = size / (ways * line)."""
+    """One cache: size and line in bytes; sets = size / (ways * line). What else it has: the module's docstring."""
 
     name: str
     size_bytes: int
     ways: int
     line_bytes: int
+    policy: str = "lru"
+    write: str = "back"
+    allocate: bool = True
+    seed: int = 0
 
     @property
     def sets(self):
         """Number of sets; need not be a power of two."""
         return self.size_bytes // (self.ways * self.line_bytes)
+
+    @property
+    def cache(self):
+        """This level as sim.cache takes it."""
+        return Cache(self.sets, self.ways, self.policy, self.write == "back", self.allocate, self.seed)
+
+    @property
+    def rules(self):
+        """Policy and way to write in words."""
+        name = {"lru": "LRU", "fifo": "FIFO", "plru": "tree-PLRU", "random": f"random (seed {self.seed})"}[self.policy]
+        return f"{name}, write-{self.write}, {'' if self.allocate else 'no-'}write-allocate"
 
 
 class Machine(NamedTuple):
@@ -52,6 +74,7 @@ class Machine(NamedTuple):
     peak_flop_per_s: float
     bandwidth_bytes_per_s: float
     source: str
+    inclusion: str = "nine"
 
     @property
     def line_bytes(self):
@@ -82,14 +105,27 @@ class Machine(NamedTuple):
             raise ValueError(f"line sizes {', '.join(f'{v.name}: {v.line_bytes}' for v in self.levels)}: must be the same at every level")
         if len({level.name for level in self.levels}) < len(self.levels):
             raise ValueError("levels: names must differ")
-        lines = sum(level.size_bytes // level.line_bytes for level in self.levels)
-        if lines > MOST_LINES:
-            raise ValueError(f"levels hold {lines} lines together: must be at most {MOST_LINES}")
+        tags = sum(level.cache.tags for level in self.levels)
+        if tags > MOST_TAGS:
+            raise ValueError(f"levels hold {tags} lines together (ways in whole eights): must be at most {MOST_TAGS}")
+        if not isinstance(self.inclusion, str) or self.inclusion not in INCLUSIONS:
+            raise ValueError(f"inclusion = {self.inclusion!r}: must be {', '.join(INCLUSIONS)}")
+        for level in self.levels:
+            if self.inclusion == "exclusive" and (level.write != "back" or not level.allocate):
+                raise ValueError(f"{level.name}: {level.rules}: must be write-back and write-allocate where the hierarchy is exclusive")
         if not (0 < self.peak_flop_per_s < float("inf") and 0 < self.bandwidth_bytes_per_s < float("inf")):
             raise ValueError(f"peak {self.peak_flop_per_s}, bandwidth {self.bandwidth_bytes_per_s}: must be positive")
         return self
 
-    def record(self):
+    def policy(self, warm=False):
+        """What the simulation assumes of the caches, in a line of words."""
+        rules = [level.rules for level in self.levels]
+        if len(set(rules)) > 1:
+            rules = [f"{level.name} {text}" for level, text in zip(self.levels, rules, strict=True)]
+        inclusion = "non-inclusive non-exclusive" if self.inclusion == "nine" else self.inclusion
+        return f"{'; '.join(dict.fromkeys(rules))}, {inclusion}, no prefetch, {'warm' if warm else 'cold'} start, flushed at the end"
+
+    def record(self, warm=False):
         """The machine as JSON."""
         return {
             "name": self.name,
@@ -98,12 +134,13 @@ class Machine(NamedTuple):
             "registers": self.registers,
             "peak_flop_per_s": self.peak_flop_per_s,
             "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
-            "policy": "LRU, write-back, write-allocate, non-inclusive non-exclusive, no prefetch, cold start, flushed at the end",
-            "levels": [{"name": v.name, "size_bytes": v.size_bytes, "sets": v.sets, "ways": v.ways, "line_bytes": v.line_bytes} for v in self.levels],
+            "inclusion": self.inclusion,
+            "policy": self.policy(warm),
+            "levels": [{"sets": level.sets, **level._asdict()} for level in self.levels],
         }
 
 
-def make_level(name, size, ways, line):
+def make_level(name, size, ways, line, policy="lru", write="back", allocate=True, seed=0):
     """A checked Level; ValueError names what is wrong with it."""
     size_bytes, line_bytes = parse_bytes(size), parse_bytes(line)
     if isinstance(ways, bool) or not isinstance(ways, int) or ways < 1:
@@ -114,17 +151,42 @@ def make_level(name, size, ways, line):
         raise ValueError(f"line = {line!r}: must be a power of two of at least 8 bytes")
     if not 0 < size_bytes <= MOST_BYTES or size_bytes % (ways * line_bytes):
         raise ValueError(f"size = {size!r}: must be a multiple of ways * line = {ways * line_bytes} bytes, at most {MOST_BYTES}")
-    return Level(name, size_bytes, ways, line_bytes)
+    if not isinstance(policy, str) or policy not in POLICIES:
+        raise ValueError(f"policy = {policy!r}: must be {', '.join(POLICIES)}")
+    if policy == "plru" and (ways > MOST_TREE_WAYS or ways & (ways - 1)):
+        raise ValueError(f"ways = {ways}: must be a power of two of at most {MOST_TREE_WAYS} with policy plru, whose tree halves them")
+    if not isinstance(write, str) or write not in WRITES:
+        raise ValueError(f"write = {write!r}: must be {' or '.join(WRITES)}")
+    if not isinstance(allocate, bool):
+        raise ValueError(f"allocate = {allocate!r}: must be yes or no")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed = {seed!r}: must be an integer from 0 to {(1 << 63) - 1}")
+    return Level(name, size_bytes, ways, line_bytes, policy, write, allocate, seed)
+
+
+WORDS = {policy: ("policy", policy) for policy in POLICIES} | {
+    "write-back": ("write", "back"),
+    "write-through": ("write", "through"),
+    "allocate": ("allocate", True),
+    "no-allocate": ("allocate", False),
+}
+"""What may follow the line of --cache, and seed=N."""
 
 
 def parse_cache(text):
-    """A Level from the command line's `L1=32KiB,8,64` (size, ways, line bytes)."""
+    """A Level from the command line's `L1=32KiB,8,64` (size, ways, line bytes), and words such as `fifo,write-through,no-allocate`."""
     name, equals, rest = text.partition("=")
-    parts = rest.split(",")
-    if not equals or not name or len(parts) != 3:
-        raise ValueError(f"--cache {text!r}: must be NAME=SIZE,WAYS,LINE, such as L1=32KiB,8,64")
+    size, ways, line, *words = [*rest.split(","), "", ""]
+    if not equals or not name or "" in (size, ways, line) or len(words) < 2:
+        raise ValueError(f"--cache {text!r}: must be NAME=SIZE,WAYS,LINE[,POLICY...], such as L1=32KiB,8,64")
+    rules = {}
+    for word in words[:-2]:
+        key, value = ("seed", word[5:]) if word.startswith("seed=") else WORDS.get(word, (None, None))
+        if key is None or key in rules:
+            raise ValueError(f"--cache {text!r}: {word!r}: must be one each of {', '.join(WORDS)} or seed=N")
+        rules[key] = int(value) if key == "seed" and re.fullmatch(r"[0-9]{1,19}", value) else value
     try:
-        return make_level(name, parts[0], int(parts[1]) if parts[1].strip().isdecimal() else parts[1], parts[2])
+        return make_level(name, size, int(ways) if ways.strip().isdecimal() else ways, line, **rules)
     except ValueError as error:
         raise ValueError(f"--cache {text!r}: {error}") from None
 
@@ -143,7 +205,9 @@ def with_levels(machine, levels, build):
     return machine._replace(levels=tuple(ordered), name=f"{machine.name} with {given} given").checked()
 
 
-KEYS = {"name", "line", "vector", "registers", "peak", "bandwidth", "caches", "source"}
+KEYS = {"name", "line", "vector", "registers", "peak", "bandwidth", "caches", "source", "inclusion"}
+OPTIONAL = {"name", "source", "inclusion"}
+CACHE_KEYS, CACHE_RULES = {"name", "size", "ways"}, {"policy", "write", "allocate", "seed"}
 
 
 class UniqueKeys(yaml.SafeLoader):
@@ -175,7 +239,7 @@ def machine_from(document, path):
     for key in document:
         if key not in KEYS:
             raise ValueError(f"{path}: {key}: unknown key; legal: {', '.join(sorted(KEYS))}")
-    for key in sorted(KEYS - {"name", "source"} - set(document)):
+    for key in sorted(KEYS - OPTIONAL - set(document)):
         raise ValueError(f"{path}: {key}: is missing")
 
     def read(key, parse):
@@ -197,10 +261,10 @@ def machine_from(document, path):
     levels = []
     for i, cache in enumerate(caches):
         where = f"{path}: caches[{i}]"
-        if not isinstance(cache, dict) or set(cache) != {"name", "size", "ways"}:
-            raise ValueError(f"{where}: must have the keys name, size, ways")
+        if not isinstance(cache, dict) or not CACHE_KEYS <= set(cache) <= CACHE_KEYS | CACHE_RULES:
+            raise ValueError(f"{where}: must have the keys name, size, ways, and may have {', '.join(sorted(CACHE_RULES))}")
         try:
-            levels.append(make_level(cache["name"], cache["size"], cache["ways"], line))
+            levels.append(make_level(line=line, **cache))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
     rates = read("peak", lambda v: parse_rate(v, "FLOP")), read("bandwidth", lambda v: parse_rate(v, "B"))
@@ -209,7 +273,7 @@ def machine_from(document, path):
         if not isinstance(value, str) or not value.isprintable() or not value:
             raise ValueError(f"{path}: {key}: {value!r}: must be a line of text")
     try:
-        return Machine(name, tuple(levels), vector, registers, *rates, source).checked()
+        return Machine(name, tuple(levels), vector, registers, *rates, source, document.get("inclusion", "nine")).checked()
     except ValueError as error:
         raise ValueError(f"{path}: caches: {error}") from None
 

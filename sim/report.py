@@ -16,6 +16,7 @@ def layer_report(layer, machine):
         Text(f"{layer['kernel']} kernel, {layer['dtype']}, {tile}"),
         Text(f"{show_count(layer['macs'], 'MAC')} = {show_count(layer['flops'], 'FLOP')}, workspace {show_bytes(layer['workspace_bytes'])}"),
         level_table(layer),
+        *([class_table(layer)] if "conflict_misses" in layer["levels"][0] else []),
         tensor_table(layer),
         verdict(layer, machine),
         Text(""),
@@ -33,13 +34,25 @@ def make_table(title, *columns):
 def level_table(layer):
     """Accesses, hits, misses of each level; bytes read from below, written back below, and flushed to DRAM at the end."""
     table = make_table("Caches (accesses in lines)", "level", "loads", "stores", "hits", "misses", "hit rate", "bytes in", "bytes out", "flushed")
-    for i, level in enumerate(layer["levels"]):
+    line_bytes = layer["levels"][0]["line_bytes"]
+    asked = [*(level["loads"] for level in layer["levels"][1:]), layer["dram"]["read_bytes"] // line_bytes]
+    for level, fills in zip(layer["levels"], asked, strict=True):
         accesses, misses = level["loads"] + level["stores"], level["load_misses"] + level["store_misses"]
-        fills = misses if i == 0 else level["load_misses"]  # a whole line written back from above needs no read
         rate = f"{100 * (accesses - misses) / accesses:.2f} %" if accesses else "-"
         counts = [f"{count:,}" for count in (level["loads"], level["stores"], accesses - misses, misses)]
-        moved = (show_bytes(lines * level["line_bytes"]) for lines in (fills, level["writebacks"], level["flushed"]))
+        moved = (show_bytes(lines * line_bytes) for lines in (fills, level["writebacks"], level["flushed"]))
         table.add_row(level["name"], *counts, rate, *moved)
+    return table
+
+
+def class_table(layer):
+    """The three classes of each level's misses, then of each tensor's at that level."""
+    kinds = "compulsory", "capacity", "conflict"
+    table = make_table("Misses (conflict: beyond fully associative LRU of the same size; may be negative)", "level, tensor", *kinds)
+    for i, level in enumerate(layer["levels"]):
+        rows = {level["name"]: level} | {f"  {name}": tensor["levels"][i] for name, tensor in layer["tensors"].items()}
+        for name, counts in rows.items():
+            table.add_row(name, *(f"{counts[f'{kind}_misses']:,}" for kind in kinds))
     return table
 
 

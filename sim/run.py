@@ -6,21 +6,32 @@ import numba
 import numpy as np
 
 from refconv.plan import compiled
+from refconv.tile.types import Static
 from sim.cache import Hierarchy, run
 from sim.trace import Trace
 
+MOST_PLACES = 1 << 27
+"""Lines times levels whose misses can be classified: 24 bytes each."""
+
 
 @functools.lru_cache(maxsize=8)
-def _idle(levels, line_bytes, tensors):
+def _idle(levels, line_bytes, tensors, inclusion, places):
     """Hierarchies of this geometry that no run is using: their pages are mapped already, which takes longer than a small layer."""
     return []
 
 
 class Run:
-    """Traced buffers [(name, elements, itemsize)], side by side on a machine with empty caches. `buffers` are they, in order."""
+    """Traced buffers [(name, elements, itemsize)], side by side on a machine with empty caches. `buffers` are they, in order.
 
-    def __init__(self, machine, buffers):
-        geometry = tuple((level.sets, level.ways) for level in machine.levels), machine.line_bytes, len(buffers)
+    classify: `classes` are then the misses, as of sim.cache.Hierarchy, of what `moved` has last returned.
+    """
+
+    def __init__(self, machine, buffers, classify=False):
+        line = machine.line_bytes
+        places = sum(-(-elements * itemsize // line) for _, elements, itemsize in buffers) + 1 if classify else 0
+        if places * len(machine.levels) > MOST_PLACES:
+            raise ValueError(f"buffers of {places} lines: must be at most {MOST_PLACES // len(machine.levels)} where misses are classified")
+        geometry = tuple(level.cache for level in machine.levels), line, len(buffers), machine.inclusion, places
         self._pool = _idle(*geometry)
         try:
             self._hierarchy = self._pool.pop()
@@ -28,7 +39,11 @@ class Run:
             self._hierarchy = Hierarchy(*geometry)
         self.trace = Trace(self._hierarchy, machine.vector_bytes)
         self.buffers = [self.trace.buffer(*buffer) for buffer in buffers]
-        self._seen = np.zeros_like(self._hierarchy.counts), np.zeros_like(self._hierarchy.dram)
+        self._seen = [np.zeros_like(counters) for counters in self._counters()]
+        self.classes = None
+
+    def _counters(self):
+        return self._hierarchy.counts, self._hierarchy.dram, self._hierarchy.classes
 
     def call(self, function, *arguments):
         """Call a kernel on traced buffers; what it moves is counted by the next `moved`."""
@@ -40,15 +55,30 @@ class Run:
             self._hierarchy.finish()
         else:
             run(self._hierarchy.state)
-        now = self._hierarchy.counts.copy(), self._hierarchy.dram.copy()
-        moved = tuple(after - before for after, before in zip(now, self._seen, strict=True))
+        now = [counters.copy() for counters in self._counters()]
+        *moved, self.classes = (after - before for after, before in zip(now, self._seen, strict=True))
         self._seen = now
         if last:
             self._hierarchy.reset()
             self._pool.append(self._hierarchy)
-        return moved
+        return tuple(moved)
+
+
+_COMPILED = {}
 
 
 def compiled_for(function, arguments):
-    """A kernel compiled for the types of these arguments."""
-    return compiled(function, tuple(numba.typeof(argument) for argument in arguments))
+    """A kernel compiled for the types of these arguments. Numba takes longer to find those than a small layer to run: they are remembered."""
+    key = function, *map(_kind, arguments)
+    if key not in _COMPILED:
+        _COMPILED[key] = compiled(function, tuple(numba.typeof(argument) for argument in arguments))
+    return _COMPILED[key]
+
+
+def _kind(argument):
+    """What tells the Numba type of an argument of a kernel apart from others."""
+    if isinstance(argument, Static):
+        return Static, int(argument)
+    if isinstance(argument, tuple):
+        return type(argument), *map(_kind, argument)
+    return type(argument) if type(argument) is int else numba.typeof(argument)

@@ -15,18 +15,22 @@ from refconv.problem import Conv2d, PartialConv2d
 from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine import Machine, load_machine
 from sim.run import Run
+from sim.shadow import FIRST, FULL
 
 OPERANDS = ("input", "weight", "bias", "output")
 COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
 
 
-def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, name=None):
+def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, warm=False, classify=False, name=None):
     """The traffic of a kernel as a JSON-ready dict (the `layers` entry of `python -m sim.traffic --json`).
 
     kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
     PartialConv2d, a preset's name or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one
     for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or "bfloat16" (workspace then float32).
-    bias: whether the layer has one. Counts of lines are exact; bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
+    bias: whether the layer has one. warm: the kernel has run before on the same buffers, and the caches hold what it left; dirty lines are flushed
+    once, at the very end, so a warm run may move less than a cold one must. classify: also count, by level and tensor, compulsory_misses,
+    capacity_misses and conflict_misses (sim/shadow.py; conflict may be negative), at half the speed. Counts of lines are exact; bytes = lines *
+    line_bytes. ValueError says what is illegal and what would be legal.
     """
     machine = ready(machine)
     if isinstance(problem, str):
@@ -47,18 +51,24 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     sizes = {**problem.tensors, "weight": packed_elements(row, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
     buffers = [(operand, sizes[operand], dtype.itemsize) for operand in OPERANDS]
     buffers += [(buffer, elements, dtype.work.itemsize) for buffer, elements in workspace.items()]
-    run = Run(machine, buffers)
-    call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
+    if classify and machine.inclusion == "exclusive":
+        raise ValueError("classify = True: must be False where the hierarchy is exclusive, whose hits move lines away")
+    run = Run(machine, buffers, classify)
+    for _ in range(2 if warm else 1):
+        run.moved()
+        call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
     moved = run.moved(last=True)
     seconds = time.perf_counter() - start
     least = {**problem.compulsory, **({"bias": sizes["bias"]} if bias else {})}
+    classes = run.classes if classify else None
     return {
         "name": name or str(problem),
         "descriptor": str(problem),
         "kernel": row.name,
         "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
-        **account(problem.macs, least, buffers, *moved, machine, dtype, workspace),
+        "start": "warm" if warm else "cold",
+        **account(problem.macs, least, buffers, *moved, machine, dtype, workspace, classes=classes),
         "simulation_s": seconds,
     }
 
@@ -91,13 +101,24 @@ def call_kernel(run, row, operands, work, problem, tiling):
     run.call(row.run, *operands, tuple(work), problem, tiling, 0, 1, 0, row.units(problem, tiling))
 
 
-def account(macs, compulsory, buffers, counts, dram, machine, dtype, workspace, shown=None):
+def counters_of(counts, classes):
+    """{name of a counter: lines by tensor} of a level; classes: of the misses, or None."""
+    named = dict(zip(COUNTERS, counts.T, strict=True))
+    if classes is not None:
+        first, full = classes[:, FIRST], classes[:, FULL]
+        misses = named["load_misses"] + named["store_misses"]
+        named |= {"compulsory_misses": first, "capacity_misses": full - first, "conflict_misses": misses - full}
+    return named
+
+
+def account(macs, compulsory, buffers, counts, dram, machine, dtype, workspace, shown=None, classes=None):
     """The numbers of a run, by level and by tensor, and what follows from them.
 
     macs: those that are work (nothing computed twice). compulsory: elements by tensor. buffers: those of the Run; of one name are one
     tensor. counts, dram: lines moved. workspace: names of tensors that are neither parameters, nor input or output. shown: numbers of the
-    buffers to list (None: all that are not empty); what else has moved is listed, too.
+    buffers to list (None: all that are not empty); what else has moved is listed, too. classes: of Run, to be told apart.
     """
+    every = [counters_of(level, None if classes is None else classes[i]) for i, level in enumerate(counts)]
     line, flops = machine.line_bytes, 2 * macs
     read, evicted, flushed = (dram[:, kind] * line for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
     written = evicted + flushed
@@ -112,13 +133,13 @@ def account(macs, compulsory, buffers, counts, dram, machine, dtype, workspace, 
             "read_bytes": int(read[of_name].sum()),
             "write_bytes": int(written[of_name].sum()),
             "compulsory_bytes": least.get(name, 0),
-            "levels": [dict(zip(COUNTERS, map(int, level[of_name].sum(0)), strict=True)) for level in counts],
+            "levels": [{key: int(value[of_name].sum()) for key, value in level.items()} for level in every],
         }
         for name, of_name in numbers.items()
     }
     levels = [
-        {"name": level.name, **dict(zip(COUNTERS, map(int, of_level.sum(0)), strict=True)), "line_bytes": line}
-        for level, of_level in zip(machine.levels, counts, strict=True)
+        {"name": level.name, **{key: int(value.sum()) for key, value in of_level.items()}, "line_bytes": line}
+        for level, of_level in zip(machine.levels, every, strict=True)
     ]
     moved, all_least = int(read.sum() + written.sum()), sum(least.values())
     intensity = {"compulsory": flops / all_least, "simulated": flops / moved}

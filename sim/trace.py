@@ -6,7 +6,6 @@ the machine simulated, whose vector may be shorter or longer than this host's.
 
 from typing import NamedTuple
 
-import numpy as np
 from numba import types
 from numba.extending import overload
 
@@ -16,20 +15,24 @@ from refconv.tile.arrays import zero_code
 from refconv.tile.instructions import slide_schedule
 from refconv.tile.machine import implement
 from refconv.tile.types import Static, TileType
-from sim.cache import CHUNK, EVENTS_AT, GATHERED, TENSOR_BITS, run
+from sim.cache import CHUNK, EVENTS_AT, GATHERED, LOOP, TENSOR_BITS, call_loop
+from sim.sets import words_at
 
 INLINE = {"forceinline": True}
 
 
 class Traced(NamedTuple):
-    """A buffer of `size` elements at a byte address, on a machine with the given vector and line; state: sim.cache.Hierarchy's."""
+    """A buffer of `size` elements at a byte address, on a machine with the given vector and line.
+
+    state: the address of that of a sim.cache.Hierarchy, which must outlive the buffer. An array would be counted at every instruction.
+    """
 
     address: int
     size: int
     itemsize: Static
     vector_bytes: Static
     line_shift: Static
-    state: np.ndarray
+    state: int
 
 
 class Trace:
@@ -47,7 +50,7 @@ class Trace:
         self._offset += -(-elements * itemsize // line) * line
         if self._offset >= 1 << TENSOR_BITS:
             raise ValueError(f"{name}: all tensors together have {self._offset} bytes or more: must be below {1 << TENSOR_BITS}")
-        return Traced(address, elements, Static(itemsize), self.vector_bytes, Static(line.bit_length() - 1), self.hierarchy.state)
+        return Traced(address, elements, Static(itemsize), self.vector_bytes, Static(line.bit_length() - 1), self.hierarchy.state.ctypes.data)
 
 
 def is_traced(buffer):
@@ -68,15 +71,17 @@ def _tile_of(buffer, rows, vectors):
 @routine
 def begin(buffer):
     """Where in the state the next event goes; the events gathered are run first if they are many."""
-    if buffer.state[GATHERED] > CHUNK:
-        run(buffer.state)
-    return buffer.state[EVENTS_AT] + buffer.state[GATHERED]
+    state = words_at(buffer.state)
+    if state[GATHERED] > CHUNK:
+        call_loop(state[LOOP], state)
+    return state[EVENTS_AT] + state[GATHERED]
 
 
 @routine
 def end(buffer, n):
     """The events up to position n are gathered."""
-    buffer.state[GATHERED] = n - buffer.state[EVENTS_AT]
+    state = words_at(buffer.state)
+    state[GATHERED] = n - state[EVENTS_AT]
 
 
 @routine
@@ -85,17 +90,55 @@ def note(buffer, n, at, elements, write):
     if elements > 0:
         first = (buffer.address + at * buffer.itemsize) >> buffer.line_shift
         last = (buffer.address + (at + elements) * buffer.itemsize - 1) >> buffer.line_shift
+        events = words_at(buffer.state)
         for line in range(first, last + 1):
-            buffer.state[n] = line << 1 | write
+            events[n] = line << 1 | write
             n += 1
     return n
 
 
 @routine
 def note_one(buffer, n, at):
-    """Append the line of one element loaded."""
-    buffer.state[n] = (buffer.address + at * buffer.itemsize) >> buffer.line_shift << 1
+    """Append the line of one element loaded: it is in one line, because buffers begin on a line."""
+    words_at(buffer.state)[n] = (buffer.address + at * buffer.itemsize) >> buffer.line_shift << 1
     return n + 1
+
+
+def read(buffer, i):
+    """Load one element, in a nest of your own: of a traced buffer the event, of an array the value."""
+    return buffer[i]
+
+
+def write(buffer, i, value):
+    """Store one element, in a nest of your own."""
+    buffer[i] = value
+
+
+@overload(read, jit_options=INLINE)
+def _read(buffer, i):
+    if not is_traced(buffer):
+        return read
+
+    def traced(buffer, i):
+        n = begin(buffer)
+        end(buffer, note_one(buffer, n, i))
+        return 0.0
+
+    return traced
+
+
+@overload(write, jit_options=INLINE)
+def _write(buffer, i, value):
+    if not is_traced(buffer):
+        return write
+
+    def traced(buffer, i, value):
+        n = begin(buffer)
+        note_one(buffer, n, i)
+        words_at(buffer.state)[n] |= 1
+        end(buffer, n + 1)
+
+    return traced
 
 
 @implement(op.lanes)

@@ -15,6 +15,7 @@ from refconv.elements import LEGAL
 from refconv.fused import MODES, check_modes, has_choice
 from refconv.layers import PRESETS, find_layer, with_batch
 from sim.blocks import simulate_block
+from sim.cache import INCLUSIONS
 from sim.machine import load_machine, parse_cache, presets, with_levels
 from sim.simulate import OPERANDS, simulate
 from sim.unfused import NO_CHOICE
@@ -45,9 +46,13 @@ def parser():
         action="append",
         default=[],
         metavar="L1=32KiB,8,64",
-        help="size, ways, line bytes; repeatable. With --machine, or where L1 is not among them, the levels given override that "
+        help="size, ways, line bytes, then, if not lru,write-back,allocate, any of fifo, plru, random, seed=N, write-through, no-allocate; "
+        "repeatable. With --machine, or where L1 is not among them, the levels given override that "
         "machine's or are added; else the hierarchy is exactly the levels given",
     )
+    add("--inclusion", metavar="WORD", help=f"{', '.join(INCLUSIONS)}: in the place of the machine's (which is nine if it does not say)")
+    add("--warm", action="store_true", help="of layers: count a second run, which meets what a first has left in the caches")
+    add("--classify", action="store_true", help="of layers: tell compulsory, capacity and conflict misses apart, for each level and tensor")
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
     for mode, about in (("halo", "computed rows that two tiles want"), ("squeeze", "the hidden layer, whose gates need the whole map")):
         legal, blocks = ", ".join(MODES[mode]), ", ".join(with_choice(mode))
@@ -79,9 +84,11 @@ def chosen_modes(layers, arguments):
     return modes
 
 
-def chosen_machine(name, caches):
-    """The machine of --machine and --cache."""
+def chosen_machine(name, caches, inclusion=None):
+    """The machine of --machine, --cache and --inclusion."""
     machine = load_machine("host" if name is None else name)
+    if inclusion is not None:
+        machine = machine._replace(inclusion=inclusion)
     if not caches:
         return machine
     levels = [parse_cache(text) for text in caches]
@@ -96,6 +103,7 @@ def flat_row(layer):
     """A layer record as one flat row of scalars for CSV."""
     row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "macs", "flops")}
     row |= {mode: layer.get(mode, NO_CHOICE) for mode in MODES} | {"recomputed_macs": layer.get("recomputed_macs", 0)}
+    row["start"] = layer.get("start", "cold")
     row["tiling"] = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
     row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
     for level in layer["levels"]:
@@ -113,7 +121,7 @@ def flat_row(layer):
 def write(layers, machine, arguments):
     """The result in the form asked for, to stdout."""
     if arguments.json:
-        json.dump({"schema": SCHEMA, "machine": machine.record(), "layers": layers}, sys.stdout, indent=1)
+        json.dump({"schema": SCHEMA, "machine": machine.record(arguments.warm), "layers": layers}, sys.stdout, indent=1)
         print()
     elif arguments.csv:
         rows = [flat_row(row) for layer in layers for row in (layer, layer.get("unfused")) if row]
@@ -128,7 +136,7 @@ def write(layers, machine, arguments):
 
         console = Console(highlight=False)
         console = Console(highlight=False, width=max(console.width, 110))  # numbers are never cut: a narrow terminal wraps
-        console.print(machine_line(machine.record()))
+        console.print(machine_line(machine.record(arguments.warm)))
         console.print()
         for layer in layers:
             report = block_report if "unfused" in layer else layer_report
@@ -140,10 +148,14 @@ def simulated(layer, machine, modes, arguments):
     if isinstance(layer, BlockPreset):
         if arguments.kernel is not None:
             raise ValueError(f"--kernel {arguments.kernel}: a block has a kernel of its own; legal with blocks: none")
+        for option in ("warm", "classify"):
+            if getattr(arguments, option):
+                raise ValueError(f"--{option}: {layer.name} is a block; legal with layers only")
         own = {mode: wanted for mode, wanted in modes.items() if has_choice(mode, layer.record())}
         return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, **own)
     problem = layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
-    return simulate(arguments.kernel, problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name)
+    options = {"dtype": arguments.dtype, "bias": arguments.bias, "warm": arguments.warm, "classify": arguments.classify}
+    return simulate(arguments.kernel, problem, machine, **options, name=layer.name)
 
 
 def main(argv=None):
@@ -159,7 +171,7 @@ def main(argv=None):
     try:
         layers = [BLOCK_PRESETS.get(text) or find_layer(text, BLOCK_PRESETS) for text in arguments.layer]
         modes = chosen_modes(layers, arguments)
-        machine = chosen_machine(arguments.machine, arguments.cache)
+        machine = chosen_machine(arguments.machine, arguments.cache, arguments.inclusion)
         records = []
         for i, layer in enumerate(layers):
             progress(f"simulating {layer.name} ({i + 1} of {len(layers)})")

@@ -226,6 +226,19 @@ def test_list_names_layers_and_machines():
         (("--layer", "dwconv", "--machine", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
         (("--layer", "dwconv", "--machine", "pdp11"), "machine 'pdp11': must be host"),
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8"), "--cache 'L1=32KiB,8': must be NAME=SIZE,WAYS,LINE"),
+        (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,64,mru"), "'mru': must be one each of lru, fifo"),
+        (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,64,fifo,lru"), "'lru': must be one each of"),
+        (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,64,seed=-1"), "seed = '-1': must be an integer from 0"),
+        (
+            ("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=24KiB,6,64,plru"),
+            "ways = 6: must be a power of two of at most 64",
+        ),
+        (("--layer", "dwconv", "--machine", "zen4", "--inclusion", "both"), "inclusion = 'both': must be nine, inclusive, exclusive"),
+        (
+            ("--layer", "dwconv", "--machine", "zen4", "--inclusion", "exclusive", "--cache", "L1=32KiB,8,64,write-through"),
+            "L1: LRU, write-through, write-allocate: must be write-back and write-allocate where the hierarchy is exclusive",
+        ),
+        (("--layer", "ffn", "--machine", "zen4", "--warm"), "--warm: ffn is a block"),
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,0,64"), "ways = 0: must be a positive integer"),
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=33KB,8,64"), "must be a multiple of ways"),
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,48"), "line = '48': must be a power of two"),
@@ -292,9 +305,18 @@ def test_skylake_sets_are_no_power_of_two():
         ({"caches": [{"name": "L1", "size": "32 KiB", "ways": 0}]}, r"caches\[0\]: ways = 0"),
         ({"caches": [{"name": "L1", "size": "10 B", "ways": 1}]}, r"caches\[0\]: size = '10 B': must be a multiple"),
         ({"caches": [{"name": "L1", "size": "0.3 B", "ways": 1}]}, r"caches\[0\]: '0.3 B': must be a whole number"),
+        ({"caches": [{**GOOD["caches"][0], "policy": "mru"}]}, r"caches\[0\]: policy = 'mru': must be lru, fifo, plru, random"),
+        ({"caches": [{**GOOD["caches"][0], "policy": []}]}, r"caches\[0\]: policy = \[\]: must be lru"),
+        ({"caches": [{**GOOD["caches"][0], "policy": "plru", "ways": 128}]}, r"caches\[0\]: ways = 128: must be a power of two"),
+        ({"caches": [{**GOOD["caches"][0], "write": "around"}]}, r"caches\[0\]: write = 'around': must be back or through"),
+        ({"caches": [{**GOOD["caches"][0], "allocate": "maybe"}]}, r"caches\[0\]: allocate = 'maybe': must be yes or no"),
+        ({"caches": [{**GOOD["caches"][0], "seed": 1.5}]}, r"caches\[0\]: seed = 1.5: must be an integer from 0"),
+        ({"caches": [{**GOOD["caches"][0], "mode": 1}]}, r"caches\[0\]: must have the keys name, size, ways, and may have allocate"),
+        ({"inclusion": "some"}, "caches: inclusion = 'some': must be nine, inclusive, exclusive"),
+        ({"inclusion": ["nine"]}, r"caches: inclusion = \['nine'\]: must be nine"),
         ({"caches": GOOD["caches"] * 2}, "caches: levels: names must differ"),
         ({"caches": [{"name": "[red]", "size": "32 KiB", "ways": 8}]}, r"caches\[0\]: name = '\[red\]': must be up to 32 letters"),
-        ({"caches": [{"name": "L1", "size": "64 GiB", "ways": 1}]}, "caches: levels hold 1073741824 lines together: must be at most"),
+        ({"caches": [{"name": "L1", "size": "64 GiB", "ways": 1}]}, "caches: levels hold 8589934592 lines together .*: must be at most"),
         ({"peak": f"1{'0' * 400} GFLOP/s"}, "peak: '10+ GFLOP/s': must be a rate"),
         ({"name": None}, "name: None: must be a line of text"),
     ],
@@ -315,6 +337,65 @@ def test_machine_files_that_are_none(tmp_path):
         with pytest.raises(ValueError, match=r"bad\.yaml") as caught:
             read_machine(path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_report_says_the_policies_it_has_simulated():
+    assert ZEN4.policy() == "LRU, write-back, write-allocate, non-inclusive non-exclusive, no prefetch, cold start, flushed at the end"
+    machine = machine_from({**GOOD, "inclusion": "inclusive", "caches": [{**GOOD["caches"][0], "policy": "plru"}]}, "my.yaml")
+    assert machine.record(warm=True)["policy"] == "tree-PLRU, write-back, write-allocate, inclusive, no prefetch, warm start, flushed at the end"
+    mixed = with_levels(ZEN4, [parse_cache("L1=32KiB,8,64,random,seed=3,write-through,no-allocate")], build=False)
+    assert mixed.policy().startswith("L1 random (seed 3), write-through, no-write-allocate; L2 LRU, write-back, write-allocate; L3 LRU, write-back")
+    status, out, _ = run("--layer", "dwconv3", "--machine", "zen4", "--inclusion", "exclusive", "--warm")
+    assert status == 0
+    assert "exclusive, no prefetch, warm start" in " ".join(out.split())
+
+
+def test_policies_change_the_counts_and_keep_what_must_be():
+    """Of a layer whose working set is larger than the caches; loads and stores of the kernel stay the same."""
+    layers = []
+    for policy in ("lru", "fifo", "plru", "random"):
+        for inclusion in ("nine", "inclusive", "exclusive"):
+            levels = make_level("L1", 4096, 4, 64, policy), make_level("L2", 16384, 4, 64, policy)
+            layers.append(sim.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels, inclusion=inclusion)))
+    assert len({layer["levels"][0]["loads"] for layer in layers}) == 1
+    assert len({layer["dram"]["read_bytes"] for layer in layers}) > 8
+    for layer in layers:
+        for tensor in layer["tensors"].values():
+            assert tensor["read_bytes"] + tensor["write_bytes"] >= tensor["compulsory_bytes"]
+
+
+def test_a_warm_start_reads_only_what_did_not_stay():
+    """Everything fits: the second run reads nothing, and its output is flushed. A stream through too small a cache is cold every time."""
+    layer = "g32mb1ic32ih14oc32kh3ph1"
+    cold, warm = (sim.simulate(None, layer, "zen4", warm=warm) for warm in (False, True))
+    assert [cold["start"], warm["start"]] == ["cold", "warm"]
+    assert [warm["dram"][key] for key in ("read_bytes", "write_bytes")] == [0, cold["dram"]["write_bytes"]]
+    assert warm["levels"][0]["loads"] == cold["levels"][0]["loads"]
+    tiny = ZEN4._replace(levels=(make_level("L1", 1024, 2, 64),))
+    cold, warm = (sim.simulate(None, layer, tiny, warm=warm) for warm in (False, True))
+    assert warm["tensors"]["input"]["read_bytes"] == cold["tensors"]["input"]["read_bytes"]
+
+
+def test_classes_of_misses_add_up():
+    levels = make_level("L1", 4096, 1, 64), make_level("L2", 16384, 256, 64)
+    layer = sim.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels), classify=True)
+    kinds = "compulsory_misses", "capacity_misses", "conflict_misses"
+    for i, level in enumerate(layer["levels"]):
+        for counts in (level, *(tensor["levels"][i] for tensor in layer["tensors"].values())):
+            assert sum(counts[kind] for kind in kinds) == counts["load_misses"] + counts["store_misses"]
+        for kind in kinds:
+            assert level[kind] == sum(tensor["levels"][i][kind] for tensor in layer["tensors"].values())
+    direct, full = layer["levels"]
+    assert direct["conflict_misses"] > 0
+    assert full["conflict_misses"] == 0, "one set of 256 ways is fully associative LRU"
+    assert direct["compulsory_misses"] == full["compulsory_misses"] == sum(-(-t["bytes"] // 64) for t in layer["tensors"].values())
+    plain = sim.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels))
+    assert plain["dram"] == layer["dram"]
+    status, out, _ = run("--layer", "dwconv3", "--machine", "zen4", "--classify")
+    assert status == 0
+    assert "compulsory   capacity   conflict" in out
+    with pytest.raises(ValueError, match="classify = True: must be False where the hierarchy is exclusive"):
+        sim.simulate(None, "dwconv3", ZEN4._replace(inclusion="exclusive"), classify=True)
 
 
 def test_units():
