@@ -10,8 +10,9 @@ from refconv.elements import element
 from refconv.fused import FUSED, HALOS, choose_fused
 from refconv.fused.problem import block_problem, check_fused, gate_problem, pack_block
 from refconv.records import Block
+from sim.bounds import beside, chain_bound
 from sim.run import Run
-from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, plain_numbers, ready
+from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, moved_bytes, plain_numbers, ready
 from sim.unfused import NO_HALO, unfused
 
 
@@ -41,12 +42,14 @@ def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, d
     seconds = time.perf_counter() - start
     descriptor = describe(block, n, h, w)
     named = {"name": name or descriptor, "descriptor": descriptor}
+    accounted = account(block.macs(n, h, w), block.compulsory(n, h, w), buffers, *moved, machine, dtype, workspace)
     return {
         **named,
         "kernel": "fused",
         "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
-        **account(block.macs(n, h, w), block.compulsory(n, h, w), buffers, *moved, machine, dtype, workspace),
+        **accounted,
+        **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(accounted)),
         "simulation_s": seconds,
         "halo": halo_of(chosen) if choice else NO_HALO,
         "recomputed_macs": row.recomputed_macs(problem, chosen) if choice else 0,

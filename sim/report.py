@@ -17,6 +17,7 @@ def layer_report(layer, machine):
         Text(f"{show_count(layer['macs'], 'MAC')} = {show_count(layer['flops'], 'FLOP')}, workspace {show_bytes(layer['workspace_bytes'])}"),
         level_table(layer),
         tensor_table(layer),
+        Text(f"Lower bound {show_bytes(layer['bound_bytes'])}: {layer['bound_source']}; traffic is {layer['bound_ratio']:.2f} times that"),
         verdict(layer, machine),
         Text(""),
     ]

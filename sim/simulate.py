@@ -12,6 +12,7 @@ from refconv.elements import element
 from refconv.layers import find_layer
 from refconv.layout import packed_size
 from refconv.problem import Conv2d, PartialConv2d
+from sim.bounds import beside, layer_bound
 from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine import Machine, load_machine
 from sim.run import Run
@@ -26,7 +27,8 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
     PartialConv2d, a preset's name or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one
     for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or "bfloat16" (workspace then float32).
-    bias: whether the layer has one. Counts of lines are exact; bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
+    bias: whether the layer has one. Counts of lines are exact; bytes = lines * line_bytes. bound_bytes, bound_ratio, bound_source: a lower bound on
+    the traffic (sim.bounds) for a fast memory of the last level's capacity. ValueError says what is illegal and what would be legal.
     """
     machine = ready(machine)
     if isinstance(problem, str):
@@ -52,15 +54,23 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     moved = run.moved(last=True)
     seconds = time.perf_counter() - start
     least = {**problem.compulsory, **({"bias": sizes["bias"]} if bias else {})}
+    accounted = account(problem.macs, least, buffers, *moved, machine, dtype, workspace)
+    bound = layer_bound(problem, machine.levels[-1].size_bytes // dtype.itemsize, sizes["bias"])
     return {
         "name": name or str(problem),
         "descriptor": str(problem),
         "kernel": row.name,
         "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
-        **account(problem.macs, least, buffers, *moved, machine, dtype, workspace),
+        **accounted,
+        **beside(bound, dtype.itemsize, moved_bytes(accounted)),
         "simulation_s": seconds,
     }
+
+
+def moved_bytes(record):
+    """DRAM bytes of a record, read and written."""
+    return record["dram"]["read_bytes"] + record["dram"]["write_bytes"]
 
 
 def ready(machine):

@@ -14,8 +14,9 @@ from refconv import kernels
 from refconv.jit import kernel
 from refconv.tile import lanes, length, load, store, zero
 from refconv.tile.lines import ONE
+from sim.bounds import beside, chain_bound
 from sim.run import Run
-from sim.simulate import OPERANDS, account, call_kernel, packed_elements, plain_numbers
+from sim.simulate import OPERANDS, account, call_kernel, moved_bytes, packed_elements, plain_numbers
 
 STREAM = "stream"
 """The kernel of a step that is no convolution."""
@@ -174,7 +175,8 @@ def unfused(block, n, h, w, machine, dtype):
     layers: a record a step, as sim.simulate's, of what moves while it runs; dirty lines left at the end are flushed in the last. The block's
     numbers are their sums; compulsory: what each layer alone must move. workspace_bytes: of the tensors between the layers and the kernels'
     own, all of them at once. attainable_efficiency: operations over those possible while the layers run one after another, each under its
-    own roof. hidden_share: of the hidden layers in the DRAM bytes of all tensors between layers, input and output.
+    own roof. bound_bytes: of the block, however it is run: its compulsory traffic. hidden_share: of the hidden layers in the DRAM bytes of all
+    tensors between layers, input and output.
     """
     layers, layout = laid_out(block, n, h, w, machine.target, dtype)
     nothing, buffers = layout.add("nothing", 0), layout.buffers
@@ -197,6 +199,7 @@ def unfused(block, n, h, w, machine, dtype):
         "tiling": {},
         "dtype": str(dtype),
         **total,
+        **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(total)),
         "attainable_efficiency": total["flops"] / possible,
         "simulation_s": sum(record["simulation_s"] for record in records),
         "halo": NO_HALO,
@@ -204,11 +207,6 @@ def unfused(block, n, h, w, machine, dtype):
         "hidden_share": sum(bytes_of[name] for name in hidden_tensors(block, n, h, w)) / sum(bytes_of[name] for name in layout.tensors),
         "layers": records,
     }
-
-
-def moved_bytes(record):
-    """DRAM bytes of a record, read and written."""
-    return record["dram"]["read_bytes"] + record["dram"]["write_bytes"]
 
 
 def layer_record(layer, buffers, moved, machine, dtype, seconds):
