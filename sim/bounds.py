@@ -27,7 +27,7 @@ the bound itself is as recalled from the paper.
 import math
 from typing import NamedTuple
 
-from sim.tiles import convolution
+from sim.nests import convolution
 
 
 class Bound(NamedTuple):

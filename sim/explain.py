@@ -12,9 +12,9 @@ from rich.text import Text
 from refconv import kernels
 from refconv.elements import element
 from refconv.layout import ceil_div, spare_vectors
-from sim.nests import kernel_nest, on_machine
+from sim.nests import LONG, kernel_nest, moving
 from sim.simulate import OPERANDS, packed_elements
-from sim.tiles import LONG, Factor, Moved, boundaries, formula, moving, total
+from sim.tiles import Factor, Moved, boundaries, formula, on_machine, total
 from sim.units import show_bytes
 
 

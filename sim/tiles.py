@@ -1,12 +1,7 @@
 """The closed form: what a nest of loops with explicit memories moves, by counting tiles in the place of running them.
 
-A nest walks the dimensions N (images), G (groups), K and C (output and input channels of a group), P, Q (output rows and columns), R, S (kernel
-rows and columns). `P/14` is a loop over P in steps of 14 rows, the last one possibly shorter; what no loop cuts is whole. A memory `[buffer
-128KiB]` stands between two loops: it holds one tile of each tensor, what the loops inside of it touch in one turn of those outside.
-
-    nest(problem, "P/14 Q/56 K/8 [buffer 128KiB] C/1 R/1 S/1")
-
-What moves between a memory and what is outside of it, derived here after Timeloop's rules (facts of its published outputs are tests):
+Nests and memories: sim.nests. What moves between a memory and what is outside of it, derived here; Timeloop's and ZigZag's published outputs
+are tests:
 
 - A tile is copied in where the innermost loop that changes it turns: loops outside of that one reload it at each turn, relevant to it or not;
   loops inside of it reuse it. A loop of a single turn is none.
@@ -24,67 +19,18 @@ twice as hardware that loads the next one meanwhile would. Bias is left out. Siz
 
 import functools
 import math
-import re
 from typing import NamedTuple
 
-from refconv.problem import PartialConv2d, is_integer, out_reach, touched, used_taps
-from sim.units import parse_bytes
+from refconv.problem import PartialConv2d, out_reach, touched, used_taps
+from sim.nests import Memory, extents, moving
 
-DIMENSIONS = "NGKCPQRS"
-LONG = {
-    "N": "images",
-    "G": "groups",
-    "K": "output channels of a group",
-    "C": "input channels of a group",
-    "P": "output rows",
-    "Q": "output columns",
-    "R": "kernel rows",
-    "S": "kernel columns",
-}
 RELEVANT = {"input": "NGCPQRS", "weight": "GKCRS", "output": "NGKPQ"}
 """The dimensions that change what is touched of a tensor."""
 SLIDING = "PQRS"
 """Loops along which the tiles of the input overlap."""
 HALOS = ("auto", "kept", "reloaded")
-MOST_PIECES = 1 << 21
+MOST_PIECES = 1 << 20
 """Tiles along one axis that are still counted one by one."""
-
-
-class Loop(NamedTuple):
-    """A loop over a dimension of DIMENSIONS in steps of `tile` indices."""
-
-    dim: str
-    tile: int
-
-    def __str__(self):
-        return f"{self.dim}/{self.tile}"
-
-
-class Memory(NamedTuple):
-    """An explicit memory inside of the first `at` loops of a nest; capacity_bytes None: as large as its tiles."""
-
-    name: str
-    at: int
-    capacity_bytes: int | None = None
-
-
-class Nest(NamedTuple):
-    """Loops over a Conv2d or PartialConv2d, outer to inner, and memories, outer to inner."""
-
-    problem: object
-    loops: tuple
-    memories: tuple = ()
-
-    @property
-    def conv(self):
-        """The Conv2d that the loops walk."""
-        return convolution(self.problem)
-
-    def __str__(self):
-        words = [str(loop) for loop in self.loops]
-        for memory in reversed(self.memories):
-            words.insert(memory.at, f"[{memory.name}]" if memory.capacity_bytes is None else f"[{memory.name} {memory.capacity_bytes}B]")
-        return " ".join(words)
 
 
 class Factor(NamedTuple):
@@ -130,50 +76,6 @@ class Boundary(NamedTuple):
         return sum(moved.read_elements + moved.written_elements for moved in self.moved.values())
 
 
-def convolution(problem):
-    """The Conv2d of a problem: itself, or a PartialConv2d's."""
-    return problem.conv if isinstance(problem, PartialConv2d) else problem
-
-
-def extents(problem):
-    """{dimension: size} of a problem."""
-    conv = convolution(problem)
-    return dict(zip(DIMENSIONS, (conv.n, conv.groups, conv.k_group, conv.c_group, conv.p, conv.q, conv.r, conv.s), strict=True))
-
-
-TOKEN = re.compile(r"\s*(?:([A-Z])/(\d{1,12})|\[\s*([\w.+-]{1,32})(?:\s+([^\]]{1,40}))?\s*\])(?=\s|\[|$)", re.ASCII)
-
-
-def nest(problem, text):
-    """The Nest that a text describes: `P/14 Q/56 [buffer 128KiB] K/8`, loops outer to inner. ValueError says what is illegal and what is legal."""
-    problem, loops, memories, at = problem.checked(), [], [], 0
-    while at < len(text.rstrip()):
-        match = TOKEN.match(text, at)
-        if not match:
-            raise ValueError(
-                f"nest {text!r}: no loop or memory at {text[at : at + 16].strip()!r}; legal: loops such as P/14, memories such as [L1 32KiB]"
-            )
-        if match[1]:
-            loops.append(Loop(match[1], int(match[2])))
-        else:
-            memories.append(Memory(match[3], len(loops), parse_bytes(match[4]) if match[4] else None))
-        at = match.end()
-    return checked(Nest(problem, tuple(loops), tuple(memories)))
-
-
-def checked(nest):
-    """The nest, or a ValueError that names the loop or memory that is illegal."""
-    for loop in nest.loops:
-        if not isinstance(loop.dim, str) or len(loop.dim) != 1 or loop.dim not in DIMENSIONS:
-            raise ValueError(f"loop over {loop.dim!r}: must be over one of {', '.join(f'{dim} ({LONG[dim]})' for dim in DIMENSIONS)}")
-        if not is_integer(loop.tile) or loop.tile < 1:
-            raise ValueError(f"loop {loop.dim}/{loop.tile}: the tile must be an integer of at least 1")
-    places = [memory.at for memory in nest.memories]
-    if places != sorted(places) or not all(is_integer(at) and 0 <= at <= len(nest.loops) for at in places):
-        raise ValueError(f"memories inside of {places} loops: must be in order, from 0 to {len(nest.loops)}")
-    return nest
-
-
 def boundaries(nest, itemsize=1, halo="auto", write_allocate=False):
     """A Boundary for each memory of the nest, outer to inner; ValueError where the tiles do not fit a memory, or there is none."""
     if not nest.memories:
@@ -199,6 +101,24 @@ def fit(nest, capacity_bytes, itemsize=1, halo="auto", turns=1):
         if needed <= capacity_bytes:
             return at
     raise ValueError(f"capacity of {capacity_bytes} bytes: must be at least {needed}, the tiles inside of all loops")
+
+
+def on_machine(nest, machine, itemsize, workspace_bytes=0):
+    """The nest with the caches of a machine as explicit memories, last level first: each as far out as LRU keeps its tiles, two turns' of them.
+
+    A cache larger than the workspace holds all of that besides; one too small for any place is left out. ValueError if that is the last level.
+    """
+    memories, at = [], 0
+    for level in reversed(machine.levels):
+        free = level.size_bytes - workspace_bytes if level.size_bytes > workspace_bytes else level.size_bytes
+        try:
+            at = max(at, fit(nest, free, itemsize, turns=2))
+        except ValueError:
+            if not memories:
+                raise
+            break
+        memories.append(Memory(level.name, at, level.size_bytes))
+    return nest._replace(memories=tuple(memories))
 
 
 def _longer(nest, at, turns):
@@ -250,16 +170,6 @@ def with_passed(problem, moved, write_allocate):
     return {**moved, "input": Moved((*into.read, passed)), "output": Moved(filled, (*out.written, passed))}
 
 
-def moving(nest, at):
-    """The first `at` loops without those of a single turn."""
-    left, result = extents(nest.problem), []
-    for loop in nest.loops[:at]:
-        if loop.tile < left[loop.dim]:
-            left[loop.dim] = loop.tile
-            result.append(loop)
-    return result
-
-
 def term(name, live, sizes, axes):
     """The Factors of what is copied of a tensor when its tile is copied at each turn of the loops `live`, outer to inner."""
     factors = []
@@ -296,7 +206,7 @@ def pieces_count(size, tiles):
 def pieces(size, tiles):
     """[(first, last + 1)] of the pieces into which nested loops cut `size` indices, in order; ValueError where they are too many."""
     if pieces_count(size, tuple(tiles)) > MOST_PIECES:
-        raise ValueError(f"tiles {tiles} of {size}: must cut an axis into at most {MOST_PIECES} pieces")
+        raise ValueError(f"tiles {tiles}: must cut {size} indices into at most {MOST_PIECES} pieces, to be counted one by one")
     ranges = [(0, size)]
     for tile in tiles:
         ranges = [(at, min(at + tile, last)) for first, last in ranges for at in range(first, last, tile)]
@@ -328,7 +238,9 @@ class Axis:
         """(pieces of the outputs, pieces of the taps) under loops."""
         outputs, taps = pieces(self.outputs, tiles_of(self.output, loops)), pieces(self.taps, tiles_of(self.kernel, loops))
         if len(outputs) * len(taps) > MOST_PIECES:
-            raise ValueError(f"loops over {self.output} and {self.kernel}: must cut an axis into at most {MOST_PIECES} pieces")
+            raise ValueError(
+                f"loops over {self.output} and {self.kernel}: must cut {self.noun} into at most {MOST_PIECES} pieces, to be counted one by one"
+            )
         return outputs, taps
 
     def factors(self, name, live):
@@ -349,16 +261,27 @@ class Axis:
         if kept is None or kept.dim not in (self.output, self.kernel):
             outputs, taps = self.cut(outside)
             return max(self.touched(p, r) for p in outputs for r in taps)
-        runs, most = self.cut([loop for loop in outside if loop is not kept]), 0
+        runs, slide, most = self.cut([loop for loop in outside if loop is not kept]), kept.dim == self.kernel, 0
         for run in ((p, r) for p in runs[0] for r in runs[1]):
-            slide = kept.dim == self.kernel
             first, last = run[slide]
-            whole = self.touched(*run)
-            for at in range(first, last, kept.tile):
-                until, since = list(run), list(run)
+            everything = self.touched(*run)
+            for turn in self._turns(kept.tile, slide, run):
+                at, until, since = first + turn * kept.tile, list(run), list(run)
                 until[slide], since[slide] = (first, min(at + kept.tile, last)), (at, last)
-                most = max(most, self.touched(*until) + self.touched(*since) - whole)
+                most = max(most, self.touched(*until) + self.touched(*since) - everything)
         return most
+
+    def _turns(self, tile, slide, run):
+        """Numbers of turns of a run that hold as much as any: those near its ends and near the ends of the input, for between them all are alike."""
+        steps = self.stride, self.dilation
+        step, base = steps[slide], run[not slide][0] * steps[not slide] - self.pad
+        first, last = run[slide]
+        count, span = -(-(last - first) // tile), (tile - 1) * step + (run[not slide][1] - run[not slide][0] - 1) * steps[not slide] + 1
+        near = span // (step * tile) + 3
+        events = [0, count - 1, *(((edge - base - back) // step - first) // tile for edge in (0, self.size) for back in (0, span))]
+        if count <= len(events) * (2 * near + 1):
+            return range(count)
+        return {turn for event in events for turn in range(max(0, event - near), min(count, event + near + 1))}
 
 
 @functools.lru_cache(maxsize=4096)

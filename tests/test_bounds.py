@@ -19,7 +19,8 @@ from refconv.block_presets import BLOCK_PRESETS
 from refconv.layers import PRESETS
 from sim import bounds
 from sim.machine import Level, load_machine
-from sim.tiles import Loop, Memory, Nest, boundary, nest
+from sim.nests import Loop, Memory, Nest, nest
+from sim.tiles import boundary
 
 ZEN4 = load_machine("zen4")
 CONV3X3 = Conv2d(1, 64, 58, 58, 64, 3, 3)
@@ -84,10 +85,10 @@ def test_no_nest_moves_less_than_the_bound_of_a_memory_of_its_tiles(loops, halo,
 
 
 def test_the_bound_is_not_far_from_what_a_good_nest_moves():
-    """Blocks x y = rho z of Chen, Han and Wang at 8 Ki elements: within 1.5 of the bound, which therefore says something."""
-    found = boundary(nest(CONV3X3, "P/14 Q/19 K/28 C/1"), Memory("m", 4))
+    """About the blocks x y = rho z of Chen, Han and Wang at 8 Ki elements, whole ones: within 1.6 of the bound, which therefore says something."""
+    found = boundary(nest(CONV3X3, "P/14 Q/14 K/32 C/1"), Memory("m", 4))
     assert found.workspace <= 8 * KI
-    assert found.elements <= 1.5 * bounds.layer_bound(CONV3X3, 8 * KI).elements
+    assert found.elements <= 1.6 * bounds.layer_bound(CONV3X3, 8 * KI).elements
 
 
 @settings(max_examples=100)
