@@ -35,8 +35,9 @@ class Line(NamedTuple):
     def __str__(self):
         text = formula(self.terms)
         text = f"({text})" if len(self.terms) > 1 else text
-        ratio = "" if self.simulated_bytes == self.closed_bytes else f", {self.simulated_bytes / self.closed_bytes:.3f} of it"
-        return f"{self.tensor} {self.direction}: {text} x {self.itemsize} B = {self.closed_bytes:,} B; simulated {self.simulated_bytes:,} B{ratio}"
+        more = self.simulated_bytes - self.closed_bytes
+        other = f", {abs(more):,} B {'more' if more > 0 else 'less'}" if more else ""
+        return f"{self.tensor} {self.direction}: {text} x {self.itemsize} B = {self.closed_bytes:,} B; simulated {self.simulated_bytes:,} B{other}"
 
 
 def layer_nest(record, problem, machine):
@@ -109,7 +110,7 @@ def layer_explanation(record, problem, machine):
 
 
 def block_explanation(record):
-    """The lines that explain a block's fused kernel: every operand once, since what lies between its layers stays in the workspace."""
+    """The lines that explain a block's fused kernel: every operand once, and a write-allocate fill of the output."""
     itemsize = element(record["dtype"]).itemsize
     moved = {}
     for name in OPERANDS:
@@ -119,7 +120,7 @@ def block_explanation(record):
     return [
         "Fused, DRAM by the compulsory traffic of the chain (loops: the kernel's file in refconv/fused) and as simulated:",
         *(f"  {line}" for line in count_lines(record, moved)),
-        "Between the layers nothing leaves the chip; the workspace is filled by its first stores and written back at the end.",
+        "What lies between the layers is workspace: a cache that holds it fills it at its first stores and writes it back at the end.",
     ]
 
 

@@ -97,7 +97,7 @@ def fit(nest, capacity_bytes, itemsize=1, halo="auto", turns=1):
     turns: how many successive turns' tiles it holds together; 2 for an LRU cache, which drops a tile only after the next has come in.
     """
     for at in range(len(nest.loops) + 1):
-        needed = boundary(_longer(nest, at, turns), Memory("", at), halo).workspace * itemsize
+        needed = itemsize * max(boundary(one, Memory("", at), halo).workspace for one in {nest, _longer(nest, at, turns)})
         if needed <= capacity_bytes:
             return at
     raise ValueError(f"capacity of {capacity_bytes} bytes: must be at least {needed}, the tiles inside of all loops")
@@ -122,7 +122,7 @@ def on_machine(nest, machine, itemsize, workspace_bytes=0):
 
 
 def _longer(nest, at, turns):
-    """The nest with `turns` turns in one of the innermost of the first `at` loops."""
+    """The nest with `turns` turns of the innermost of the first `at` loops in one."""
     outside = moving(nest, at)
     if not outside or turns == 1:
         return nest
@@ -131,7 +131,11 @@ def _longer(nest, at, turns):
 
 
 def boundary(nest, memory, halo="auto", write_allocate=False):
-    """The Boundary of a memory: its tiles and what moves across, whether they fit or not."""
+    """The Boundary of a memory of which `at` counts: its tiles and what moves across, whether they fit its capacity or not.
+
+    halo: "kept", "reloaded" or "auto" (see above). write_allocate: whether a tile of the output is read at its first coming, too. ValueError for
+    another halo, and where more tiles than MOST_PIECES would have to be counted one by one.
+    """
     if halo not in HALOS:
         raise ValueError(f"halo = {halo!r}: must be {', '.join(HALOS[:-1])} or {HALOS[-1]}")
     sizes, outside = extents(nest.problem), moving(nest, memory.at)
@@ -142,8 +146,7 @@ def boundary(nest, memory, halo="auto", write_allocate=False):
     slides = live["input"] and live["input"][-1].dim in SLIDING
     kept = live["input"][-1] if slides and (halo == "kept" or (halo == "auto" and outside[-1] is live["input"][-1])) else None
     axes = vertical, horizontal = [Axis(nest.conv, *which) for which in (("P", "R"), ("Q", "S"))]
-    shared = {name: tile[name] for name in "NGKC"}
-    n, g, k, c = shared.values()
+    n, g, k, c = (tile[dim] for dim in "NGKC")
     held = {
         "input": n * g * c * vertical.held(outside, kept) * horizontal.held(outside, kept),
         "weight": g * k * c * tile["R"] * tile["S"],

@@ -14,7 +14,7 @@ from test_tiles import nests, small_problems
 from test_traffic import run
 
 import sim
-from refconv import Conv2d, PartialConv2d
+from refconv import Conv2d, PartialConv2d, kernels
 from refconv.block_presets import BLOCK_PRESETS
 from refconv.layers import PRESETS
 from sim import bounds
@@ -149,9 +149,10 @@ def test_fused_chains():
 @pytest.mark.parametrize("name", PRESETS)
 def test_traces_on_a_fully_associative_cache_move_no_less_than_the_bound(name, kib):
     """A theorem for this trace: one cache with write-allocate, and what registers hold besides; whole lines only move more."""
-    ways = kib * KI // 64
-    layer = sim.simulate(None, PRESETS[name].problem, ZEN4._replace(levels=(Level("all", kib * KI, ways, 64),)), bias=True)
-    moved, problem = layer["dram"]["read_bytes"] + layer["dram"]["write_bytes"], PRESETS[name].problem
+    problem, machine = PRESETS[name].problem, ZEN4._replace(levels=(Level("all", kib * KI, kib * KI // 64, 64),))
+    tiling = kernels.choose(problem, 16).tiling(problem, 4, ZEN4.target)
+    layer = sim.simulate(None, problem, machine, tiling, bias=True)
+    moved = layer["dram"]["read_bytes"] + layer["dram"]["write_bytes"]
     with_registers = bounds.layer_bound(problem, (kib * KI + ZEN4.registers * ZEN4.vector_bytes) // 4, problem.weight_shape[0])
     assert moved >= 4 * with_registers.elements
     assert layer["bound_bytes"] == 4 * bounds.layer_bound(problem, kib * KI // 4, problem.weight_shape[0]).elements
