@@ -14,7 +14,7 @@ from refconv import kernels
 from refconv.jit import kernel
 from refconv.tile import lanes, length, load, store, zero
 from refconv.tile.lines import ONE
-from sim.bounds import beside, chain_bound
+from sim.bounds import Bound, beside, chain_bound
 from sim.run import Run
 from sim.simulate import OPERANDS, account, call_kernel, moved_bytes, packed_elements, plain_numbers
 
@@ -210,15 +210,21 @@ def unfused(block, n, h, w, machine, dtype):
 
 
 def layer_record(layer, buffers, moved, machine, dtype, seconds):
-    """The record of one layer of a block: keys as of sim.simulate; a stream has no operations and no tiling."""
+    """The record of one layer of a block: keys as of sim.simulate; a stream has no operations and no tiling.
+
+    bound_bytes: of the layer alone from a cold cache; after the layer before, what is still in cache may bring it below.
+    """
     problem, shown = layer.link.step.problem, {*layer.operands, *layer.streamed, *layer.work}
     workspace = [buffers[i][0] for i in layer.work]
+    accounted = account(problem.macs if problem else 0, layer.least, buffers, *moved, machine, dtype, workspace, shown)
+    alone = Bound(sum(layer.least.values()), "compulsory traffic of the layer alone, from a cold cache")
     return {
         "name": layer.link.step.name,
         "descriptor": str(problem or layer.link.step.name),
         "kernel": layer.row.name if layer.row else STREAM,
         "tiling": plain_numbers(layer.tiling) if layer.row else {},
         "dtype": str(dtype),
-        **account(problem.macs if problem else 0, layer.least, buffers, *moved, machine, dtype, workspace, shown),
+        **accounted,
+        **beside(alone, dtype.itemsize, moved_bytes(accounted)),
         "simulation_s": seconds,
     }
