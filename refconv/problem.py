@@ -153,15 +153,15 @@ class Conv2d(NamedTuple):
     @property
     def touched_input(self):
         """Input elements that some window touches: what has to be read at least."""
-        return self.n * self.c * math.prod(touched(*axis) for axis in self._axes)
+        return self.n * self.c * math.prod(touched(*axis) for axis in self.axes)
 
     @property
     def touched_weight(self):
         """Weight elements that meet an input in some window: taps that only ever lie in the border are not needed."""
-        return self.k * self.c_group * math.prod(used_taps(*axis) for axis in self._axes)
+        return self.k * self.c_group * math.prod(used_taps(*axis) for axis in self.axes)
 
     @property
-    def _axes(self):
+    def axes(self):
         """(size, pad before, outputs, kernel, stride, dilation), vertical and horizontal."""
         return (
             (self.h, self.pad_top, self.p, self.r, self.stride_h, self.dilation_h),

@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from sim.report import layer_report, make_table
-from sim.unfused import moved_bytes
+from sim.simulate import moved_bytes
 from sim.units import show_bytes, show_count
 
 

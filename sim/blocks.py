@@ -10,8 +10,9 @@ from refconv.elements import element
 from refconv.fused import FUSED, MODES, check_modes, choose_fused, has_choice, squeeze_for, tiling_for
 from refconv.fused.passes import parameters, passes
 from refconv.fused.problem import block_problem, pack_block
+from sim.bounds import beside, chain_bound
 from sim.run import Run
-from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, plain_numbers, ready
+from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, moved_bytes, plain_numbers, ready
 from sim.unfused import NO_CHOICE, unfused
 
 
@@ -46,12 +47,14 @@ def simulate_block(
     descriptor = describe(block, n, h, w)
     named = {"name": name or descriptor, "descriptor": descriptor}
     workspace = [name for name, *_ in buffers if name not in OPERANDS]
+    accounted = account(block.macs(n, h, w), block.compulsory(n, h, w), buffers, *moved, machine, dtype, workspace)
     return {
         **named,
         "kernel": "fused",
         "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
-        **account(block.macs(n, h, w), block.compulsory(n, h, w), buffers, *moved, machine, dtype, workspace),
+        **accounted,
+        **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(accounted)),
         "simulation_s": seconds,
         "halo": halo_of(chosen) if has_choice("halo", block) else NO_CHOICE,
         "squeeze": squeeze if has_choice("squeeze", block) else NO_CHOICE,

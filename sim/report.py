@@ -18,6 +18,7 @@ def layer_report(layer, machine):
         level_table(layer),
         *([class_table(layer)] if "conflict_misses" in layer["levels"][0] else []),
         tensor_table(layer),
+        Text(f"Lower bound {show_bytes(layer['bound_bytes'])}: {layer['bound_source']}; traffic is {layer['bound_ratio']:.2f} times that"),
         verdict(layer, machine),
         Text(""),
     ]

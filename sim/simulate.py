@@ -12,6 +12,7 @@ from refconv.elements import element
 from refconv.layers import find_layer
 from refconv.layout import packed_size
 from refconv.problem import Conv2d, PartialConv2d
+from sim.bounds import beside, layer_bound
 from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine import Machine, load_machine
 from sim.run import Run
@@ -30,7 +31,8 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     bias: whether the layer has one. warm: the kernel has run before on the same buffers, and the caches hold what it left; dirty lines are flushed
     once, at the very end, so a warm run may move less than a cold one must. classify: also count, by level and tensor, compulsory_misses,
     capacity_misses and conflict_misses (sim/shadow.py; conflict may be negative), at half the speed. Counts of lines are exact; bytes = lines *
-    line_bytes. ValueError says what is illegal and what would be legal.
+    line_bytes. bound_bytes, bound_ratio, bound_source: a lower bound on the traffic (sim.bounds) for a fast memory of the last level's capacity.
+    ValueError says what is illegal and what would be legal.
     """
     machine = ready(machine)
     if isinstance(problem, str):
@@ -60,7 +62,8 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     moved = run.moved(last=True)
     seconds = time.perf_counter() - start
     least = {**problem.compulsory, **({"bias": sizes["bias"]} if bias else {})}
-    classes = run.classes if classify else None
+    accounted = account(problem.macs, least, buffers, *moved, machine, dtype, workspace, classes=run.classes if classify else None)
+    bound = layer_bound(problem, machine.levels[-1].size_bytes // dtype.itemsize, sizes["bias"])
     return {
         "name": name or str(problem),
         "descriptor": str(problem),
@@ -68,9 +71,15 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
         "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
         "start": "warm" if warm else "cold",
-        **account(problem.macs, least, buffers, *moved, machine, dtype, workspace, classes=classes),
+        **accounted,
+        **beside(bound, dtype.itemsize, moved_bytes(accounted)),
         "simulation_s": seconds,
     }
+
+
+def moved_bytes(record):
+    """DRAM bytes of a record, read and written."""
+    return record["dram"]["read_bytes"] + record["dram"]["write_bytes"]
 
 
 def ready(machine):

@@ -64,6 +64,9 @@ def parser():
     form = result.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON on stdout")
     form.add_argument("--csv", action="store_true", help="CSV on stdout, a row a layer, two a block: fused, unfused")
+    form.add_argument(
+        "--explain", action="store_true", help="print the kernel's loops, where the caches stand, and the formula of each count as well"
+    )
     add("--list", action="store_true", help="list layers, blocks and machines and exit")
     return result
 
@@ -113,13 +116,13 @@ def flat_row(layer):
         row.update({f"{name}_{key}": tensor[key] for key in ("read_bytes", "write_bytes")})
     work = [tensor for name, tensor in layer["tensors"].items() if name not in OPERANDS]
     row.update({f"workspace_{key}": sum(tensor[key] for tensor in work) for key in ("read_bytes", "write_bytes")})
-    row.update({key: layer[key] for key in ("compulsory_bytes", "traffic_ratio", "workspace_bytes")})
+    row.update({key: layer[key] for key in ("compulsory_bytes", "traffic_ratio", "bound_bytes", "bound_ratio", "bound_source", "workspace_bytes")})
     row.update({f"intensity_{key}": value for key, value in layer["intensity"].items()})
     return {**row, "balance_flop_per_byte": layer["balance_flop_per_byte"], "bound": layer["bound"]}
 
 
-def write(layers, machine, arguments):
-    """The result in the form asked for, to stdout."""
+def write(layers, problems, machine, arguments):
+    """The result in the form asked for, to stdout. problems: those of the layers, None for blocks."""
     if arguments.json:
         json.dump({"schema": SCHEMA, "machine": machine.record(arguments.warm), "layers": layers}, sys.stdout, indent=1)
         print()
@@ -132,15 +135,18 @@ def write(layers, machine, arguments):
         from rich.console import Console
 
         from sim.block_report import block_report
+        from sim.explain import explanation
         from sim.report import layer_report, machine_line
 
         console = Console(highlight=False)
         console = Console(highlight=False, width=max(console.width, 110))  # numbers are never cut: a narrow terminal wraps
         console.print(machine_line(machine.record(arguments.warm)))
         console.print()
-        for layer in layers:
+        for layer, problem in zip(layers, problems, strict=True):
             report = block_report if "unfused" in layer else layer_report
             console.print(*report(layer, machine.record()), sep="\n")
+            if arguments.explain:
+                console.print(*explanation(layer, problem, machine), sep="\n", soft_wrap=True)
 
 
 def simulated(layer, machine, modes, arguments):
@@ -153,9 +159,15 @@ def simulated(layer, machine, modes, arguments):
                 raise ValueError(f"--{option}: {layer.name} is a block; legal with layers only")
         own = {mode: wanted for mode, wanted in modes.items() if has_choice(mode, layer.record())}
         return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, **own)
-    problem = layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
     options = {"dtype": arguments.dtype, "bias": arguments.bias, "warm": arguments.warm, "classify": arguments.classify}
-    return simulate(arguments.kernel, problem, machine, **options, name=layer.name)
+    return simulate(arguments.kernel, problem_of(layer, arguments), machine, **options, name=layer.name)
+
+
+def problem_of(layer, arguments):
+    """The problem of a Layer with the batch asked for; None for a BlockPreset."""
+    if isinstance(layer, BlockPreset):
+        return None
+    return layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
 
 
 def main(argv=None):
@@ -183,7 +195,7 @@ def main(argv=None):
     try:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")
-        write(records, machine, arguments)
+        write(records, [problem_of(layer, arguments) for layer in layers], machine, arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough

@@ -14,8 +14,9 @@ from refconv import kernels
 from refconv.jit import kernel
 from refconv.tile import lanes, length, load, store, zero
 from refconv.tile.lines import ONE
+from sim.bounds import Bound, beside, chain_bound
 from sim.run import Run
-from sim.simulate import OPERANDS, account, call_kernel, packed_elements, plain_numbers
+from sim.simulate import OPERANDS, account, call_kernel, moved_bytes, packed_elements, plain_numbers
 
 STREAM = "stream"
 """The kernel of a step that is no convolution."""
@@ -174,7 +175,8 @@ def unfused(block, n, h, w, machine, dtype):
     layers: a record a step, as sim.simulate's, of what moves while it runs; dirty lines left at the end are flushed in the last. The block's
     numbers are their sums; compulsory: what each layer alone must move. workspace_bytes: of the tensors between the layers and the kernels'
     own, all of them at once. attainable_efficiency: operations over those possible while the layers run one after another, each under its
-    own roof. hidden_share: of the hidden layers in the DRAM bytes of all tensors between layers, input and output.
+    own roof. bound_bytes: of the block, however it is run: its compulsory traffic. hidden_share: of the hidden layers in the DRAM bytes of all
+    tensors between layers, input and output.
     """
     layers, layout = laid_out(block, n, h, w, machine.target, dtype)
     nothing, buffers = layout.add("nothing", 0), layout.buffers
@@ -197,6 +199,7 @@ def unfused(block, n, h, w, machine, dtype):
         "tiling": {},
         "dtype": str(dtype),
         **total,
+        **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(total)),
         "attainable_efficiency": total["flops"] / possible,
         "simulation_s": sum(record["simulation_s"] for record in records),
         "halo": NO_CHOICE,
@@ -207,21 +210,22 @@ def unfused(block, n, h, w, machine, dtype):
     }
 
 
-def moved_bytes(record):
-    """DRAM bytes of a record, read and written."""
-    return record["dram"]["read_bytes"] + record["dram"]["write_bytes"]
-
-
 def layer_record(layer, buffers, moved, machine, dtype, seconds):
-    """The record of one layer of a block: keys as of sim.simulate; a stream has no operations and no tiling."""
+    """The record of one layer of a block: keys as of sim.simulate; a stream has no operations and no tiling.
+
+    bound_bytes: of the layer alone from a cold cache; after the layer before, what is still in cache may bring it below.
+    """
     problem, shown = layer.link.step.problem, {*layer.operands, *layer.streamed, *layer.work}
     workspace = [buffers[i][0] for i in layer.work]
+    accounted = account(problem.macs if problem else 0, layer.least, buffers, *moved, machine, dtype, workspace, shown)
+    alone = Bound(sum(layer.least.values()), "compulsory traffic of the layer alone, from a cold cache")
     return {
         "name": layer.link.step.name,
         "descriptor": str(problem or layer.link.step.name),
         "kernel": layer.row.name if layer.row else STREAM,
         "tiling": plain_numbers(layer.tiling) if layer.row else {},
         "dtype": str(dtype),
-        **account(problem.macs if problem else 0, layer.least, buffers, *moved, machine, dtype, workspace, shown),
+        **accounted,
+        **beside(alone, dtype.itemsize, moved_bytes(accounted)),
         "simulation_s": seconds,
     }

@@ -1,0 +1,78 @@
+"""Counts explained: the formulas beside the simulated counts, equal where a layer fits; what --explain prints."""
+
+import re
+
+import pytest
+from test_traffic import run
+
+import sim
+from refconv.layers import PRESETS
+from sim.explain import count_lines, layer_explanation, layer_nest, whole_vectors
+from sim.machine import Level, load_machine
+from sim.tiles import boundaries
+
+ZEN4, LARGE = load_machine("zen4"), load_machine("skylake-sp")
+
+
+def explained(name, machine, **options):
+    """({(tensor, direction): Line}, nest) of a preset."""
+    problem = PRESETS[name].problem
+    record = sim.simulate(None, problem, machine, **options)
+    nest = layer_nest(record, problem, machine)
+    itemsize = record["tensors"]["input"]["bytes"] // problem.tensors["input"]
+    moved = boundaries(nest, itemsize, write_allocate=True)[0].moved
+    from refconv import kernels
+
+    packed = whole_vectors(kernels.KERNELS[record["kernel"]], problem, machine.target.lanes(max(4, itemsize)))
+    return {(line.tensor, line.direction): line for line in count_lines(record, moved, packed)}, nest
+
+
+@pytest.mark.parametrize(("name", "dtype"), [*((name, "float32") for name in PRESETS), ("dwconv3", "float16"), ("pointwise", "bfloat16")])
+def test_formulas_are_the_counts_of_a_layer_that_fits(name, dtype):
+    """Whole lines of them, weights packed, halves widened."""
+    lines, nest = explained(name, LARGE, dtype=dtype, bias=True)
+    assert {("input", "read"), ("weight", "read"), ("bias", "read"), ("output", "read"), ("output", "written")} <= set(lines)
+    assert nest.memories[0].at == 0
+    for (tensor, _), line in lines.items():
+        assert line.simulated_bytes == -(-line.closed_bytes // 64) * 64, tensor
+        assert f"= {line.closed_bytes:,} B; simulated {line.simulated_bytes:,} B" in str(line)
+
+
+def test_a_weight_that_goes_round_is_explained():
+    """256 KiB of LRU: pixels stay for all their channels, each block of pixels reads all weights; some of them are still there the next time."""
+    machine = ZEN4._replace(levels=(ZEN4.levels[0], Level("L2", 256 << 10, 4096, 64)))
+    lines, nest = explained("pointwise", machine)
+    weight = lines["weight", "read"]
+    assert re.search(r"turns of Q/\d+", str(weight))
+    assert weight.closed_bytes > 5 * 4 * PRESETS["pointwise"].problem.tensors["weight"]
+    assert 0.8 < weight.simulated_bytes / weight.closed_bytes <= 1
+    for key in (("input", "read"), ("output", "read"), ("output", "written")):
+        assert lines[key].simulated_bytes == lines[key].closed_bytes
+    assert nest.memories[0].at > 0
+
+
+def test_explain_prints_loops_memories_and_formulas():
+    status, out, err = run("--layer", "conv2d", "--machine", "zen4", "--explain")
+    assert (status, err) == (0, "")
+    assert "The conv2d kernel's loops, outer to inner (refconv/kernels/conv2d.py)" in out
+    for text in ("[L3 32.0 MiB] holds input", "[L1 32.0 KiB] holds", "  C/1  input channels of a group, 1 at a time", "Lower bound"):
+        assert text in out
+    assert "  input read: 64 input channels x 56 rows x 56 columns x 4 B = 802,816 B; simulated 802,816 B\n" in out
+    assert "  weight read: 64 output channels x 64 input channels x 3 kernel rows x 3 kernel columns x 4 B = 147,456 B; simulated 147,456 B\n" in out
+    assert out.index("[L3") < out.index("[L2") < out.index("[L1")
+
+
+def test_explain_prints_a_block_by_its_chain():
+    status, out, _ = run("--layer", "ffn", "--machine", "zen4", "--explain")
+    assert status == 0
+    assert re.search(r"input read: 301,056 elements once x 4 B = 1,204,224 B; simulated 1,204,224 B\n", out)
+
+
+def test_explain_is_no_form_of_json_and_needs_a_memory():
+    status, out, err = run("--layer", "conv2d", "--machine", "zen4", "--explain", "--json")
+    assert (status, out) == (2, "")
+    assert "not allowed with" in err
+    problem = PRESETS["conv2d"].problem
+    record, tiny = sim.simulate(None, problem, ZEN4), ZEN4._replace(levels=(Level("L1", 64, 1, 64),))
+    with pytest.raises(ValueError, match="capacity of 64 bytes: must be at least"):
+        layer_explanation(record, problem, tiny)
