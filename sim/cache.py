@@ -12,6 +12,7 @@ There is no prefetcher, and addresses are used as they are (no paging).
 import numpy as np
 
 from refconv.jit import kernel, routine
+from sim.watch import NOBODY, call
 
 TENSOR_BITS = 40
 """An address is tensor << TENSOR_BITS | place in memory: the line tells the tensor it belongs to, the place its set."""
@@ -25,7 +26,7 @@ MOST_EVENTS = 1 << 14
 # The state is one flat int64 array, so that a traced buffer is one pointer wide: a header, the levels' geometry, the counters,
 # the first and last line touched of each tensor, the tags driven out of each level by the miss at hand, the events, the tags.
 # A tag is (line + 1) << 1 | dirty, most recent first in each set; 0 is empty.
-LEVELS, TENSORS, SHIFT, GATHERED, EVENTS_AT, COUNTS_AT, DRAM_AT, RANGE_AT, VICTIMS_AT, TAGS_AT, LEVEL_AT = range(11)
+LEVELS, TENSORS, SHIFT, GATHERED, EVENTS_AT, COUNTS_AT, DRAM_AT, RANGE_AT, VICTIMS_AT, TAGS_AT, WATCHER, LEVEL_AT = range(12)
 START, SETS, MASK, WAYS, SET_STEP, WAY_STEP = range(6)
 GEOMETRY = 6
 LARGE_TAGS = 1 << 17
@@ -52,7 +53,7 @@ class Hierarchy:
         slots = [sets * ways for sets, ways in levels]
         self.state = np.zeros(tags_at + sum(slots), np.int64)  # zero pages: a set that no line maps to costs nothing
         self.line_bytes = line_bytes
-        self.state[:LEVEL_AT] = n, tensors, line_bytes.bit_length() - 1, 0, events_at, counts_at, dram_at, range_at, victims_at, tags_at
+        self.state[:LEVEL_AT] = n, tensors, line_bytes.bit_length() - 1, 0, events_at, counts_at, dram_at, range_at, victims_at, tags_at, NOBODY
         for level, (sets, ways) in enumerate(levels):
             mask = sets - 1 if sets & (sets - 1) == 0 else -1
             geometry = LEVEL_AT + GEOMETRY * level
@@ -76,6 +77,11 @@ class Hierarchy:
             self.state[at : at + len(chunk)] = chunk
             self.state[GATHERED] = len(chunk)
             run(self.state)
+
+    def gathered(self):
+        """The events that the next `run` takes: a view of the state."""
+        at = self.state[EVENTS_AT]
+        return self.state[at : at + self.state[GATHERED]]
 
     def finish(self):
         """Run the events still gathered, then write every dirty line to memory; the caches are empty afterwards."""
@@ -177,7 +183,9 @@ def fetch(m, line):
 
 @kernel
 def run(m):
-    """Send the gathered events through the hierarchy; an event is line << 1 | is_store."""
+    """Send the gathered events through the hierarchy; an event is line << 1 | is_store. Who watches sees them first."""
+    if m[WATCHER] != NOBODY:
+        call(m[WATCHER])
     set_step, mask, start = geometry(m, 0, SET_STEP), geometry(m, 0, MASK), geometry(m, 0, START)
     counts, shift = m[COUNTS_AT], TENSOR_BITS - m[SHIFT]
     for e in range(m[EVENTS_AT], m[EVENTS_AT] + m[GATHERED]):

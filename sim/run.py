@@ -6,8 +6,9 @@ import numba
 import numpy as np
 
 from refconv.plan import compiled
-from sim.cache import Hierarchy, run
+from sim.cache import WATCHER, Hierarchy, run
 from sim.trace import Trace
+from sim.watch import NOBODY, Watcher
 
 
 @functools.lru_cache(maxsize=8)
@@ -26,6 +27,8 @@ class Run:
             self._hierarchy = self._pool.pop()
         except IndexError:
             self._hierarchy = Hierarchy(*geometry)
+        self._watcher = Watcher(self._hierarchy.gathered, buffers, machine.line_bytes)
+        self._hierarchy.state[WATCHER] = self._watcher.address
         self.trace = Trace(self._hierarchy, machine.vector_bytes)
         self.buffers = [self.trace.buffer(*buffer) for buffer in buffers]
         self._seen = np.zeros_like(self._hierarchy.counts), np.zeros_like(self._hierarchy.dram)
@@ -40,11 +43,13 @@ class Run:
             self._hierarchy.finish()
         else:
             run(self._hierarchy.state)
+        self._watcher.check()
         now = self._hierarchy.counts.copy(), self._hierarchy.dram.copy()
         moved = tuple(after - before for after, before in zip(now, self._seen, strict=True))
         self._seen = now
         if last:
             self._hierarchy.reset()
+            self._hierarchy.state[WATCHER] = NOBODY
             self._pool.append(self._hierarchy)
         return moved
 
