@@ -21,13 +21,13 @@ from sim.unfused import NO_HALO
 SCHEMA = 1
 
 
-def parser():
-    """The command line of sim.traffic."""
+def parser(prog="sim.traffic", description="Run a kernel on a simulated cache hierarchy and count what it moves."):
+    """The command line of sim.traffic, and of what else takes its layers and machines."""
     layers, blocks = ("\n".join(f"  {known.name:<12} {known.origin}" for known in table.values()) for table in (PRESETS, BLOCK_PRESETS))
     machines = "\n".join(f"  {name}" for name in ("host", *presets()))
     result = Parser(
-        prog="sim.traffic",
-        description="Run a kernel on a simulated cache hierarchy and count what it moves.",
+        prog=prog,
+        description=description,
         epilog=f"layers:\n{layers}\n\nblocks, fused into one kernel and layer by layer:\n{blocks}\n\nmachines:\n{machines}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -101,18 +101,24 @@ def write(layers, machine, arguments):
         writer.writeheader()
         writer.writerows(rows)
     else:
-        from rich.console import Console
-
         from sim.block_report import block_report
-        from sim.report import layer_report, machine_line
+        from sim.report import layer_report
 
-        console = Console(highlight=False)
-        console = Console(highlight=False, width=max(console.width, 110))  # numbers are never cut: a narrow terminal wraps
-        console.print(machine_line(machine.record()))
-        console.print()
-        for layer in layers:
-            report = block_report if "unfused" in layer else layer_report
-            console.print(*report(layer, machine.record()), sep="\n")
+        reports = ((block_report if "unfused" in layer else layer_report)(layer, machine.record()) for layer in layers)
+        show(machine, [part for report in reports for part in report])
+
+
+def show(machine, parts):
+    """Renderables on stdout, below a line that says what the machine is."""
+    from rich.console import Console
+
+    from sim.report import machine_line
+
+    console = Console(highlight=False)
+    console = Console(highlight=False, width=max(console.width, 110))  # numbers are never cut: a narrow terminal wraps
+    console.print(machine_line(machine.record()))
+    console.print()
+    console.print(*parts, sep="\n")
 
 
 def simulated(layer, machine, arguments):
@@ -125,9 +131,9 @@ def simulated(layer, machine, arguments):
     return simulate(arguments.kernel, problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name)
 
 
-def main(argv=None):
-    """Run the command line; returns the exit status."""
-    command = parser()
+def main(argv=None, command=None, account=simulated, write=write):
+    """Run the command line; returns the exit status. command, account, write: another parser, what makes a layer's record, what shows them."""
+    command = command or parser()
     arguments = command.parse_args(argv)
     if arguments.list:
         print(command.epilog, end="")
@@ -142,7 +148,7 @@ def main(argv=None):
         records = []
         for i, layer in enumerate(layers):
             progress(f"simulating {layer.name} ({i + 1} of {len(layers)})")
-            records.append(simulated(layer, machine, arguments))
+            records.append(account(layer, machine, arguments))
         progress("")
     except (ValueError, OSError, MemoryError) as error:
         progress("")
