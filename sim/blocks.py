@@ -15,11 +15,11 @@ from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, plain_n
 from sim.unfused import NO_HALO, unfused
 
 
-def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, dtype="float32", halo="auto", name=None):
+def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, dtype="float32", halo="auto", name=None, stores="temporal"):
     """The traffic of a block, fused and layer by layer, as a JSON-ready dict.
 
     block: a record of refconv.blocks, whose arrays count for their shapes only, a BlockPreset or the name of one. n images of h x w pixels
-    (None: the preset's). machine, dtype: as in sim.simulate. tiling: of refconv.fused.tiling, else the rule's for that machine. halo:
+    (None: the preset's). machine, dtype, stores: as in sim.simulate. tiling: of refconv.fused.tiling, else the rule's for that machine. halo:
     "recompute" or "cache" for what a convolution after the expansion needs of neighbouring tiles, "auto" for the rule's choice; blocks
     without such a convolution take any and report "none". One thread.
 
@@ -37,7 +37,7 @@ def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, d
     choice = row.recomputed_macs is not None
     chosen = checked_tiling(row, problem, dtype, machine, tiling, **({"halo": halo} if choice else {}))
     start = time.perf_counter()
-    buffers, workspace, moved = run_fused(row, block, problem, packed, chosen, machine, dtype)
+    buffers, workspace, moved = run_fused(row, block, problem, packed, chosen, machine, dtype, stores)
     seconds = time.perf_counter() - start
     descriptor = describe(block, n, h, w)
     named = {"name": name or descriptor, "descriptor": descriptor}
@@ -46,15 +46,16 @@ def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, d
         "kernel": "fused",
         "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
+        "stores": stores,
         **account(block.macs(n, h, w), block.compulsory(n, h, w), buffers, *moved, machine, dtype, workspace),
         "simulation_s": seconds,
         "halo": halo_of(chosen) if choice else NO_HALO,
         "recomputed_macs": row.recomputed_macs(problem, chosen) if choice else 0,
-        "unfused": {**named, **unfused(block, n, h, w, machine, dtype)},
+        "unfused": {**named, **unfused(block, n, h, w, machine, dtype, stores)},
     }
 
 
-def run_fused(row, block, problem, packed, tiling, machine, dtype):
+def run_fused(row, block, problem, packed, tiling, machine, dtype, stores):
     """(buffers, names of workspace, lines moved) of a fused kernel, squeeze-excitation included, as `refconv.fused_block` runs it.
 
     With squeeze-excitation the kernel runs twice: the first pass only adds up the hidden layer, the gates follow from its sums, and are
@@ -75,7 +76,7 @@ def run_fused(row, block, problem, packed, tiling, machine, dtype):
         work += small_work
     buffers = [(name, size, dtype.itemsize) for group in groups for name, size in group]
     buffers += [(name, size, dtype.work.itemsize) for name, size in work]
-    run = Run(machine, buffers)
+    run = Run(machine, buffers, stores)
     laid = iter(run.buffers)
     (x,), weights, biases, (out,), *gate_operands = [tuple(next(laid) for _ in group) for group in groups]
     work = dict(zip([name for name, _ in work], laid, strict=True))

@@ -83,6 +83,10 @@ class Hierarchy:
         at = self.state[EVENTS_AT]
         return self.state[at : at + self.state[GATHERED]]
 
+    def keep(self, events):
+        """Of those, only that many, from the first on, are run."""
+        self.state[GATHERED] = events
+
     def finish(self):
         """Run the events still gathered, then write every dirty line to memory; the caches are empty afterwards."""
         run(self.state)

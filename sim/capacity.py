@@ -15,6 +15,7 @@ from refconv.block_presets import BlockPreset
 from refconv.elements import element
 from sim import traffic
 from sim.cache import FLUSHED, LOAD_MISSES, STORE_MISSES, WRITEBACKS
+from sim.nontemporal import TEMPORAL
 from sim.simulate import OPERANDS
 from sim.stack import StackDistances
 from sim.watch import watching
@@ -40,6 +41,8 @@ def against_capacity(layer, machine, arguments):
         runs.append((buffers, StackDistances(buffers, line_bytes)))
         return runs[-1][1].take
 
+    if arguments.stores != TEMPORAL:
+        raise ValueError(f"--stores {arguments.stores}: must be {TEMPORAL}: capacities are those of caches that see every store")
     with watching(start):
         record = traffic.simulated(layer, machine, arguments)
     problem = None if isinstance(layer, BlockPreset) else layer.problem

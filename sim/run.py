@@ -6,7 +6,8 @@ import numba
 import numpy as np
 
 from refconv.plan import compiled
-from sim.cache import WATCHER, Hierarchy, run
+from sim.cache import WATCHER, WRITTEN, Hierarchy, run
+from sim.nontemporal import NONTEMPORAL, TEMPORAL, WriteCombining, check_stores
 from sim.trace import Trace
 from sim.watch import NOBODY, Watcher
 
@@ -18,16 +19,22 @@ def _idle(levels, line_bytes, tensors):
 
 
 class Run:
-    """Traced buffers [(name, elements, itemsize)], side by side on a machine with empty caches. `buffers` are they, in order."""
+    """Traced buffers [(name, elements, itemsize)], side by side on a machine with empty caches. `buffers` are they, in order.
 
-    def __init__(self, machine, buffers):
+    stores: how buffers named "output" are stored, of sim.nontemporal.STORES.
+    """
+
+    def __init__(self, machine, buffers, stores=TEMPORAL):
+        check_stores(stores)
         geometry = tuple((level.sets, level.ways) for level in machine.levels), machine.line_bytes, len(buffers)
         self._pool = _idle(*geometry)
         try:
             self._hierarchy = self._pool.pop()
         except IndexError:
             self._hierarchy = Hierarchy(*geometry)
-        self._watcher = Watcher(self._hierarchy.gathered, buffers, machine.line_bytes)
+        outputs = [i for i, (name, *_) in enumerate(buffers) if name == "output"]
+        self._combining = WriteCombining(outputs, len(buffers), machine.line_bytes) if stores == NONTEMPORAL else None
+        self._watcher = Watcher(self._hierarchy, buffers, machine.line_bytes, self._combining and self._combining.take)
         self._hierarchy.state[WATCHER] = self._watcher.address
         self.trace = Trace(self._hierarchy, machine.vector_bytes)
         self.buffers = [self.trace.buffer(*buffer) for buffer in buffers]
@@ -45,6 +52,8 @@ class Run:
             run(self._hierarchy.state)
         self._watcher.check()
         now = self._hierarchy.counts.copy(), self._hierarchy.dram.copy()
+        if self._combining:
+            now[1][:, WRITTEN] += self._combining.written
         moved = tuple(after - before for after, before in zip(now, self._seen, strict=True))
         self._seen = now
         if last:

@@ -20,13 +20,14 @@ OPERANDS = ("input", "weight", "bias", "output")
 COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
 
 
-def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, name=None):
+def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, name=None, stores="temporal"):
     """The traffic of a kernel as a JSON-ready dict (the `layers` entry of `python -m sim.traffic --json`).
 
     kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
     PartialConv2d, a preset's name or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one
     for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or "bfloat16" (workspace then float32).
-    bias: whether the layer has one. Counts of lines are exact; bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
+    bias: whether the layer has one. stores: "nontemporal" for an output stored past the caches (sim/nontemporal.py). Counts of lines are exact;
+    bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
     """
     machine = ready(machine)
     if isinstance(problem, str):
@@ -47,7 +48,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     sizes = {**problem.tensors, "weight": packed_elements(row, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
     buffers = [(operand, sizes[operand], dtype.itemsize) for operand in OPERANDS]
     buffers += [(buffer, elements, dtype.work.itemsize) for buffer, elements in workspace.items()]
-    run = Run(machine, buffers)
+    run = Run(machine, buffers, stores)
     call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
     moved = run.moved(last=True)
     seconds = time.perf_counter() - start
@@ -58,6 +59,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
         "kernel": row.name,
         "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
+        "stores": stores,
         **account(problem.macs, least, buffers, *moved, machine, dtype, workspace),
         "simulation_s": seconds,
     }

@@ -15,6 +15,7 @@ from refconv.elements import LEGAL
 from refconv.layers import PRESETS, find_layer, with_batch
 from sim.blocks import HALOS, check_halo, simulate_block
 from sim.machine import load_machine, parse_cache, presets, with_levels
+from sim.nontemporal import STORES, TEMPORAL
 from sim.simulate import OPERANDS, simulate
 from sim.unfused import NO_HALO
 
@@ -50,6 +51,7 @@ def parser(prog="sim.traffic", description="Run a kernel on a simulated cache hi
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
     add("--halo", default="auto", metavar="MODE", help=f"{', '.join(HALOS)}: of blocks with a convolution after the expansion (default auto)")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
+    add("--stores", choices=STORES, default=TEMPORAL, help="of the output: through the caches, or past them as a what-if (default temporal)")
     add("--batch", type=positive, metavar="N", help="images, in the place of the layer's own number")
     add("--bias", action="store_true", help="layers have a bias (a block has those of its network)")
     form = result.add_mutually_exclusive_group()
@@ -74,7 +76,7 @@ def chosen_machine(name, caches):
 
 def flat_row(layer):
     """A layer record as one flat row of scalars for CSV."""
-    row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "macs", "flops")}
+    row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "stores", "macs", "flops")}
     row |= {"halo": layer.get("halo", NO_HALO), "recomputed_macs": layer.get("recomputed_macs", 0)}
     row["tiling"] = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
     row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
@@ -126,9 +128,9 @@ def simulated(layer, machine, arguments):
     if isinstance(layer, BlockPreset):
         if arguments.kernel is not None:
             raise ValueError(f"--kernel {arguments.kernel}: a block has a kernel of its own; legal with blocks: none")
-        return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, halo=arguments.halo)
+        return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, halo=arguments.halo, stores=arguments.stores)
     problem = layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
-    return simulate(arguments.kernel, problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name)
+    return simulate(arguments.kernel, problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name, stores=arguments.stores)
 
 
 def main(argv=None, command=None, account=simulated, write=write):

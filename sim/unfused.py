@@ -168,7 +168,7 @@ def run_layer(run, layer, nothing, parts):
         run.call(stream, tuple(streamed), nothing, 1)
 
 
-def unfused(block, n, h, w, machine, dtype):
+def unfused(block, n, h, w, machine, dtype, stores):
     """The record of a layer-by-layer run, keys as of sim.simulate_block; what it has besides, or what differs:
 
     layers: a record a step, as sim.simulate's, of what moves while it runs; dirty lines left at the end are flushed in the last. The block's
@@ -179,7 +179,7 @@ def unfused(block, n, h, w, machine, dtype):
     layers, layout = laid_out(block, n, h, w, machine.target, dtype)
     nothing, buffers = layout.add("nothing", 0), layout.buffers
     start = time.perf_counter()
-    run, records, moved = Run(machine, buffers), [], []
+    run, records, moved = Run(machine, buffers, stores), [], []
     for layer in layers:
         run_layer(run, layer, run.buffers[nothing], n * h)
         moved.append(run.moved(last=layer is layers[-1]))
@@ -196,6 +196,7 @@ def unfused(block, n, h, w, machine, dtype):
         "kernel": "unfused",
         "tiling": {},
         "dtype": str(dtype),
+        "stores": stores,
         **total,
         "attainable_efficiency": total["flops"] / possible,
         "simulation_s": sum(record["simulation_s"] for record in records),

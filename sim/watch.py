@@ -5,6 +5,8 @@
 
 start(buffers, line_bytes) is called for each sim.run.Run made within, with its [(name, elements, itemsize)]; what it returns is called with
 the Run's events, int64, line << 1 | is_store, a view that is valid during the call. The counts of the run do not change.
+
+A Run itself may take events out before anyone sees them (sim/nontemporal.py).
 """
 
 import contextlib
@@ -42,19 +44,25 @@ def call(typing_context, address):
 
 
 class Watcher:
-    """What watches one run: `address` is for `call`, NOBODY if nobody does. An error of the observer ends the watching; `check` raises it."""
+    """What watches one run: `address` is for `call`, NOBODY if nobody does. An error of the observer ends the watching; `check` raises it.
 
-    def __init__(self, events, buffers, line_bytes):
+    hierarchy: a sim.cache.Hierarchy. take: None, or what takes events out of a chunk and returns how many are left, in front.
+    """
+
+    def __init__(self, hierarchy, buffers, line_bytes, take=None):
         start, self.address, self._error = _START.get(), NOBODY, None
-        if start is not None:
-            observe = start(buffers, line_bytes)
-            self._function = _FUNCTION(lambda: self._see(observe, events))
+        observe = None if start is None else start(buffers, line_bytes)
+        if observe or take:
+            self._function = _FUNCTION(lambda: self._see(hierarchy, observe, take))
             self.address = ctypes.cast(self._function, ctypes.c_void_p).value
 
-    def _see(self, observe, events):
+    def _see(self, hierarchy, observe, take):
         if self._error is None:
             try:
-                observe(events())
+                if take:
+                    hierarchy.keep(take(hierarchy.gathered()))
+                if observe:
+                    observe(hierarchy.gathered())
             except BaseException as error:  # C code lies between here and the caller: an exception cannot pass
                 self._error = error
 
