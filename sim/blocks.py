@@ -10,12 +10,13 @@ from refconv.elements import element
 from refconv.fused import FUSED, HALOS, choose_fused
 from refconv.fused.problem import block_problem, check_fused, gate_problem, pack_block
 from refconv.records import Block
+from sim.nontemporal import TEMPORAL
 from sim.run import Run
 from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, plain_numbers, ready
 from sim.unfused import NO_HALO, unfused
 
 
-def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, dtype="float32", halo="auto", name=None, stores="temporal"):
+def simulate_block(block, n=1, h=None, w=None, machine="host", *, tiling=None, dtype="float32", halo="auto", name=None, stores=TEMPORAL):
     """The traffic of a block, fused and layer by layer, as a JSON-ready dict.
 
     block: a record of refconv.blocks, whose arrays count for their shapes only, a BlockPreset or the name of one. n images of h x w pixels

@@ -14,13 +14,14 @@ from refconv.layout import packed_size
 from refconv.problem import Conv2d, PartialConv2d
 from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine import Machine, load_machine
+from sim.nontemporal import TEMPORAL
 from sim.run import Run
 
 OPERANDS = ("input", "weight", "bias", "output")
 COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
 
 
-def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, name=None, stores="temporal"):
+def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, name=None, stores=TEMPORAL):
     """The traffic of a kernel as a JSON-ready dict (the `layers` entry of `python -m sim.traffic --json`).
 
     kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or

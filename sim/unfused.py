@@ -14,6 +14,7 @@ from refconv import kernels
 from refconv.jit import kernel
 from refconv.tile import lanes, length, load, store, zero
 from refconv.tile.lines import ONE
+from sim.nontemporal import TEMPORAL
 from sim.run import Run
 from sim.simulate import OPERANDS, account, call_kernel, packed_elements, plain_numbers
 
@@ -168,7 +169,7 @@ def run_layer(run, layer, nothing, parts):
         run.call(stream, tuple(streamed), nothing, 1)
 
 
-def unfused(block, n, h, w, machine, dtype, stores):
+def unfused(block, n, h, w, machine, dtype, stores=TEMPORAL):
     """The record of a layer-by-layer run, keys as of sim.simulate_block; what it has besides, or what differs:
 
     layers: a record a step, as sim.simulate's, of what moves while it runs; dirty lines left at the end are flushed in the last. The block's
