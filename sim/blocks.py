@@ -11,19 +11,31 @@ from refconv.fused import FUSED, MODES, check_modes, choose_fused, has_choice, s
 from refconv.fused.passes import parameters, passes
 from refconv.fused.problem import block_problem, pack_block
 from sim.bounds import beside, chain_bound
+from sim.nontemporal import TEMPORAL
 from sim.run import Run
 from sim.simulate import OPERANDS, account, call_kernel, checked_tiling, moved_bytes, plain_numbers, ready
 from sim.unfused import NO_CHOICE, unfused
 
 
 def simulate_block(
-    block, n=1, h=None, w=None, machine="host", *, tiling=None, dtype="float32", halo=MODES["halo"][0], squeeze=MODES["squeeze"][0], name=None
+    block,
+    n=1,
+    h=None,
+    w=None,
+    machine="host",
+    *,
+    tiling=None,
+    dtype="float32",
+    halo=MODES["halo"][0],
+    squeeze=MODES["squeeze"][0],
+    stores=TEMPORAL,
+    name=None,
 ):
     """The traffic of a block, fused and layer by layer, as a JSON-ready dict.
 
     block: a record of refconv.blocks, whose arrays count for their shapes only, a BlockPreset or the name of one. n images of h x w pixels
-    (None: the preset's). machine, dtype: as in sim.simulate. tiling: of refconv.fused.tiling, else the rule's for that machine. halo, squeeze:
-    as of refconv.fused_block, legal for the same blocks. One thread.
+    (None: the preset's). machine, dtype, stores: as in sim.simulate. tiling: of refconv.fused.tiling, else the rule's for that machine. halo,
+    squeeze: as of refconv.fused_block, legal for the same blocks. One thread.
 
     Keys: those of sim.simulate ("weight" and "bias" are all weights and all biases; compulsory: Block.compulsory), "halo" and "squeeze" (modes, or
     "none" where the block has no such choice), "recomputed_macs" (beyond `macs`; flops and intensity do not count them), and "unfused", a
@@ -42,7 +54,7 @@ def simulate_block(
     start = time.perf_counter()
     squeeze = squeeze_for(problem, dtype, squeeze, machine.target)
     steps = passes(row, block, packed, problem, chosen, squeeze)
-    buffers, moved = run_fused(steps, packed, problem, machine, dtype)
+    buffers, moved = run_fused(steps, packed, problem, machine, dtype, stores)
     seconds = time.perf_counter() - start
     descriptor = describe(block, n, h, w)
     named = {"name": name or descriptor, "descriptor": descriptor}
@@ -53,17 +65,18 @@ def simulate_block(
         "kernel": "fused",
         "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
+        "stores": stores,
         **accounted,
         **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(accounted)),
         "simulation_s": seconds,
         "halo": halo_of(chosen) if has_choice("halo", block) else NO_CHOICE,
         "squeeze": squeeze if has_choice("squeeze", block) else NO_CHOICE,
         "recomputed_macs": row.recomputed_macs(problem, chosen, squeeze) if has_choice("halo", block) else 0,
-        "unfused": {**named, **unfused(block, n, h, w, machine, dtype)},
+        "unfused": {**named, **unfused(block, n, h, w, machine, dtype, stores)},
     }
 
 
-def run_fused(steps, packed, problem, machine, dtype):
+def run_fused(steps, packed, problem, machine, dtype, stores):
     """(buffers, lines moved) of the kernel calls of a fused block, as `refconv.fused_block` makes them.
 
     Passes of one kernel share its workspace, whose buffers have their own names; those of further kernels have the kernel's in front.
@@ -80,7 +93,7 @@ def run_fused(steps, packed, problem, machine, dtype):
         buffers += [(name, size, dtype.work.itemsize) for name, size in new.items()]
         places += new
         calls.append((step, row, tuple(own), tiling))
-    run = Run(machine, buffers)
+    run = Run(machine, buffers, stores)
     laid = dict(zip(places, run.buffers, strict=True))
     for step, row, own, tiling in calls:
         weights, biases, work = (tuple(laid[name] for name in names) for names in (step.weights, step.biases, own))

@@ -54,6 +54,7 @@ from sim.sets import (
     way_at,
 )
 from sim.shadow import look, shadow_words
+from sim.watch import NOBODY, call
 
 TENSOR_BITS = 40
 """An address is tensor << TENSOR_BITS | place in memory: the line tells the tensor it belongs to, the place its set."""
@@ -68,10 +69,9 @@ NINE, INCLUSIVE, EXCLUSIVE = INCLUSIONS.values()
 
 # The state is one flat int64 array, so that a traced buffer is one pointer wide: a header, the levels' geometry, the counters, what
 # policies keep, the events, the tags. An event is line << 1 | is_store; a tag two more, so that 0 is none.
-HEADER = range(16)
-LEVELS, TENSORS, SHIFT, GATHERED, EVENTS_AT, LEVELS_AT, COUNTS_AT, DRAM_AT, TAGS_AT, LOOP, INCLUSION, LOW, HIGH, PLACES, CLASSES_AT, SHADOWS_AT = (
-    HEADER
-)
+HEADER = range(17)
+LEVELS, TENSORS, SHIFT, GATHERED, EVENTS_AT, LEVELS_AT, COUNTS_AT, DRAM_AT, TAGS_AT, LOOP, WATCHER, INCLUSION, LOW, HIGH, *_SHADOW = HEADER
+PLACES, CLASSES_AT, SHADOWS_AT = _SHADOW
 TAG = 2
 LARGE_TAGS = 1 << 17
 """A level of more tags (1 MiB of them) keeps the first chunks of all sets side by side, then the next of all sets, and so on: a layer that
@@ -125,7 +125,7 @@ class Hierarchy:
         self.line_bytes, self._caches = line_bytes, caches
         plain = not places and inclusion == "nine" and all(cache[2:5] == ("lru", True, True) for cache in caches)
         header = n, tensors, line_bytes.bit_length() - 1, 0, events_at, len(HEADER), counts_at, dram_at, tags_at
-        self.state[: len(HEADER)] = *header, loop_address(plain), INCLUSIONS[inclusion], NO_PLACE, -1, places, classes_at, shadows_at
+        self.state[: len(HEADER)] = *header, loop_address(plain), NOBODY, INCLUSIONS[inclusion], NO_PLACE, -1, places, classes_at, shadows_at
         for level, cache in enumerate(caches):
             mask = cache.sets - 1 if cache.sets & (cache.sets - 1) == 0 else -1
             steps = (LANES, LANES * cache.sets) if cache.tags > LARGE_TAGS else (cache.tags // cache.sets, LANES)
@@ -155,6 +155,15 @@ class Hierarchy:
             self.state[at : at + len(chunk)] = chunk
             self.state[GATHERED] = len(chunk)
             run(self.state)
+
+    def gathered(self):
+        """The events that the next `run` takes: a view of the state."""
+        at = self.state[EVENTS_AT]
+        return self.state[at : at + self.state[GATHERED]]
+
+    def keep(self, events):
+        """Of those, only that many, from the first on, are run."""
+        self.state[GATHERED] = events
 
     def finish(self):
         """Run the events still gathered, then write every dirty line to memory; the caches are empty afterwards."""
@@ -359,9 +368,17 @@ def store(m, tag):
     count_dram(m, tensor, WRITTEN)
 
 
+@routine
+def show(m):
+    """Who watches (sim/watch.py) sees the gathered events before they are run, and may leave fewer."""
+    if m[WATCHER] != NOBODY:
+        call(m[WATCHER])
+
+
 @kernel
 def plain_loop(m):
     """The access loop of hierarchies of which every level is LRU, write-back and write-allocate, and that are NINE."""
+    show(m)
     g, counts, shift = geometry(m, 0), m[COUNTS_AT], TENSOR_BITS - m[SHIFT] + 1
     mask, start, step = m[g + MASK], m[g + START], m[g + SET_STEP]
     for e in range(m[EVENTS_AT], m[EVENTS_AT] + m[GATHERED]):
@@ -387,6 +404,7 @@ def plain_loop(m):
 @kernel
 def general_loop(m):
     """The access loop of every other hierarchy."""
+    show(m)
     for e in range(m[EVENTS_AT], m[EVENTS_AT] + m[GATHERED]):
         tag = (m[e] | 1) + TAG - 1
         if m[e] & 1:

@@ -4,6 +4,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from sim.nontemporal import NONTEMPORAL
 from sim.units import show_bytes, show_count
 
 
@@ -14,6 +15,7 @@ def layer_report(layer, machine):
     return [
         heading,
         Text(f"{layer['kernel']} kernel, {layer['dtype']}, {tile}"),
+        *([Text("output as if stored past the caches (non-temporal): no kernel does so")] if layer["stores"] == NONTEMPORAL else []),
         Text(f"{show_count(layer['macs'], 'MAC')} = {show_count(layer['flops'], 'FLOP')}, workspace {show_bytes(layer['workspace_bytes'])}"),
         level_table(layer),
         *([class_table(layer)] if "conflict_misses" in layer["levels"][0] else []),

@@ -7,8 +7,10 @@ import numpy as np
 
 from refconv.plan import compiled
 from refconv.tile.types import Static
-from sim.cache import Hierarchy, run
+from sim.cache import WATCHER, WRITTEN, Hierarchy, run
+from sim.nontemporal import NONTEMPORAL, TEMPORAL, WriteCombining, check_stores
 from sim.trace import Trace
+from sim.watch import NOBODY, Watcher
 
 MOST_PLACES = 1 << 27
 """Lines times levels whose misses can be classified: 24 bytes each."""
@@ -23,10 +25,12 @@ def _idle(levels, line_bytes, tensors, inclusion, places):
 class Run:
     """Traced buffers [(name, elements, itemsize)], side by side on a machine with empty caches. `buffers` are they, in order.
 
-    classify: `classes` are then the misses, as of sim.cache.Hierarchy, of what `moved` has last returned.
+    stores: how buffers named "output" are stored, of sim.nontemporal.STORES. classify: `classes` are then the misses, as of
+    sim.cache.Hierarchy, of what `moved` has last returned.
     """
 
-    def __init__(self, machine, buffers, classify=False):
+    def __init__(self, machine, buffers, stores=TEMPORAL, classify=False):
+        check_stores(stores)
         line = machine.line_bytes
         places = sum(-(-elements * itemsize // line) for _, elements, itemsize in buffers) + 1 if classify else 0
         if places * len(machine.levels) > MOST_PLACES:
@@ -37,6 +41,10 @@ class Run:
             self._hierarchy = self._pool.pop()
         except IndexError:
             self._hierarchy = Hierarchy(*geometry)
+        outputs = [i for i, (name, *_) in enumerate(buffers) if name == "output"]
+        self._combining = WriteCombining(outputs, len(buffers), machine.line_bytes) if stores == NONTEMPORAL else None
+        self._watcher = Watcher(self._hierarchy, buffers, machine.line_bytes, self._combining and self._combining.take)
+        self._hierarchy.state[WATCHER] = self._watcher.address
         self.trace = Trace(self._hierarchy, machine.vector_bytes)
         self.buffers = [self.trace.buffer(*buffer) for buffer in buffers]
         self._seen = [np.zeros_like(counters) for counters in self._counters()]
@@ -55,11 +63,15 @@ class Run:
             self._hierarchy.finish()
         else:
             run(self._hierarchy.state)
+        self._watcher.check()
         now = [counters.copy() for counters in self._counters()]
+        if self._combining:
+            now[1][:, WRITTEN] += self._combining.written
         *moved, self.classes = (after - before for after, before in zip(now, self._seen, strict=True))
         self._seen = now
         if last:
             self._hierarchy.reset()
+            self._hierarchy.state[WATCHER] = NOBODY
             self._pool.append(self._hierarchy)
         return tuple(moved)
 

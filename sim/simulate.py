@@ -15,6 +15,7 @@ from refconv.problem import Conv2d, PartialConv2d
 from sim.bounds import beside, layer_bound
 from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine import Machine, load_machine
+from sim.nontemporal import TEMPORAL
 from sim.run import Run
 from sim.shadow import FIRST, FULL
 
@@ -22,17 +23,29 @@ OPERANDS = ("input", "weight", "bias", "output")
 COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
 
 
-def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, warm=False, classify=False, name=None):
+def simulate(
+    kernel,
+    problem,
+    machine="host",
+    tiling=None,
+    *,
+    dtype="float32",
+    bias=False,
+    stores=TEMPORAL,
+    warm=False,
+    classify=False,
+    name=None,
+):
     """The traffic of a kernel as a JSON-ready dict (the `layers` entry of `python -m sim.traffic --json`).
 
     kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
     PartialConv2d, a preset's name or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one
     for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or "bfloat16" (workspace then float32).
-    bias: whether the layer has one. warm: the kernel has run before on the same buffers, and the caches hold what it left; dirty lines are flushed
-    once, at the very end, so a warm run may move less than a cold one must. classify: also count, by level and tensor, compulsory_misses,
-    capacity_misses and conflict_misses (sim/shadow.py; conflict may be negative), at half the speed. Counts of lines are exact; bytes = lines *
-    line_bytes. bound_bytes, bound_ratio, bound_source: a lower bound on the traffic (sim.bounds) for a fast memory of the last level's capacity.
-    ValueError says what is illegal and what would be legal.
+    bias: whether the layer has one. stores: "nontemporal" for an output stored past the caches (sim/nontemporal.py). warm: the kernel has run before
+    on the same buffers, and the caches hold what it left; dirty lines are flushed once, at the very end, so a warm run may move less than a
+    cold one must. classify: also count, by level and tensor, compulsory_misses, capacity_misses and conflict_misses (sim/shadow.py; conflict
+    may be negative), at half the speed. Counts of lines are exact; bytes = lines * line_bytes. bound_bytes, bound_ratio, bound_source: a lower
+    bound on the traffic (sim.bounds). ValueError says what is illegal and what would be legal.
     """
     machine = ready(machine)
     if isinstance(problem, str):
@@ -55,7 +68,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     buffers += [(buffer, elements, dtype.work.itemsize) for buffer, elements in workspace.items()]
     if classify and machine.inclusion == "exclusive":
         raise ValueError("classify = True: must be False where the hierarchy is exclusive, whose hits move lines away")
-    run = Run(machine, buffers, classify)
+    run = Run(machine, buffers, stores, classify)
     for _ in range(2 if warm else 1):
         run.moved()
         call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
@@ -70,6 +83,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
         "kernel": row.name,
         "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
+        "stores": stores,
         "start": "warm" if warm else "cold",
         **accounted,
         **beside(bound, dtype.itemsize, moved_bytes(accounted)),

@@ -17,19 +17,20 @@ from refconv.layers import PRESETS, find_layer, with_batch
 from sim.blocks import simulate_block
 from sim.cache import INCLUSIONS
 from sim.machine import load_machine, parse_cache, presets, with_levels
+from sim.nontemporal import STORES, TEMPORAL
 from sim.simulate import OPERANDS, simulate
 from sim.unfused import NO_CHOICE
 
 SCHEMA = 1
 
 
-def parser():
-    """The command line of sim.traffic."""
+def parser(prog="sim.traffic", description="Run a kernel on a simulated cache hierarchy and count what it moves."):
+    """The command line of sim.traffic, and of what else takes its layers and machines."""
     layers, blocks = ("\n".join(f"  {known.name:<12} {known.origin}" for known in table.values()) for table in (PRESETS, BLOCK_PRESETS))
     machines = "\n".join(f"  {name}" for name in ("host", *presets()))
     result = Parser(
-        prog="sim.traffic",
-        description="Run a kernel on a simulated cache hierarchy and count what it moves.",
+        prog=prog,
+        description=description,
         epilog=f"layers:\n{layers}\n\nblocks, fused into one kernel and layer by layer:\n{blocks}\n\nmachines:\n{machines}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -59,6 +60,7 @@ def parser():
         help = f"{legal} (default {MODES[mode][0]}): what to do about {about}; goes to those of the layers that have the choice: {blocks}"
         add(f"--{mode}", default=MODES[mode][0], metavar="MODE", help=help)
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
+    add("--stores", choices=STORES, default=TEMPORAL, help="of the output: through the caches, or past them as a what-if (default temporal)")
     add("--batch", type=positive, metavar="N", help="images, in the place of the layer's own number")
     add("--bias", action="store_true", help="layers have a bias (a block has those of its network)")
     form = result.add_mutually_exclusive_group()
@@ -104,7 +106,7 @@ def chosen_machine(name, caches, inclusion=None):
 
 def flat_row(layer):
     """A layer record as one flat row of scalars for CSV."""
-    row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "macs", "flops")}
+    row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "stores", "macs", "flops")}
     row |= {mode: layer.get(mode, NO_CHOICE) for mode in MODES} | {"recomputed_macs": layer.get("recomputed_macs", 0)}
     row["start"] = layer.get("start", "cold")
     row["tiling"] = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
@@ -132,21 +134,29 @@ def write(layers, problems, machine, arguments):
         writer.writeheader()
         writer.writerows(rows)
     else:
-        from rich.console import Console
-
         from sim.block_report import block_report
         from sim.explain import explanation
-        from sim.report import layer_report, machine_line
+        from sim.report import layer_report
 
-        console = Console(highlight=False)
-        console = Console(highlight=False, width=max(console.width, 110))  # numbers are never cut: a narrow terminal wraps
-        console.print(machine_line(machine.record(arguments.warm)))
-        console.print()
+        parts = []
         for layer, problem in zip(layers, problems, strict=True):
-            report = block_report if "unfused" in layer else layer_report
-            console.print(*report(layer, machine.record()), sep="\n")
+            parts += (block_report if "unfused" in layer else layer_report)(layer, machine.record())
             if arguments.explain:
-                console.print(*explanation(layer, problem, machine), sep="\n", soft_wrap=True)
+                parts += explanation(layer, problem, machine)
+        show(machine.record(arguments.warm), parts)
+
+
+def show(machine, parts):
+    """Renderables on stdout, below a line that says what the machine (its record) is."""
+    from rich.console import Console
+
+    from sim.report import machine_line
+
+    console = Console(highlight=False)
+    console = Console(highlight=False, width=max(console.width, 110))  # numbers are never cut: a narrow terminal wraps
+    console.print(machine_line(machine))
+    console.print()
+    console.print(*parts, sep="\n", soft_wrap=True)
 
 
 def simulated(layer, machine, modes, arguments):
@@ -158,8 +168,8 @@ def simulated(layer, machine, modes, arguments):
             if getattr(arguments, option):
                 raise ValueError(f"--{option}: {layer.name} is a block; legal with layers only")
         own = {mode: wanted for mode, wanted in modes.items() if has_choice(mode, layer.record())}
-        return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, **own)
-    options = {"dtype": arguments.dtype, "bias": arguments.bias, "warm": arguments.warm, "classify": arguments.classify}
+        return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, stores=arguments.stores, **own)
+    options = {key: getattr(arguments, key) for key in ("dtype", "bias", "stores", "warm", "classify")}
     return simulate(arguments.kernel, problem_of(layer, arguments), machine, **options, name=layer.name)
 
 
@@ -170,9 +180,9 @@ def problem_of(layer, arguments):
     return layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
 
 
-def main(argv=None):
-    """Run the command line; returns the exit status."""
-    command = parser()
+def main(argv=None, command=None, account=simulated, write=write):
+    """Run the command line; returns the exit status. command, account, write: another parser, what makes a layer's record, what shows them."""
+    command = command or parser()
     arguments = command.parse_args(argv)
     if arguments.list:
         print(command.epilog, end="")
@@ -187,7 +197,7 @@ def main(argv=None):
         records = []
         for i, layer in enumerate(layers):
             progress(f"simulating {layer.name} ({i + 1} of {len(layers)})")
-            records.append(simulated(layer, machine, modes, arguments))
+            records.append(account(layer, machine, modes, arguments))
         progress("")
     except (ValueError, OSError, MemoryError) as error:
         progress("")

@@ -15,6 +15,7 @@ from refconv.jit import kernel
 from refconv.tile import lanes, length, load, store, zero
 from refconv.tile.lines import ONE
 from sim.bounds import Bound, beside, chain_bound
+from sim.nontemporal import TEMPORAL
 from sim.run import Run
 from sim.simulate import OPERANDS, account, call_kernel, moved_bytes, packed_elements, plain_numbers
 
@@ -169,7 +170,7 @@ def run_layer(run, layer, nothing, parts):
         run.call(stream, tuple(streamed), nothing, 1)
 
 
-def unfused(block, n, h, w, machine, dtype):
+def unfused(block, n, h, w, machine, dtype, stores=TEMPORAL):
     """The record of a layer-by-layer run, keys as of sim.simulate_block; what it has besides, or what differs:
 
     layers: a record a step, as sim.simulate's, of what moves while it runs; dirty lines left at the end are flushed in the last. The block's
@@ -181,7 +182,7 @@ def unfused(block, n, h, w, machine, dtype):
     layers, layout = laid_out(block, n, h, w, machine.target, dtype)
     nothing, buffers = layout.add("nothing", 0), layout.buffers
     start = time.perf_counter()
-    run, records, moved = Run(machine, buffers), [], []
+    run, records, moved = Run(machine, buffers, stores), [], []
     for layer in layers:
         run_layer(run, layer, run.buffers[nothing], n * h)
         moved.append(run.moved(last=layer is layers[-1]))
@@ -198,6 +199,7 @@ def unfused(block, n, h, w, machine, dtype):
         "kernel": "unfused",
         "tiling": {},
         "dtype": str(dtype),
+        "stores": stores,
         **total,
         **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(total)),
         "attainable_efficiency": total["flops"] / possible,

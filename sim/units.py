@@ -39,6 +39,14 @@ def show_bytes(count):
     return f"{count} B"
 
 
+def show_size(count):
+    """Bytes where room is short: three digits, 1.67 MiB."""
+    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}" if count < 1000 * scale else f"{count // scale} {unit}"
+    return f"{count:.3g} B"
+
+
 def show_count(count, unit=""):
     """A count with a decimal prefix: 115.6 M."""
     for prefix, scale in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):

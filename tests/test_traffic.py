@@ -155,13 +155,13 @@ def test_simulate_takes_kernels_tilings_and_text():
         sim.simulate(None, "mb1ic64ih14oc64kh3ph1", "zen4", dtype="int8")
 
 
-def run(*arguments):
-    """(status, stdout, stderr) of the command line in this process."""
+def run(*arguments, main=traffic.main):
+    """(status, stdout, stderr) of a command line in this process."""
     out, err = io.StringIO(), io.StringIO()
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = out, err
     try:
-        status = traffic.main(list(arguments))
+        status = main(list(arguments))
     except SystemExit as stop:
         status = stop.code
     finally:
