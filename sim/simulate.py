@@ -37,11 +37,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     problem = problem.checked()
     dtype = element(dtype)
     lanes = machine.target.lanes(dtype.work.itemsize)
-    if kernel is not None and kernel not in kernels.KERNELS:
-        raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
-    row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
-    row.check(problem, lanes)
-    chosen = checked_tiling(row, problem, dtype, machine, tiling)
+    row, chosen = planned(kernel, problem, machine, dtype, tiling)
     start = time.perf_counter()
     workspace = row.workspace(problem, chosen, lanes, dtype.half)
     sizes = {**problem.tensors, "weight": packed_elements(row, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
@@ -68,6 +64,16 @@ def ready(machine):
     if config.DISABLE_JIT:
         raise ValueError("NUMBA_DISABLE_JIT = 1: must be unset for sim, which compiles the kernels for traced buffers")
     return (machine if isinstance(machine, Machine) else load_machine(machine)).checked()
+
+
+def planned(kernel, problem, machine, dtype, tiling=None):
+    """(row of the table, tiling) that `simulate` runs a checked problem with."""
+    lanes = machine.target.lanes(dtype.work.itemsize)
+    if kernel is not None and kernel not in kernels.KERNELS:
+        raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
+    row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
+    row.check(problem, lanes)
+    return row, checked_tiling(row, problem, dtype, machine, tiling)
 
 
 def checked_tiling(row, problem, dtype, machine, wanted, **options):

@@ -1,4 +1,4 @@
-"""`python -m sim.traffic --layer dwconv`: DRAM traffic, workspace and arithmetic intensity of a layer or block on a machine.
+"""`python -m sim.traffic --layer dwconv` or `--model FILE.onnx`: DRAM traffic, workspace and arithmetic intensity on a machine.
 
 The table and JSON go to stdout, progress to stderr; bad input exits with status 2 and one line.
 """
@@ -8,13 +8,18 @@ import csv
 import json
 import os
 import sys
+from concurrent.futures.process import BrokenProcessPool
 
 from refconv.block_presets import BLOCK_PRESETS, BlockPreset
-from refconv.cli import Parser, positive
+from refconv.cli import Parser, note, positive
 from refconv.elements import LEGAL
 from refconv.layers import PRESETS, find_layer, with_batch
 from sim.blocks import HALOS, check_halo, simulate_block
+from sim.limit import MOST_ACCESSES, check_size, problems_of
 from sim.machine import load_machine, parse_cache, presets, with_levels
+from sim.models import read_model
+from sim.models.run import simulate_model
+from sim.parallel import run_all
 from sim.simulate import OPERANDS, simulate
 from sim.unfused import NO_HALO
 
@@ -38,6 +43,9 @@ def parser():
         metavar="NAME|DESCRIPTOR",
         help="layer or block below, or benchdnn text such as g96mb1ic96ih56oc96kh7ph3; repeatable",
     )
+    add("--model", metavar="FILE", help="every layer of an ONNX graph (.onnx; needs the extra onnx) or of a SCALE-Sim topology (.csv)")
+    shape = "sizes of an input in the place of the graph's own; the name may be left out where there is one input; repeatable"
+    add("--input-shape", action="append", default=[], metavar="NAME:1x3x224x224", help=shape)
     add("--machine", metavar="NAME|FILE", help="a machine below or a YAML file (default host)")
     add(
         "--cache",
@@ -52,6 +60,9 @@ def parser():
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
     add("--batch", type=positive, metavar="N", help="images, in the place of the layer's own number")
     add("--bias", action="store_true", help="layers have a bias (a block has those of its network)")
+    add("--jobs", type=positive, metavar="N", help="layers simulated side by side, in processes (default: the cores with --model, else 1)")
+    most = f"accesses that a layer may take by estimate, else it is refused (default {MOST_ACCESSES})"
+    add("--limit", type=positive, default=MOST_ACCESSES, metavar="N", help=most)
     form = result.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON on stdout")
     form.add_argument("--csv", action="store_true", help="CSV on stdout, a row a layer, two a block: fused, unfused")
@@ -90,39 +101,72 @@ def flat_row(layer):
     return {**row, "balance_flop_per_byte": layer["balance_flop_per_byte"], "bound": layer["bound"]}
 
 
-def write(layers, machine, arguments):
-    """The result in the form asked for, to stdout."""
+def write(result, machine, arguments):
+    """The result {"model": totals or absent, "layers": records} in the form asked for, to stdout; what a form has no place for, to stderr."""
+    layers, model = result["layers"], result.get("model")
     if arguments.json:
-        json.dump({"schema": SCHEMA, "machine": machine.record(), "layers": layers}, sys.stdout, indent=1)
+        json.dump({"schema": SCHEMA, "machine": machine.record(), **result}, sys.stdout, indent=1)
         print()
     elif arguments.csv:
         rows = [flat_row(row) for layer in layers for row in (layer, layer.get("unfused")) if row]
         writer = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+        if model:
+            from sim.models.report import left_out
+
+            note(left_out(model))
     else:
-        from rich.console import Console
-
-        from sim.block_report import block_report
-        from sim.report import layer_report, machine_line
-
-        console = Console(highlight=False)
-        console = Console(highlight=False, width=max(console.width, 110))  # numbers are never cut: a narrow terminal wraps
-        console.print(machine_line(machine.record()))
-        console.print()
-        for layer in layers:
-            report = block_report if "unfused" in layer else layer_report
-            console.print(*report(layer, machine.record()), sep="\n")
+        write_tables(layers, model, machine.record())
 
 
-def simulated(layer, machine, arguments):
-    """The record of a Layer or BlockPreset."""
+def write_tables(layers, model, machine):
+    """The result in tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from sim.block_report import block_report
+    from sim.models.report import model_report
+    from sim.report import layer_report, machine_line
+
+    reports = [model_report(model, layers)] if model else []
+    reports += [block_report(layer, machine) if "unfused" in layer else layer_report(layer, machine) for layer in layers if not model]
+    parts = [part for report in reports for part in report]
+    wide = Console(width=10_000)
+    widest = max(wide.measure(part).maximum for part in parts if isinstance(part, Table))
+    console = Console(highlight=False)
+    console = Console(highlight=False, width=max(console.width, 110, widest))  # numbers are never cut: a narrow terminal wraps
+    console.print(machine_line(machine), "", *parts, sep="\n")
+
+
+def call_of(layer, machine, arguments):
+    """(function, keywords) that give the record of a Layer or BlockPreset; ValueError for one too large to trace."""
+    same = {"machine": machine, "dtype": arguments.dtype}
     if isinstance(layer, BlockPreset):
         if arguments.kernel is not None:
             raise ValueError(f"--kernel {arguments.kernel}: a block has a kernel of its own; legal with blocks: none")
-        return simulate_block(layer, arguments.batch or 1, machine=machine, dtype=arguments.dtype, halo=arguments.halo)
+        check_size(layer.name, problems_of(layer, arguments.batch), machine, arguments.dtype, arguments.limit)
+        return simulate_block, {"block": layer, "n": arguments.batch or 1, "halo": arguments.halo, **same}
     problem = layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
-    return simulate(arguments.kernel, problem, machine, dtype=arguments.dtype, bias=arguments.bias, name=layer.name)
+    check_size(layer.name, [problem], machine, arguments.dtype, arguments.limit, arguments.kernel)
+    return simulate, {"kernel": arguments.kernel, "problem": problem, "bias": arguments.bias, "name": layer.name, **same}
+
+
+def simulated(arguments):
+    """(machine, result as of `write`) of the command line's layers or model."""
+    check_halo(arguments.halo)
+    if arguments.model is None:
+        layers = [BLOCK_PRESETS.get(text) or find_layer(text, BLOCK_PRESETS) for text in arguments.layer]
+        machine = chosen_machine(arguments.machine, arguments.cache)
+        return machine, {"layers": run_all([call_of(layer, machine, arguments) for layer in layers], arguments.jobs or 1)}
+    if arguments.kernel is not None:
+        raise ValueError(f"--kernel {arguments.kernel}: every layer of a model has the kernel that refconv would choose; legal with --layer")
+    model = read_model(arguments.model, arguments.input_shape, arguments.batch)
+    machine = chosen_machine(arguments.machine, arguments.cache)
+    for text in model.notes:
+        note(f"{model.path}: {text}")
+    same = {"dtype": arguments.dtype, "bias": arguments.bias, "jobs": arguments.jobs, "limit": arguments.limit}
+    return machine, simulate_model(model, machine, **same)
 
 
 def main(argv=None):
@@ -132,25 +176,19 @@ def main(argv=None):
     if arguments.list:
         print(command.epilog, end="")
         return 0
-    if not arguments.layer:
+    if not arguments.layer and arguments.model is None:
         names = ", ".join((*PRESETS, *BLOCK_PRESETS))
-        command.error(f"--layer is missing: must be {names}, or a benchdnn descriptor; --list tells more")
+        command.error(f"--layer is missing: must be {names}, or a benchdnn descriptor; or --model FILE; --list tells more")
+    if arguments.layer and arguments.model is not None:
+        command.error("--layer and --model: must be one of them")
     try:
-        check_halo(arguments.halo)
-        layers = [BLOCK_PRESETS.get(text) or find_layer(text, BLOCK_PRESETS) for text in arguments.layer]
-        machine = chosen_machine(arguments.machine, arguments.cache)
-        records = []
-        for i, layer in enumerate(layers):
-            progress(f"simulating {layer.name} ({i + 1} of {len(layers)})")
-            records.append(simulated(layer, machine, arguments))
-        progress("")
-    except (ValueError, OSError, MemoryError) as error:
-        progress("")
+        machine, result = simulated(arguments)
+    except (ValueError, OSError, MemoryError, BrokenProcessPool) as error:
         command.error(str(error) or type(error).__name__)
     try:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")
-        write(records, machine, arguments)
+        write(result, machine, arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
@@ -158,12 +196,6 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         command.error(f"stdout: {error}")
     return 0
-
-
-def progress(text):
-    """What is being done, on stderr, over the line before; nothing where stderr is no terminal."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
