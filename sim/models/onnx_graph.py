@@ -15,6 +15,9 @@ def read_onnx(path, input_shapes, batch):
     """The Model of an ONNX graph; input_shapes: [(name, sizes)]; see sim.models.read_model."""
     try:
         import onnx
+        import onnx.checker
+        import onnx.inliner
+        import onnx.shape_inference
         from google.protobuf.message import DecodeError
     except ImportError:
         raise ValueError("reading ONNX graphs needs the package onnx; legal: pip install 'refconv[onnx]'") from None

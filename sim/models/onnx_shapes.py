@@ -13,6 +13,8 @@ EVALUATED = {
     *("Add", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather", "Identity", "Max", "Min", "Mod", "Mul", "Neg"),
     *("Range", "ReduceProd", "ReduceSum", "Reshape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
 }
+NO_INPUT_NEEDED = 4
+"""From this version of the format on, an initializer need not be an input as well; before, inference overlooks one that is not."""
 SIZES_GIVEN = ("ConstantOfShape", "Expand", "Range")
 """Of these the output is as large as the inputs' values say."""
 
@@ -21,6 +23,7 @@ def infer(model):
     """(shapes, values) of a ModelProto: {name: sizes, None where not known}, {name: array}. The model is changed."""
     from onnx import numpy_helper, shape_inference
 
+    model.ir_version = max(model.ir_version, NO_INPUT_NEEDED)
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if math.prod(tensor.dims) <= SMALL}
     while True:
         shapes = shapes_of(shape_inference.infer_shapes(model, data_prop=True).graph)
@@ -29,9 +32,10 @@ def infer(model):
         for node in model.graph.node:
             new.update(evaluated(node, shapes, {**values, **new} if new else values, model))
         values.update(new)
-        if not new or not open_before:
+        sizes = {name: array for name, array in new.items() if array.dtype.kind in "iub"}
+        if not sizes or not open_before:
             return shapes, values
-        fold(model.graph, new)
+        fold(model.graph, sizes)
 
 
 def shapes_of(graph):

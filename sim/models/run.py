@@ -19,7 +19,7 @@ def simulate_model(model, machine="host", *, input_shapes=(), batch=None, dtype=
     if isinstance(model, str):
         model = read_model(model, input_shapes, batch)
     keys = [(layer.problem, bias or layer.bias) for layer in model.layers]
-    distinct = dict(zip(keys, model.layers, strict=True))
+    distinct = dict(zip(reversed(keys), reversed(model.layers), strict=True))
     for (problem, _), layer in distinct.items():
         check_size(f"{layer.name} ({problem})", [problem], machine, dtype, limit)
     order = begun(list(distinct), machine, dtype)
