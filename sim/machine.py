@@ -25,6 +25,8 @@ from sim.units import parse_bytes, parse_rate
 MOST_BYTES = 1 << 36
 MOST_LINES = 1 << 27
 """Lines of all levels together: the simulator keeps 8 bytes for each."""
+MOST_CHARACTERS = 1 << 20
+"""Of a machine file: PyYAML reads about 1 MB/s."""
 NAME = re.compile(r"[\w.+-]{1,32}", re.ASCII)
 
 
@@ -147,7 +149,13 @@ KEYS = {"name", "line", "vector", "registers", "peak", "bandwidth", "caches", "s
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key given twice is an error, not silently the last."""
+    """YAML in which a key given twice is an error, not silently the last; and an alias, by which a short file can be endless."""
+
+    def compose_node(self, parent, index):
+        """The next node, none of them an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"*{self.peek_event().anchor}: aliases are not legal here; write the value out")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
         """The mapping of a node, keys checked."""
@@ -162,7 +170,10 @@ def read_machine(path):
     """The machine a YAML file describes; ValueError names the file, the key and what is legal."""
     try:
         with open(path, encoding="utf-8") as file:
-            document = yaml.load(file, UniqueKeys)  # a SafeLoader
+            text = file.read(MOST_CHARACTERS + 1)
+        if len(text) > MOST_CHARACTERS:
+            raise ValueError(f"has more than {MOST_CHARACTERS} characters")
+        document = yaml.load(text, UniqueKeys)  # a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     return machine_from(document, path)
