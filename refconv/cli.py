@@ -12,7 +12,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         """Print the message to stderr and exit with status 2."""
-        line = " ".join(message.split())
+        line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(message.split()))
         self.exit(2, f"{self.prog}: {line if len(line) <= MOST_SHOWN else line[:MOST_SHOWN] + ' ...'}\n")
 
 

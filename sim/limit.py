@@ -5,8 +5,8 @@ from refconv.elements import element
 from sim.simulate import planned
 from sim.units import show_count
 
-MOST_ACCESSES = 20_000_000_000
-"""By default. At the 60 to 90 M accesses/s of one core that is four to six minutes: about as long as a user waits without having been asked."""
+MOST_ACCESSES = 10_000_000_000
+"""By default: two to three minutes at the 60 to 90 M accesses/s of one core, as long as one waits without having been asked."""
 
 
 def estimated_accesses(problem, machine, dtype="float32", kernel=None):

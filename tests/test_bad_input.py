@@ -4,10 +4,11 @@ import contextlib
 import math
 import pathlib
 import tempfile
+import unicodedata
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_traffic import GOOD, run
 
@@ -18,6 +19,11 @@ from sim.models import parse_input_shape, read_model
 
 ZEN4 = load_machine("zen4")
 SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([16, 64, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 63, 10**30]), st.integers())
+
+
+def one_line(text):
+    """Whether nothing in a text moves a terminal's cursor."""
+    return not any(unicodedata.category(letter) in ("Cc", "Zl", "Zp", "Cs") for letter in text)
 
 
 @contextlib.contextmanager
@@ -35,7 +41,7 @@ def refused(read, path):
         return read(path)
     except ValueError as error:
         assert str(error).startswith(f"{path}: ")
-        assert str(error).isprintable()
+        assert one_line(str(error))
         return None
 
 
@@ -43,7 +49,6 @@ def refused(read, path):
 
 
 @given(st.lists(SIZES, min_size=16, max_size=16))
-@settings(deadline=2000)
 @example([1, 1, 1 << 30, 1, 1, 1, 1, 1 << 30, 1, 0, 0, 0, 0, 1, 1, 1])
 @example([1, 1, 1 << 20, 1 << 19, 1, 65535, 1, 1, 1 << 30, 0, 0, 0, 0, 1, 1, 1])
 def test_any_numbers_are_a_problem_or_refused(numbers):
@@ -52,7 +57,7 @@ def test_any_numbers_are_a_problem_or_refused(numbers):
         try:
             legal = problem.checked()
         except ValueError as error:
-            assert str(error).isprintable()
+            assert one_line(str(error))
         else:
             assert all(0 < least <= legal.tensors[name] for name, least in legal.compulsory.items() if name != "weight")
 
@@ -61,12 +66,11 @@ TOKENS = st.sampled_from(KNOWN.split())
 
 
 @given(st.lists(st.tuples(TOKENS, SIZES), max_size=12))
-@settings(deadline=2000)
 def test_any_tokens_are_a_descriptor_or_refused(tokens):
     try:
         problem = Conv2d.parse("".join(f"{token}{value}" for token, value in tokens))
     except ValueError as error:
-        assert str(error).isprintable()
+        assert one_line(str(error))
     else:
         assert Conv2d.parse(str(problem)) == problem
 
@@ -91,7 +95,6 @@ CACHES = st.lists(st.dictionaries(st.sampled_from(["name", "size", "ways", "more
     st.dictionaries(st.sampled_from([*GOOD, "name", "source", "x"]), st.one_of(VALUES, CACHES), max_size=4),
     st.sets(st.sampled_from(list(GOOD)), max_size=1),
 )
-@settings(deadline=2000)
 def test_any_mapping_is_a_machine_or_refused(changed, left_out):
     document = {key: value for key, value in {**GOOD, **changed}.items() if key not in left_out}
     with holding(yaml.safe_dump(document, allow_unicode=True).encode(), ".yaml") as path:
@@ -100,7 +103,6 @@ def test_any_mapping_is_a_machine_or_refused(changed, left_out):
 
 
 @given(st.binary(max_size=200), st.integers(0, 2000))
-@settings(deadline=2000)
 def test_any_bytes_are_a_machine_or_refused(noise, end):
     whole = next(iter(presets().values())).read_bytes()
     for data in (noise, whole[:end], whole[:end] + noise, noise + whole):
@@ -144,6 +146,7 @@ def test_odd_yaml_is_refused(case):
         assert refused(read_machine, path) is None
         status, out, err = run("--layer", "dwconv", "--machine", path)
         assert (status, out, err.count("\n")) == (2, "", 1)
+        assert err[:-1].isprintable()
         assert len(err) < 2000
 
 
@@ -166,7 +169,7 @@ def test_any_cache_is_legal_or_refused(given_level):
         try:
             level = make()
         except ValueError as error:
-            assert str(error).isprintable()
+            assert one_line(str(error))
         else:
             assert level.sets >= 1
             assert level.sets * level.ways * level.line_bytes == level.size_bytes
@@ -198,7 +201,6 @@ CELLS = st.one_of(st.text(max_size=6), st.integers(-1, 20).map(str), SIZES.map(s
 
 
 @given(st.binary(max_size=200), st.integers(0, len(TOPOLOGY)), st.lists(st.lists(CELLS, max_size=10), max_size=4))
-@settings(deadline=2000)
 def test_any_bytes_are_a_topology_or_refused(noise, end, rows):
     table = "\n".join(",".join(row) for row in rows).encode("utf-8", "surrogatepass")
     for data in (noise, TOPOLOGY[:end], TOPOLOGY[:end] + noise, table, TOPOLOGY + table):
@@ -218,7 +220,7 @@ def test_any_text_is_an_input_shape_or_refused(text):
     try:
         _, sizes = parse_input_shape(text)
     except ValueError as error:
-        assert str(error).isprintable()
+        assert one_line(str(error))
     else:
         assert all(size > 0 for size in sizes)
 
@@ -264,7 +266,6 @@ def test_the_graph_that_is_fuzzed_is_read():
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_any_bytes_are_an_onnx_graph_or_refused(data):
     whole = graph().SerializeToString()
     noise, at = data.draw(st.binary(max_size=100)), data.draw(st.integers(0, len(whole) - 1))
@@ -282,7 +283,6 @@ GIVEN = st.one_of(INT64, st.text(max_size=5), st.floats(width=32), st.lists(st.i
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_any_change_of_a_graph_is_read_or_refused(data):
     """Attributes of any kind, inputs swapped or taken away, nodes twice or in another order, other operators, other constants, other shapes."""
     import onnx

@@ -456,7 +456,7 @@ def test_the_table_has_a_row_a_layer_and_what_was_left_out(tmp_path):
         (("--model", "TOPOLOGY", "--kernel", "conv2d"), "--kernel conv2d: every layer of a model"),
         (("--model", "TOPOLOGY", "--input-shape", "x:1x2"), "a topology has its shapes in the file"),
         (("--model", "TOPOLOGY", "--limit", "1000"), r"layer a .*accesses: must be at most 1 k; legal: a larger --limit, or the closed form"),
-        (("--layer", "mb1ic4096ih4096oc4096kh3ph1"), r"tracing it takes about .* T accesses: must be at most 20 G"),
+        (("--layer", "mb1ic4096ih4096oc4096kh3ph1"), r"tracing it takes about .* T accesses: must be at most 10 G"),
         (("--layer", "convnext", "--batch", "100000"), "layer convnext: tracing it takes about"),
         (("--model", "TOPOLOGY", "--jobs", "0"), "argument --jobs: '0'"),
     ],
