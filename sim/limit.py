@@ -14,7 +14,7 @@ def estimated_accesses(problem, machine, dtype="float32", kernel=None):
 
     problem: a Conv2d or PartialConv2d. Derived here: a step of a tile of rows x vectors reads `rows` pixels and `vectors` vectors of weights for
     rows * vectors vectors of multiply-adds; a strip, `taps` weights and as many pixels as it slides over for rows * taps (the inputs of a
-    narrow group share those pixels). Besides, every tensor is touched once.
+    narrow group share those pixels). Besides, what has to move is touched once.
     """
     dtype = element(dtype)
     row, tiling = planned(kernel, problem, machine, dtype)
@@ -29,7 +29,7 @@ def estimated_accesses(problem, machine, dtype="float32", kernel=None):
         loads = 1 / tiling.rows + pixels / (tiling.rows * tiling.taps * inputs)
     products = conv.n * conv.p * conv.q * conv.r * conv.s * conv.c_group * vectors
     lines = layout.ceil_div(machine.vector_bytes, machine.line_bytes)
-    return int(products * loads * lines) + sum(problem.tensors.values()) * dtype.itemsize // machine.line_bytes
+    return int(products * loads * lines) + sum(problem.compulsory.values()) * dtype.itemsize // machine.line_bytes
 
 
 def check_size(layer, problems, machine, dtype, most, kernel=None):

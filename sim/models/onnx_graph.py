@@ -121,9 +121,17 @@ class Graph:
         shape = self.shape(name)
         if shape is None:
             known = "x".join("?" if size is None else str(size) for size in self._shapes.get(name) or ())
-            inputs = " or ".join(f"--input-shape {printable(given)}:1x3x224x224" for given in self.inputs[:3])
+            unknown = [given for given in self.inputs if self.shape(given) is None]
+            inputs = " and ".join(map(self._example, unknown)) or "a graph whose shapes can be inferred"
             raise ValueError(f"the shape of {printable(name)} is not known ({known or 'no dimension'}): give {inputs}")
         return shape
+
+    def _example(self, name):
+        """How to give the sizes of an input: its own where they are known."""
+        own = self._shapes.get(name) or (None, 3, None, None)
+        filled = "x".join(str((1 if i == 0 else 224) if size is None else size) for i, size in enumerate(own))
+        only_batch = own[0] is None and None not in own[1:]
+        return f"--input-shape {printable(name)}:{filled}" + (" or --batch 1" if only_batch else "")
 
     def only_user(self, name):
         """The node that alone reads a value, or None."""
