@@ -1,10 +1,11 @@
 """Simulations side by side, in processes of their own: what has to be compiled, too, is compiled side by side, into one cache on disk."""
 
+import collections
 import contextlib
 import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 
 def cores():
@@ -15,26 +16,49 @@ def cores():
 def run_all(calls, jobs=1):
     """The results of calls [(function, keywords)], in their order; the calls are begun in that order, too, so longest first is best.
 
-    jobs: processes at most. Processes are spawned (one that has used Numba's threads must not be forked) and start no threads:
-    traced kernels are serial. What a call raises is raised here.
+    jobs: processes at most, this one among them: it begins at once, the others take calls as soon as they are there, so that a short list is
+    done before. They are spawned (a process that has used Numba's threads must not be forked) and start no threads: traced kernels are
+    serial. What a call raises is raised here.
     """
-    results = [None] * len(calls)
-    with bar(len(calls)) as advance:
-        if min(jobs, len(calls)) <= 1:
-            for i, (function, keywords) in enumerate(calls):
-                results[i] = function(**keywords)
+    results, waiting = [None] * len(calls), collections.deque(enumerate(calls))
+    others = min(jobs, len(calls)) - 1
+
+    def take():
+        with contextlib.suppress(IndexError):
+            return waiting.popleft()
+
+    def work(run):
+        try:
+            for i, call in iter(take, None):
+                results[i] = run(*call)
                 advance()
+        except BaseException:
+            waiting.clear()
+            raise
+
+    with bar(len(calls)) as advance:
+        if others < 1:
+            work(here)
             return results
-        with ProcessPoolExecutor(min(jobs, len(calls)), multiprocessing.get_context("spawn")) as pool:
-            running = {pool.submit(function, **keywords): i for i, (function, keywords) in enumerate(calls)}
-            try:
-                for done in as_completed(running):
-                    results[running[done]] = done.result()
-                    advance()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with ProcessPoolExecutor(others, multiprocessing.get_context("spawn")) as pool, ThreadPoolExecutor(others) as threads:
+
+            def there(function, keywords):
+                return pool.submit(here, function, keywords).result()
+
+            def begin():
+                there(dict, {})  # the process has started, and imported what it needs, when this is back
+                work(there)
+
+            begun = [threads.submit(begin) for _ in range(others)]
+            work(here)
+            for thread in begun:
+                thread.result()
     return results
+
+
+def here(function, keywords):
+    """Call a function in this process."""
+    return function(**keywords)
 
 
 @contextlib.contextmanager
