@@ -155,6 +155,14 @@ def test_an_enormous_yaml_is_refused():
         assert refused(read_machine, path) is None
 
 
+def test_files_of_gibibytes_are_refused_unread(tmp_path):
+    for read, suffix in ((read_machine, ".yaml"), (read_model, ".csv"), (read_model, ".onnx")):
+        path = tmp_path / f"large{suffix}"
+        with open(path, "wb") as file:
+            file.truncate(1 << 31)  # no byte of it is on disk
+        assert refused(read, str(path)) is None
+
+
 def test_a_folder_is_no_file(tmp_path):
     for read, suffix in ((read_machine, ".yaml"), (read_model, ".csv"), (read_model, ".onnx")):
         (tmp_path / f"folder{suffix}").mkdir()

@@ -241,6 +241,19 @@ def test_products_are_pointwise_layers(tmp_path, case):
     assert problem.macs == math.prod(inferred(tmp_path / "m.onnx")) * 16
 
 
+def test_products_that_are_no_layers_are_listed(tmp_path):
+    """A matrix for each image, and a vector: constant, but no pointwise layer."""
+    nodes = [
+        conv("c"),
+        helper.make_node("MatMul", ["c", "m"], ["a"], name="batched"),
+        helper.make_node("MatMul", ["a", "v"], ["y"], name="vector"),
+    ]
+    constants = {"w": (8, 4, 1, 1), "m": (8, 5, 6), "v": (6,)}
+    model = read_model(save(tmp_path / "m.onnx", nodes, {"x": [1, 4, 5, 5]}, constants, rank=[None] * 3))
+    assert [layer.name for layer in model.layers] == ["c"]
+    assert [(node.name, node.remark) for node in model.others] == [("batched", "no kernel"), ("vector", "no kernel")]
+
+
 def test_a_product_of_activations_is_listed_and_a_bias_belongs_to_its_product(tmp_path):
     nodes = [
         helper.make_node("MatMul", ["x", "m"], ["a"], name="q"),

@@ -176,30 +176,28 @@ def channels_of(graph, node, whole):
 
 
 def product(graph, node):
-    """A Gemm or MatMul of an activation with a constant matrix, as a pointwise layer; None where neither operand is constant."""
-    parts, bias = [], False
-    transposed = attributes(node) if node.op_type == "Gemm" else {}
+    """A Gemm or MatMul of an activation with a constant matrix, as a pointwise layer; None where neither operand is one."""
+    given = attributes(node) if node.op_type == "Gemm" else {}
     if node.input[1] in graph.constants:
-        x, w = graph.needed_shape(node.input[0]), graph.needed_shape(node.input[1])
-        x, w = x[::-1] if transposed.get("transA") else x, w[::-1] if transposed.get("transB") else w
-        if len(x) < 2 or len(w) != 2 or x[-1] != w[0]:
-            raise ValueError(f"operands {x} and {w}: must be pixels of channels, and a matrix of as many rows")
-        channels, pixels, outputs = x[-1], x[:-1], w[1]
-    elif node.input[0] in graph.constants and node.op_type == "MatMul":
-        w, x = graph.needed_shape(node.input[0]), graph.needed_shape(node.input[1])
-        if len(x) < 2 or len(w) != 2 or w[1] != x[-2]:
-            raise ValueError(f"operands {w} and {x}: must be a matrix, and channels of pixels as many as its columns")
-        channels, pixels, outputs = x[-2], (*x[:-2], x[-1]), w[0]
+        x, w = (graph.needed_shape(name) for name in node.input[:2])
+        x, w = x[::-1] if given.get("transA") else x, w[::-1] if given.get("transB") else w
+    elif node.input[0] in graph.constants and node.op_type == "MatMul":  # channels first: the transposed product
+        w, x = (graph.needed_shape(name) for name in node.input[:2])
+        x, w = (*x[:-2], *x[:-3:-1]), w[::-1]
     else:
         return None
+    if len(x) < 2 or len(w) != 2 or x[-1] != w[0]:
+        return None
+    (*pixels, channels), outputs, parts, bias = x, w[1], [], False
     n, *rows, columns = (pixels[0], 1) if len(pixels) == 1 else pixels
     if node.op_type == "Gemm":
         bias = len(node.input) > GEMM_OPERANDS and node.input[2] != ""
-    else:
+    elif node.input[1] in graph.constants:  # channels last, along which a row of constants is added
         after = graph.only_user(node.output[0])
-        if after is not None and after.op_type == "Add":
-            bias = any(name in graph.constants and graph.shape(name) == (outputs,) for name in after.input)
-            parts = [after] if bias else []
+        bias = (
+            after is not None and after.op_type == "Add" and any(name in graph.constants and graph.shape(name) == (outputs,) for name in after.input)
+        )
+        parts = [after] if bias else []
     problem = Conv2d(n, channels, math.prod(rows), columns, outputs, 1, 1).checked()
     return "MatMul-Add" if parts else node.op_type, problem, bias, parts
 
@@ -228,7 +226,7 @@ def other(graph, node, scale):
     elif any(attribute.g.node or attribute.graphs for attribute in node.attribute):
         remark = SUBGRAPH
     elif plain and op in ("Gemm", "MatMul"):
-        remark = TWO_ACTIVATIONS
+        remark = NO_KERNEL if any(name in graph.constants for name in node.input[:2]) else TWO_ACTIVATIONS
     else:
         remark = FUSABLE if plain and op in ELEMENTWISE.split() else NO_KERNEL
     if values is None:
