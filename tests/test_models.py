@@ -493,6 +493,15 @@ def test_processes_give_the_same(topology):
         run_all([(sim.simulate, {"kernel": name, "problem": "mb1ic16ih6oc32kh1", "machine": ZEN4}) for name in (None, "none")], jobs=2)
 
 
+def test_a_bar_is_drawn_on_terminals_alone(monkeypatch):
+    for is_terminal in (True, False):
+        stderr = io.StringIO()
+        stderr.isatty = lambda answer=is_terminal: answer
+        monkeypatch.setattr("sys.stderr", stderr)
+        assert run_all([(dict, {"a": 1}), (dict, {"b": 2})]) == [{"a": 1}, {"b": 2}]
+        assert ("simulating" in stderr.getvalue()) == is_terminal
+
+
 def test_the_order_begins_with_each_variant_once():
     """Two layers of one tile shape, one of another: the two shapes first, the longer of the equal ones before."""
     small, large, other = (Conv2d.parse(text) for text in ("mb1ic16ih8oc16kh3ph1", "mb1ic64ih8oc16kh3ph1", "g16mb1ic16ih8oc16kh3ph1"))

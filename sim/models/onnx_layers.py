@@ -194,9 +194,8 @@ def product(graph, node):
         bias = len(node.input) > GEMM_OPERANDS and node.input[2] != ""
     elif node.input[1] in graph.constants:  # channels last, along which a row of constants is added
         after = graph.only_user(node.output[0])
-        bias = (
-            after is not None and after.op_type == "Add" and any(name in graph.constants and graph.shape(name) == (outputs,) for name in after.input)
-        )
+        added = after.input if after is not None and after.op_type == "Add" else ()
+        bias = any(name in graph.constants and graph.shape(name) == (outputs,) for name in added)
         parts = [after] if bias else []
     problem = Conv2d(n, channels, math.prod(rows), columns, outputs, 1, 1).checked()
     return "MatMul-Add" if parts else node.op_type, problem, bias, parts
