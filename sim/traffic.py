@@ -112,7 +112,7 @@ def write(result, machine, arguments):
         writer = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        if model:
+        if model and model["not_modelled"]:
             from sim.models.report import left_out
 
             note(left_out(model))
@@ -181,6 +181,8 @@ def main(argv=None):
         command.error(f"--layer is missing: must be {names}, or a benchdnn descriptor; or --model FILE; --list tells more")
     if arguments.layer and arguments.model is not None:
         command.error("--layer and --model: must be one of them")
+    if arguments.input_shape and arguments.model is None:
+        command.error(f"--input-shape {arguments.input_shape[0]!r}: needs --model FILE.onnx")
     try:
         machine, result = simulated(arguments)
     except (ValueError, OSError, MemoryError, BrokenProcessPool) as error:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import pathlib
+import re
 import tempfile
 import unicodedata
 
@@ -195,8 +196,6 @@ def test_any_cache_is_legal_or_refused(given_level):
     ],
 )
 def test_impossible_caches_exit_2(cache, text):
-    import re
-
     status, out, err = run("--layer", "dwconv", "--cache", cache)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert re.search(text, err)

@@ -236,5 +236,6 @@ def other(graph, node, scale):
         if shape is None:
             elements = None
             break
-        elements += math.prod(shape) * (1 if name in graph.constants else scale[0]) // (1 if name in graph.constants else scale[1])
+        asked, own = (1, 1) if name in graph.constants else scale
+        elements += math.prod(shape) * asked // own
     return OtherNode(named(node), op if plain else f"{node.domain}.{op}", elements, remark)
