@@ -15,10 +15,9 @@ from test_traffic import GOOD, run
 
 from refconv import Conv2d, PartialConv2d
 from refconv.problem import KNOWN
-from sim.machine import load_machine, make_level, parse_cache, presets, read_machine
+from sim.machine import make_level, parse_cache, presets, read_machine
 from sim.models import parse_input_shape, read_model
 
-ZEN4 = load_machine("zen4")
 SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([16, 64, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 63, 10**30]), st.integers())
 
 
