@@ -19,7 +19,7 @@ from sim.limit import MOST_ACCESSES, check_size, problems_of
 from sim.machine import load_machine, parse_cache, presets, with_levels
 from sim.models import read_model
 from sim.models.run import simulate_model
-from sim.parallel import run_all
+from sim.parallel import cores, run_all
 from sim.simulate import OPERANDS, simulate
 from sim.unfused import NO_HALO
 
@@ -165,7 +165,7 @@ def simulated(arguments):
     machine = chosen_machine(arguments.machine, arguments.cache)
     for text in model.notes:
         note(f"{model.path}: {text}")
-    same = {"dtype": arguments.dtype, "bias": arguments.bias, "jobs": arguments.jobs, "limit": arguments.limit}
+    same = {"dtype": arguments.dtype, "bias": arguments.bias, "jobs": arguments.jobs or cores(), "limit": arguments.limit}
     return machine, simulate_model(model, machine, **same)
 
 

@@ -4,16 +4,17 @@ from refconv.elements import element
 from refconv.tile.types import Static
 from sim.limit import MOST_ACCESSES, check_size, estimated_accesses
 from sim.models import read_model
-from sim.parallel import cores, run_all
+from sim.parallel import run_all
 from sim.simulate import planned, ready, simulate
 
 
-def simulate_model(model, machine="host", *, input_shapes=(), batch=None, dtype="float32", bias=False, jobs=None, limit=MOST_ACCESSES):
+def simulate_model(model, machine="host", *, input_shapes=(), batch=None, dtype="float32", bias=False, jobs=1, limit=MOST_ACCESSES):
     """The traffic of a model as {"model": totals and what was not modelled, "layers": records as of sim.simulate, in the file's order}.
 
     model: the path of an ONNX graph or SCALE-Sim topology (sim.models.read_model, which takes input_shapes and batch), or a Model. machine,
-    dtype: as in sim.simulate. bias: whether all layers have one (else those that have one in the file). jobs: processes (None: as many
-    as there are cores). limit: accesses that one layer may take. Layers of equal problems are simulated once. ValueError says what is illegal.
+    dtype: as in sim.simulate. bias: whether all layers have one (else those that have one in the file). jobs: processes; those besides this one
+    are spawned, so that a script that asks for them needs `if __name__ == "__main__":`. limit: accesses that one layer may take. Layers
+    of equal problems are simulated once. ValueError says what is illegal.
     """
     machine, dtype = ready(machine), element(dtype)
     if isinstance(model, str):
@@ -25,7 +26,7 @@ def simulate_model(model, machine="host", *, input_shapes=(), batch=None, dtype=
     order = begun(list(distinct), machine, dtype)
     same = {"machine": machine, "dtype": str(dtype)}
     calls = [(simulate, {"kernel": None, "problem": problem, "bias": biased, **same}) for problem, biased in order]
-    records = dict(zip(order, run_all(calls, jobs or cores()), strict=True))
+    records = dict(zip(order, run_all(calls, jobs), strict=True))
     layers = [{**records[key], "name": layer.name, "op": layer.op} for key, layer in zip(keys, model.layers, strict=True)]
     return {"model": totals(model, layers), "layers": layers}
 
