@@ -3,13 +3,17 @@
 import argparse
 import sys
 
+MOST_SHOWN = 1000
+"""Characters of an error: it quotes what was given, which may be long."""
+
 
 class Parser(argparse.ArgumentParser):
     """argparse with errors of one line and exit status 2."""
 
     def error(self, message):
         """Print the message to stderr and exit with status 2."""
-        self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
+        line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(message.split()))
+        self.exit(2, f"{self.prog}: {line if len(line) <= MOST_SHOWN else line[:MOST_SHOWN] + ' ...'}\n")
 
 
 def positive(text):

@@ -13,6 +13,8 @@ from refconv.jit import routine
 
 LARGEST = 1 << 31
 """No size, stride, pad or block may reach this."""
+LARGEST_KERNEL = 1 << 16
+"""No kernel may be as high or wide as this: what is counted tap by tap stays a matter of milliseconds."""
 MOST_ELEMENTS = 1 << 40
 """No tensor may have as many elements: all address arithmetic then stays within 64 bits."""
 
@@ -51,18 +53,16 @@ def same_pads(kernel, dilation):
 def touched(size, pad_before, outputs, kernel, stride, dilation):
     """How many of the `size` inputs along one axis any window touches (a stride larger than the kernel skips some).
 
-    Tap r meets the inputs r * dilation - pad + stride * i for i < outputs: runs in the residue classes of the stride.
+    Tap r meets the inputs r * dilation - pad + stride * i for i < outputs: runs in the residue classes of the stride, in each of which the
+    taps' runs begin one after another.
     """
-    count = 0
-    for residue in range(min(stride, size)):
-        last = (size - 1 - residue) // stride
-        covered = -1
-        for r in range(kernel):
-            first, other = divmod(r * dilation - pad_before - residue, stride)
-            if other == 0:
-                low, high = max(first, covered + 1, 0), min(first + outputs - 1, last)
-                count += max(0, high - low + 1)
-                covered = max(covered, high)
+    count, covered = 0, {}
+    for r in range(kernel):
+        first, residue = divmod(r * dilation - pad_before, stride)
+        low, high = max(first, covered.get(residue, -1) + 1, 0), min(first + outputs - 1, (size - 1 - residue) // stride)
+        if low <= high:
+            count += high - low + 1
+            covered[residue] = high
     return count
 
 
@@ -178,8 +178,9 @@ class Conv2d(NamedTuple):
         self = integers(self)
         for name in ("n", "c", "h", "w", "k", "r", "s", "stride_h", "stride_w", "dilation_h", "dilation_w", "groups"):
             value = getattr(self, name)
-            if not 1 <= value < LARGEST:
-                raise ValueError(f"{LONG_NAME[name]} = {value}: must be from 1 to {LARGEST - 1}")
+            most = LARGEST_KERNEL if name in ("r", "s") else LARGEST
+            if not 1 <= value < most:
+                raise ValueError(f"{LONG_NAME[name]} = {value}: must be from 1 to {most - 1}")
         for name in ("pad_top", "pad_left", "pad_bottom", "pad_right"):
             value = getattr(self, name)
             lowest = 0 if name in ("pad_top", "pad_left") else -LARGEST + 1

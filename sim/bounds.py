@@ -22,6 +22,8 @@ traffic >= 2 M (sum_j G_j / sqrt(t_j) / M^1.5 - 1).
 A sum that starts as zero in the fast memory is not read in this count; one that a cache fills from below at its first store
 (write-allocate) is. So this proves the bound for write-allocate caches, and |O| less for memories that are free to start sums as zeros; for those
 the bound itself is as recalled from the paper.
+
+The fast memory is all that is on this side of DRAM: every cache, whatever the hierarchy holds twice, and the registers (`fast_elements`).
 """
 
 import math
@@ -86,17 +88,31 @@ def chen_han_wang(conv, fast):
     return 2 * conv.macs / math.sqrt(reuse(conv) * fast) + conv.tensors["output"]
 
 
-def layer_bound(problem, fast, besides=0):
+def fast_elements(machine, itemsize, sizes=None):
+    """Elements of itemsize bytes that the caches and registers of a sim.machine.Machine hold; sizes: bytes of caches in the place of its own."""
+    caches = sum(level.size_bytes for level in machine.levels) if sizes is None else sum(sizes)
+    return (caches + machine.registers * machine.vector_bytes) // itemsize
+
+
+def layer_bound(problem, fast, besides=0, *, filled=True, warm=False):
     """The Bound of a Conv2d or PartialConv2d: the largest of the theorems above. fast: elements; besides: others that move, such as a bias.
 
-    Channels passed through are read and written besides. The proof counts the sums a cache fills (see the module's docstring).
+    Channels passed through are read and written besides. filled: whether a line of sums is read before its first store, which the proof
+    counts (see the module's docstring); else |O| less is proved. warm: the fast memory may hold inputs and weights at the start, which then
+    need not be read.
     """
-    conv, least = convolution(problem), compulsory(problem)
-    passed = least - compulsory(conv)
-    windows = math.ceil(proven(conv, fast) * (1 - 1e-12)) + passed  # whole elements move; rounding must not make it more
+    conv, needed = convolution(problem), problem.compulsory
+    passed, least = compulsory(problem) - compulsory(conv), compulsory(problem) + besides
+    windows = math.ceil(proven(conv, fast) * (1 - 1e-12))  # whole elements move; rounding must not make it more
+    windows -= 0 if filled else conv.compulsory["output"]
+    if warm:
+        least = max(needed["output"], least - fast)
+    else:
+        windows += passed + besides
     if windows > least:
-        return Bound(windows + besides, f"2 G / sqrt(rho M) - 2 M (after Chen et al. 2022), M = {fast:,} elements")
-    return Bound(least + besides, "compulsory traffic")
+        formula = "2 G / sqrt(rho M) - 2 M" if filled else "2 G / sqrt(rho M) - 2 M - |O|"
+        return Bound(windows, f"{formula} (after Chen et al. 2022), M = {fast:,} elements")
+    return Bound(least, "compulsory traffic" + (" but for what a warm memory may hold" if warm else ""))
 
 
 def chain_bound(block, n, h, w):

@@ -4,31 +4,28 @@ One run of the kernel, whose stack distances (sim/stack.py) have the traffic of 
 write-allocate, flushed at the end. The kernel keeps the tiling chosen for the machine, whatever the size.
 """
 
-import csv
-import json
-import math
 import sys
 
 import numpy as np
 
-from refconv.block_presets import BlockPreset
 from refconv.elements import element
-from sim import traffic
+from sim import command
+from sim.bounds import compulsory, fast_elements, layer_bound
 from sim.cache import FLUSHED, LOAD_MISSES, STORE_MISSES, WRITEBACKS
-from sim.nontemporal import TEMPORAL
+from sim.forms import show, write_json, write_rows
+from sim.parallel import run_all
 from sim.simulate import OPERANDS
 from sim.stack import StackDistances
 from sim.watch import watching
 
-SCHEMA = 1
 KEPT = ("name", "descriptor", "kernel", "tiling", "dtype", "halo", "macs", "recomputed_macs", "flops", "compulsory_bytes", "workspace_bytes")
 SMALLEST_BYTES = 1 << 10
 STEPS = 16
 """Capacities of the curve in each factor of two."""
 
 
-def against_capacity(layer, machine, arguments):
-    """The record of a Layer or BlockPreset on a sim.machine.Machine; arguments: those of `python -m sim.traffic`.
+def against_capacity(call, problem, machine):
+    """The record of a layer or block on a sim.machine.Machine. call: (function, keywords) of one simulation; problem: None for a block.
 
     Keys: what sim.simulate's record says of the problem; touched_bytes, of all lines the kernel touches; simulated_bytes, what the machine's
     own hierarchy moves; points, at powers of two and at the sizes of the machine's caches, each {capacity_bytes, caches, read_bytes,
@@ -41,11 +38,9 @@ def against_capacity(layer, machine, arguments):
         runs.append((buffers, StackDistances(buffers, line_bytes)))
         return runs[-1][1].take
 
-    if arguments.stores != TEMPORAL:
-        raise ValueError(f"--stores {arguments.stores}: must be {TEMPORAL}: capacities are those of caches that see every store")
+    function, keywords = call
     with watching(start):
-        record = traffic.simulated(layer, machine, arguments)
-    problem = None if isinstance(layer, BlockPreset) else layer.problem
+        record = function(**keywords)
     result = one_run(record, problem, *runs[0], machine)
     return {**result, "unfused": one_run(record["unfused"], None, *runs[1], machine)} if "unfused" in record else result
 
@@ -97,19 +92,13 @@ def one_run(record, problem, buffers, distances, machine):
 
 
 def bound_bytes(record, problem, capacity_bytes, machine):
-    """Bytes that a schedule has to move with a cache of this size: of one convolution; of several layers, what is compulsory.
-
-    max(compulsory, 2 G / sqrt(rho M) - 2 M) words: G MACs, M words of fast memory, the registers among them; rho: how many windows an input
-    may be in, R S / (stride_h stride_w), rounded up along each axis. Chen, Demmel, Dinh, Haberle and Holtz (PASC 2022), as commonly
-    quoted: the constants have not been checked against the paper.
-    """
+    """Bytes that a schedule has to move with a cache of this size, the registers besides: of one convolution sim.bounds.layer_bound; of several
+    layers, what is compulsory."""
     if problem is None:
         return record["compulsory_bytes"]
-    conv, itemsize = getattr(problem, "conv", problem), element(record["dtype"]).itemsize
-    axes = (conv.r, conv.stride_h, conv.dilation_h), (conv.s, conv.stride_w, conv.dilation_w)
-    rho = math.prod(-(-taps * math.gcd(stride, dilation) // stride) for taps, stride, dilation in axes)
-    words = (capacity_bytes + machine.registers * machine.vector_bytes) / itemsize
-    return max(record["compulsory_bytes"], math.ceil(itemsize * (2 * record["macs"] / math.sqrt(rho * words) - 2 * words)))
+    itemsize = element(record["dtype"]).itemsize
+    bias = record["compulsory_bytes"] // itemsize - compulsory(problem)
+    return itemsize * layer_bound(problem, fast_elements(machine, itemsize, [capacity_bytes]), bias).elements
 
 
 def runs_of(record):
@@ -138,8 +127,9 @@ def flat_rows(record):
             yield row
 
 
-def write(records, machine, arguments):
+def write(machine, result, arguments):
     """The result in the form asked for, to stdout; the picture to its file."""
+    records = result["layers"]
     if arguments.plot:
         from sim.plot import plot_capacity
 
@@ -148,38 +138,46 @@ def write(records, machine, arguments):
         except OSError as error:
             parser().error(f"--plot {arguments.plot}: {error.strerror or error}")
     if arguments.json:
-        json.dump({"schema": SCHEMA, "machine": machine.record(), "layers": records}, sys.stdout, indent=1)
-        print()
+        write_json(machine.record(), result)
     elif arguments.csv:
-        rows = [row for record in records for row in flat_rows(record)]
-        writer = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        write_rows([row for record in records for row in flat_rows(record)])
     else:
         from sim.capacity_report import capacity_report
 
-        traffic.show(machine, [part for record in records for part in capacity_report(record)])
+        show(machine.record(), [part for record in records for part in capacity_report(record)])
 
 
 def parser():
-    """The command line of sim.capacity: that of sim.traffic, and a picture."""
-    result = traffic.parser("sim.capacity", "DRAM traffic of a kernel against the size of a fully associative LRU cache, from one run.")
+    """The command line of sim.capacity."""
+    result = command.parser(
+        "sim.capacity",
+        "DRAM traffic of a kernel against the size of a fully associative LRU cache, from one run.",
+        json="JSON on stdout",
+        csv="CSV on stdout, a row a size, fused and unfused for a block",
+    )
     result.add_argument("--plot", metavar="FILE", help="draw it: .svg, .png or .pdf (needs matplotlib)")
     return result
 
 
-def main(argv=None):
-    """Run the command line; returns the exit status."""
-    command = parser()
-    path = command.parse_args(argv).plot
-    if path is not None:
+def accounted(arguments):
+    """(machine, {"layers": records}) of the command line's layers."""
+    if arguments.plot is not None:
         from sim.plot import check_plot
 
         try:
-            check_plot(path)
+            check_plot(arguments.plot)
         except (ValueError, ImportError) as error:
-            command.error(f"--plot {path}: {error}")
-    return traffic.main(argv, command, against_capacity, write)
+            raise ValueError(f"--plot {arguments.plot}: {error}") from None
+    layers = command.chosen_layers(arguments)
+    modes, machine = command.chosen_modes(layers, arguments), command.chosen_machine(arguments)
+    calls = [(command.call_of(layer, machine, modes, arguments), command.problem_of(layer, arguments)) for layer in layers]
+    return machine, {"layers": run_all([(against_capacity, {"call": call, "problem": problem, "machine": machine}) for call, problem in calls])}
+
+
+def main(argv=None):
+    """Run the command line; returns the exit status."""
+    made = parser()
+    return command.finish(made, made.parse_args(argv), accounted, write)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from refconv import kernels
 from refconv.elements import element
 from refconv.layout import ceil_div, spare_vectors
 from sim.nests import LONG, kernel_nest, moving
+from sim.nontemporal import TEMPORAL
 from sim.simulate import OPERANDS, packed_elements
 from sim.tiles import Factor, Moved, boundaries, formula, on_machine, total
 from sim.units import show_bytes
@@ -93,10 +94,19 @@ def nest_lines(nest, found):
     return text
 
 
+def check_explained(machine, warm):
+    """ValueError where the closed form is not that of the run: of a warm one, or of a last level that does not keep what is stored."""
+    if warm:
+        raise ValueError("--explain: its formulas are those of a cold start; legal without --warm")
+    last = machine.levels[-1]
+    if last.write != "back" or not last.allocate:
+        raise ValueError(f"--explain: {last.name} is {last.rules}: the last level must be write-back and write-allocate, as an explicit memory is")
+
+
 def layer_explanation(record, problem, machine):
     """The lines that explain a record of sim.simulate."""
     nest, itemsize = layer_nest(record, problem, machine), element(record["dtype"]).itemsize
-    found = boundaries(nest, itemsize, write_allocate=True)
+    found = boundaries(nest, itemsize, write_allocate=record["stores"] == TEMPORAL)
     row, lanes = kernels.KERNELS[record["kernel"]], machine.target.lanes(element(record["dtype"]).work.itemsize)
     counts = count_lines(record, found[0].moved, whole_vectors(row, problem, lanes))
     return [
@@ -116,7 +126,7 @@ def block_explanation(record):
     for name in OPERANDS:
         if name in record["tensors"]:
             once = ((Factor(record["tensors"][name]["compulsory_bytes"] // itemsize, "elements once"),),)
-            moved[name] = Moved(once, once if name == "output" else ())
+            moved[name] = Moved(once if name != "output" or record["stores"] == TEMPORAL else (), once if name == "output" else ())
     return [
         "Fused, DRAM by the compulsory traffic of the chain (loops: the kernel's file in refconv/fused) and as simulated:",
         *(f"  {line}" for line in count_lines(record, moved)),
@@ -127,4 +137,4 @@ def block_explanation(record):
 def explanation(record, problem, machine):
     """The renderables that explain a record: of sim.simulate, or of sim.simulate_block (problem None)."""
     lines = block_explanation(record) if problem is None else layer_explanation(record, problem, machine)
-    return [Text(line) for line in (*lines, "")]
+    return [Text(line, no_wrap=True, overflow="ignore") for line in (*lines, "")]

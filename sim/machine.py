@@ -31,6 +31,8 @@ from sim.units import parse_bytes, parse_rate
 MOST_BYTES = 1 << 36
 MOST_TAGS = 1 << 27
 """Tags of all levels together, of a set in whole eights: the simulator keeps 8 bytes for each."""
+MOST_CHARACTERS = 1 << 20
+"""Of a machine file: PyYAML reads about 1 MB/s."""
 WRITES = ("back", "through")
 NAME = re.compile(r"[\w.+-]{1,32}", re.ASCII)
 
@@ -211,7 +213,13 @@ CACHE_KEYS, CACHE_RULES = {"name", "size", "ways"}, {"policy", "write", "allocat
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key given twice is an error, not silently the last."""
+    """YAML in which a key given twice is an error, not silently the last; and an alias, by which a short file can be endless."""
+
+    def compose_node(self, parent, index):
+        """The next node, none of them an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"*{self.peek_event().anchor}: aliases are not legal here; write the value out")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
         """The mapping of a node, keys checked."""
@@ -226,7 +234,10 @@ def read_machine(path):
     """The machine a YAML file describes; ValueError names the file, the key and what is legal."""
     try:
         with open(path, encoding="utf-8") as file:
-            document = yaml.load(file, UniqueKeys)  # a SafeLoader
+            text = file.read(MOST_CHARACTERS + 1)
+        if len(text) > MOST_CHARACTERS:
+            raise ValueError(f"has more than {MOST_CHARACTERS} characters")
+        document = yaml.load(text, UniqueKeys)  # a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     return machine_from(document, path)

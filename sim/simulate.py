@@ -12,7 +12,7 @@ from refconv.elements import element
 from refconv.layers import find_layer
 from refconv.layout import packed_size
 from refconv.problem import Conv2d, PartialConv2d
-from sim.bounds import beside, layer_bound
+from sim.bounds import beside, fast_elements, layer_bound
 from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine import Machine, load_machine
 from sim.nontemporal import TEMPORAL
@@ -56,11 +56,7 @@ def simulate(
     problem = problem.checked()
     dtype = element(dtype)
     lanes = machine.target.lanes(dtype.work.itemsize)
-    if kernel is not None and kernel not in kernels.KERNELS:
-        raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
-    row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
-    row.check(problem, lanes)
-    chosen = checked_tiling(row, problem, dtype, machine, tiling)
+    row, chosen = planned(kernel, problem, machine, dtype, tiling)
     start = time.perf_counter()
     workspace = row.workspace(problem, chosen, lanes, dtype.half)
     sizes = {**problem.tensors, "weight": packed_elements(row, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
@@ -76,7 +72,8 @@ def simulate(
     seconds = time.perf_counter() - start
     least = {**problem.compulsory, **({"bias": sizes["bias"]} if bias else {})}
     accounted = account(problem.macs, least, buffers, *moved, machine, dtype, workspace, classes=run.classes if classify else None)
-    bound = layer_bound(problem, machine.levels[-1].size_bytes // dtype.itemsize, sizes["bias"])
+    filled = stores == TEMPORAL and any(level.allocate for level in machine.levels)
+    bound = layer_bound(problem, fast_elements(machine, dtype.itemsize), sizes["bias"], filled=filled, warm=warm)
     return {
         "name": name or str(problem),
         "descriptor": str(problem),
@@ -101,6 +98,16 @@ def ready(machine):
     if config.DISABLE_JIT:
         raise ValueError("NUMBA_DISABLE_JIT = 1: must be unset for sim, which compiles the kernels for traced buffers")
     return (machine if isinstance(machine, Machine) else load_machine(machine)).checked()
+
+
+def planned(kernel, problem, machine, dtype, tiling=None):
+    """(row of the table, tiling) that `simulate` runs a checked problem with."""
+    lanes = machine.target.lanes(dtype.work.itemsize)
+    if kernel is not None and kernel not in kernels.KERNELS:
+        raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
+    row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
+    row.check(problem, lanes)
+    return row, checked_tiling(row, problem, dtype, machine, tiling)
 
 
 def checked_tiling(row, problem, dtype, machine, wanted):

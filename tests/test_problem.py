@@ -68,6 +68,7 @@ WRONG = {
     "ic16ih14iw28oc16oh14kh3ph1": "ow is missing, and oh's 14 in its place leaves",
     "ic0ih5oc8kh3": "input channels = 0: must be from 1",
     "ic4ih5oc8kh3ph-1": "ph = -1: must be 0 or more",
+    "ic4ih99999oc8kh65536": "kernel height = 65536: must be from 1 to 65535",
     "ic4ih5oc8kh3sh0": "sh = 0: must be 1 or more",
     "ic4ih5oc8kh3oh0": "oh = 0: must be 1 or more",
     "ic99999999999ih5oc8kh3": "input channels = 99999999999: must be from 1",

@@ -1,0 +1,181 @@
+"""Models simulated: SCALE-Sim topologies, the command line, processes side by side, and what is too large to trace."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+from test_traffic import run
+
+import sim
+from refconv import Conv2d
+from refconv.elements import element
+from sim.limit import estimated_accesses
+from sim.machine import load_machine
+from sim.models import Model, ModelLayer, read_model
+from sim.models.run import begun
+from sim.parallel import run_all
+
+ZEN4 = load_machine("zen4")
+HEADER = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
+ROWS = "Conv1,\t224, 224, 3, 3, 3, 32, 2,\n\nConv2_DP, 114,114, 3, 3, 32, 1, 1,\nConv3, 112, 112, 1, 1, 32, 64, 1,\n"
+
+
+def test_scalesim_topologies(tmp_path):
+    """SCALE-Sim's counts: ceil((size - filter) / stride) + 1 outputs; DP is depthwise."""
+    path = tmp_path / "mobilenet.csv"
+    for text in (HEADER + ROWS, ROWS, HEADER + ROWS.replace(",\n", "\n"), "\ufeff" + HEADER + ROWS.replace("\n", "\r\n")):
+        path.write_text(text, encoding="utf-8", newline="")
+        model = read_model(str(path))
+        assert [layer.name for layer in model.layers] == ["Conv1", "Conv2_DP", "Conv3"]
+        first, depthwise, pointwise = (layer.problem for layer in model.layers)
+        assert (first.p, first.q, first.macs) == (112, 112, 112 * 112 * 32 * 27)
+        assert depthwise == Conv2d(1, 32, 114, 114, 32, 3, 3, groups=32)
+        assert pointwise == Conv2d(1, 32, 112, 112, 64, 1, 1)
+        assert "padding is unknown" in model.notes[0]
+    path.write_text("a,9,9,3,3,4,8,2,1,\n")
+    assert read_model(str(path), batch=5).layers[0].problem == Conv2d(5, 4, 9, 9, 8, 3, 3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "has no layers: must have rows of"),
+        (HEADER, "has no layers"),
+        (HEADER + "a, 9, 9, 3, 3, 4, 8\n", "line 2: has 6 numbers: must be"),
+        (HEADER + "a, 9, 9, 3, 3, 4, 8, x\n", "line 2: Strides: 'x': must be an integer of 1 or more"),
+        (HEADER + "a, 9, 9, 3, 3, 4, 0, 1\n", "line 2: Num Filter: '0': must be an integer"),
+        (HEADER + "a, 9, 9, 10, 3, 4, 8, 1\n", "line 2: Filter Height: 10: must be at most IFMAP Height = 9"),
+        (HEADER + "a, 9, 9, 3, 3, 99999999999, 8, 1\n", "line 2: input channels = 99999999999: must be from 1"),
+        ("\0\1\2", "has no layers|cannot be read as CSV"),
+        ('"a, 9\n', "cannot be read as CSV"),
+    ],
+)
+def test_bad_topologies(tmp_path, text, error):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"t\.csv: ({error})"):
+        read_model(str(path))
+
+
+SMALL = HEADER + "a, 8, 8, 3, 3, 16, 16, 1,\nb, 6, 6, 1, 1, 16, 32, 1,\nc, 8, 8, 3, 3, 16, 16, 1,\n"
+
+
+@pytest.fixture
+def topology(tmp_path):
+    """A CSV of three small layers, two of them equal."""
+    path = tmp_path / "small.csv"
+    path.write_text(SMALL)
+    return str(path)
+
+
+def test_the_command_line_takes_models(topology):
+    status, out, err = run("--model", topology, "--machine", "zen4", "--json", "--jobs", "1", "--dtype", "float16", "--batch", "2")
+    assert (status, err.count("\n")) == (0, 1)
+    assert "small.csv: padding is unknown" in err
+    report = json.loads(out)
+    layers, total = report["layers"], report["model"]
+    assert [layer["name"] for layer in layers] == ["a", "b", "c"]
+    assert layers[0] == {**layers[2], "name": "a"}
+    for layer in layers:
+        alone = sim.simulate(None, Conv2d.parse(layer["descriptor"]), "zen4", dtype="float16")
+        assert {**alone, "name": layer["name"], "op": "conv", "simulation_s": layer["simulation_s"]} == layer
+    for key in ("macs", "flops", "compulsory_bytes"):
+        assert total[key] == sum(layer[key] for layer in layers)
+    assert total["dram"]["read_bytes"] == sum(layer["dram"]["read_bytes"] for layer in layers)
+    assert total["intensity"]["simulated"] == total["flops"] / (total["dram"]["read_bytes"] + total["dram"]["write_bytes"])
+    assert total["modelled_share"] == 1
+    status, out, _ = run("--model", topology, "--cache", "L1=4KiB,4,64", "--csv", "--jobs", "1")
+    assert [row["name"] for row in csv.DictReader(io.StringIO(out))] == ["a", "b", "c"]
+
+
+def test_the_table_has_a_row_a_layer_and_what_was_left_out(tmp_path):
+    pytest.importorskip("onnx")
+    from graphs import conv, helper, save
+
+    nodes = [conv("a"), helper.make_node("Relu", ["a"], ["b"]), helper.make_node("Flatten", ["b"], ["y"])]
+    path = save(tmp_path / "[red].onnx", nodes, {"x": [1, 16, 8, 8]}, {"w": (16, 16, 3, 3)}, rank=[None] * 2)
+    status, out, err = run("--model", path, "--machine", "zen4", "--jobs", "1")
+    assert (status, err) == (0, "")
+    elements = 16 * 64 + 16 * 16 * 9 + 16 * 36
+    share = 2 * 16 * 36 / (elements + 2 * 16 * 36)
+    for text in ("[red].onnx   1 Conv: 82.94 kMAC", "mb1ic16ih8oc16oh6kh3ph0", f"Not modelled: {100 * share:.1f} %", "Relu", "Flatten 1 (a view)"):
+        assert text in out
+    _, _, err = run("--model", path, "--machine", "zen4", "--jobs", "1", "--csv")
+    assert f"not modelled, {100 * share:.1f} % of the elements moved: Relu 1" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--model", "x.onnx", "--layer", "dwconv"), "--layer and --model: must be one of them"),
+        (("--model", "absent.onnx"), "absent.onnx: No such file"),
+        (("--model", "absent.csv"), "absent.csv: No such file"),
+        (("--model", "model.pt"), "model.pt: must be an ONNX graph"),
+        (("--model", "TOPOLOGY", "--kernel", "conv2d"), "--kernel conv2d: every layer of a model"),
+        (("--model", "TOPOLOGY", "--input-shape", "x:1x2"), "a topology has its shapes in the file"),
+        (("--model", "TOPOLOGY", "--limit", "1000"), r"layer a .*accesses: must be at most 1 k; legal: a larger --limit, or the closed form"),
+        (("--layer", "mb1ic4096ih4096oc4096kh3ph1"), r"tracing it takes about .* T accesses: must be at most 10 G"),
+        (("--layer", "convnext", "--batch", "100000"), "layer convnext: tracing it takes about"),
+        (("--layer", "dwconv", "--input-shape", "x:1x2"), "--input-shape 'x:1x2': needs --model"),
+        (("--model", "TOPOLOGY", "--jobs", "0"), "argument --jobs: '0'"),
+    ],
+)
+def test_bad_model_arguments(topology, arguments, text):
+    status, out, err = run(*(topology if word == "TOPOLOGY" else word for word in arguments), "--machine", "zen4")
+    assert (status, out) == (2, "")
+    *notes, last = err.splitlines()
+    assert all("padding is unknown" in line for line in notes)
+    assert re.search(text, last)
+
+
+def test_processes_give_the_same(topology):
+    alone, together = (sim.simulate_model(topology, "zen4", jobs=jobs) for jobs in (1, 2))
+    for one, other in zip(alone["layers"], together["layers"], strict=True):
+        assert {**one, "simulation_s": 0} == {**other, "simulation_s": 0}
+    assert alone["model"] == together["model"]
+    with pytest.raises(ValueError, match="kernel 'none'"):
+        run_all([(sim.simulate, {"kernel": name, "problem": "mb1ic16ih6oc32kh1", "machine": ZEN4}) for name in (None, "none")], jobs=2)
+
+
+def test_a_bar_is_drawn_on_terminals_alone(monkeypatch):
+    for is_terminal in (True, False):
+        stderr = io.StringIO()
+        stderr.isatty = lambda answer=is_terminal: answer
+        monkeypatch.setattr("sys.stderr", stderr)
+        assert run_all([(dict, {"a": 1}), (dict, {"b": 2})]) == [{"a": 1}, {"b": 2}]
+        assert ("simulating" in stderr.getvalue()) == is_terminal
+
+
+def test_the_order_begins_with_each_variant_once():
+    """Two layers of one tile shape, one of another: the two shapes first, the longer of the equal ones before."""
+    small, large, other = (Conv2d.parse(text) for text in ("mb1ic16ih8oc16kh3ph1", "mb1ic64ih8oc16kh3ph1", "g16mb1ic16ih8oc16kh3ph1"))
+    assert begun([(small, False), (other, False), (large, False)], ZEN4, element("float32")) == [(large, False), (other, False), (small, False)]
+
+
+ESTIMATED = [
+    "conv2d",
+    "pointwise",
+    "dwconv",
+    "dwconv3",
+    "gconv",
+    "pconv",
+    "mb1ic3ih112oc32kh3sh2ph1",
+    "mb1ic512ih1oc1000kh1",
+    "g32mb1ic32ih28oc64kh3ph1",
+]
+
+
+@pytest.mark.parametrize("name", ESTIMATED)
+def test_estimated_accesses_are_within_a_factor_of_two(name):
+    from refconv.layers import find_layer
+
+    problem = find_layer(name).problem
+    level = sim.simulate(None, problem, ZEN4)["levels"][0]
+    assert 0.5 < estimated_accesses(problem, ZEN4) / (level["loads"] + level["stores"]) < 2
+
+
+def test_models_can_be_built_by_hand():
+    model = Model("mine", (ModelLayer("a", "conv", Conv2d.parse("mb1ic16ih8oc16kh3")),), ())
+    assert sim.simulate_model(model, "zen4", jobs=1)["model"]["macs"] == 36 * 256 * 9
