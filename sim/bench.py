@@ -13,10 +13,10 @@ import numpy as np
 from refconv.cli import Parser, positive
 from refconv.jit import kernel
 from refconv.layers import PRESETS
-from sim.cache import LOADS, STORES
 from sim.machine import load_machine
 from sim.run import Run
 from sim.simulate import simulate
+from sim.state import LOADS, STORES
 from sim.trace import read, write
 
 MOST_OUTSIDE = 1 << 20

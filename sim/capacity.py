@@ -11,11 +11,11 @@ import numpy as np
 from refconv.elements import element
 from sim import command
 from sim.bounds import compulsory, fast_elements, layer_bound
-from sim.cache import FLUSHED, LOAD_MISSES, STORE_MISSES, WRITEBACKS
 from sim.forms import show, write_json, write_rows
 from sim.parallel import run_all
 from sim.simulate import OPERANDS
 from sim.stack import StackDistances
+from sim.state import FLUSHED, LOAD_MISSES, STORE_MISSES, WRITEBACKS
 from sim.watch import watching
 
 KEPT = ("name", "descriptor", "kernel", "tiling", "dtype", "halo", "macs", "recomputed_macs", "flops", "compulsory_bytes", "workspace_bytes")

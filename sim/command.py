@@ -14,10 +14,10 @@ from refconv.elements import LEGAL
 from refconv.fused import MODES, check_modes, has_choice
 from refconv.layers import PRESETS, find_layer, with_batch
 from sim.blocks import simulate_block
-from sim.cache import INCLUSIONS
 from sim.limit import MOST_ACCESSES, check_size, problems_of
 from sim.machine import load_machine, parse_cache, presets, with_levels
 from sim.simulate import simulate
+from sim.state import INCLUSIONS
 
 RUN = ("stores", "warm", "classify")
 """Options of a run that a command line may have besides, by their keyword of sim.simulate."""

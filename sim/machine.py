@@ -24,8 +24,9 @@ import yaml
 
 from refconv import host as real
 from refconv.host import Target
-from sim.cache import INCLUSIONS, Cache
+from sim.cache import Cache
 from sim.sets import MOST_TREE_WAYS, POLICIES
+from sim.state import INCLUSIONS
 from sim.units import parse_bytes, parse_rate
 
 MOST_BYTES = 1 << 36

@@ -8,7 +8,8 @@ cache, since no kernel loads its output.
 
 import numpy as np
 
-from sim.cache import STORE_MISSES, TENSOR_BITS, Hierarchy
+from sim.cache import Hierarchy
+from sim.state import STORE_MISSES, TENSOR_BITS
 
 STORES = TEMPORAL, NONTEMPORAL = "temporal", "nontemporal"
 BUFFERS = 8

@@ -10,7 +10,7 @@ import heapq
 import numpy as np
 
 from refconv.jit import kernel
-from sim.cache import FLUSHED, LOAD_MISSES, LOADS, TENSOR_BITS, WRITEBACKS
+from sim.state import FLUSHED, LOAD_MISSES, LOADS, TENSOR_BITS, WRITEBACKS
 
 ABSENT = -1
 

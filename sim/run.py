@@ -7,8 +7,9 @@ import numpy as np
 
 from refconv.plan import compiled
 from refconv.tile.types import Static
-from sim.cache import WATCHER, WRITTEN, Hierarchy, run
+from sim.cache import Hierarchy, run
 from sim.nontemporal import NONTEMPORAL, TEMPORAL, WriteCombining, check_stores
+from sim.state import WATCHER, WRITTEN
 from sim.trace import Trace
 from sim.watch import NOBODY, Watcher
 

@@ -13,11 +13,11 @@ from refconv.layers import find_layer
 from refconv.layout import packed_size
 from refconv.problem import Conv2d, PartialConv2d
 from sim.bounds import beside, fast_elements, layer_bound
-from sim.cache import READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine import Machine, load_machine
 from sim.nontemporal import TEMPORAL
 from sim.run import Run
 from sim.shadow import FIRST, FULL
+from sim.state import READ, WRITTEN, WRITTEN_BY_FLUSH
 
 OPERANDS = ("input", "weight", "bias", "output")
 COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")

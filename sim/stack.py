@@ -17,7 +17,7 @@ the end of the tree, the lines are numbered anew in their order.
 import numpy as np
 
 from refconv.jit import kernel, routine
-from sim.cache import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS
+from sim.state import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS
 
 MOST_COUNTERS = 1 << 30
 """Distances times buffers: the histograms keep three numbers of 8 bytes for each."""

@@ -15,8 +15,9 @@ from refconv.tile.arrays import zero_code
 from refconv.tile.instructions import slide_schedule
 from refconv.tile.machine import implement
 from refconv.tile.types import Static, TileType
-from sim.cache import CHUNK, EVENTS_AT, GATHERED, LOOP, TENSOR_BITS, call_loop
+from sim.cache import call_loop
 from sim.sets import words_at
+from sim.state import CHUNK, EVENTS_AT, GATHERED, LOOP, TENSOR_BITS
 
 INLINE = {"forceinline": True}
 

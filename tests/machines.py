@@ -9,8 +9,9 @@ from refconv.fused.passes import parameters, passes
 from refconv.fused.problem import block_problem, pack_block
 from refconv.plan import make_plan
 from refconv.tile.recorded import Recorded
-from sim.cache import TAGS_AT, TENSOR_BITS, Hierarchy, run
+from sim.cache import Hierarchy, run
 from sim.run import compiled_for
+from sim.state import TAGS_AT, TENSOR_BITS
 from sim.trace import Trace
 
 NAN = np.float32(np.nan)

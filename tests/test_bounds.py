@@ -107,6 +107,23 @@ def test_channels_passed_through_move_besides():
     assert bounds.layer_bound(partial, 1 << 30, besides=48).elements == bounds.compulsory(partial) + 48
 
 
+def test_sums_that_nothing_fills_and_a_warm_memory_have_lower_bounds():
+    """Outputs stored past the caches are not read first: |O| less is proved. What a warm memory may hold need not be read, but for outputs."""
+    fast, filled = 4 * KI, bounds.layer_bound(CONV3X3, 4 * KI, 7)
+    assert filled.source.startswith("2 G / sqrt(rho M) - 2 M (")
+    assert bounds.layer_bound(CONV3X3, fast, 7, filled=False).elements == filled.elements - 64 * 56 * 56
+    assert bounds.layer_bound(CONV3X3, fast, 7, warm=True).elements == filled.elements - 7
+    assert bounds.layer_bound(CONV3X3, 1 << 20, warm=True).elements == 64 * 56 * 56
+    assert bounds.layer_bound(CONV3X3, 100 * KI, 7, warm=True).elements == 452_864 + 7 - 100 * KI
+
+
+@settings(max_examples=15)
+@given(conv_problems(), st.sampled_from([{"stores": "nontemporal"}, {"warm": True}, {"warm": True, "stores": "nontemporal"}]))
+def test_no_run_moves_less_than_its_bound(problem, options):
+    layer = sim.simulate(None, problem, ZEN4._replace(levels=(Level("L1", 512, 8, 64), Level("L2", 1024, 2, 64))), bias=True, **options)
+    assert layer["bound_ratio"] >= 1
+
+
 # Depthwise, and chains
 
 
@@ -153,9 +170,8 @@ def test_traces_on_a_fully_associative_cache_move_no_less_than_the_bound(name, k
     tiling = kernels.choose(problem, 16).tiling(problem, 4, ZEN4.target)
     layer = sim.simulate(None, problem, machine, tiling, bias=True)
     moved = layer["dram"]["read_bytes"] + layer["dram"]["write_bytes"]
-    with_registers = bounds.layer_bound(problem, (kib * KI + ZEN4.registers * ZEN4.vector_bytes) // 4, problem.weight_shape[0])
-    assert moved >= 4 * with_registers.elements
-    assert layer["bound_bytes"] == 4 * bounds.layer_bound(problem, kib * KI // 4, problem.weight_shape[0]).elements
+    assert bounds.fast_elements(machine, 4) == (kib * KI + ZEN4.registers * ZEN4.vector_bytes) // 4
+    assert layer["bound_bytes"] == 4 * bounds.layer_bound(problem, bounds.fast_elements(machine, 4), problem.weight_shape[0]).elements
     assert moved >= layer["bound_bytes"] >= layer["compulsory_bytes"]
     assert layer["bound_ratio"] == moved / layer["bound_bytes"]
     if name == "conv2d":

@@ -27,9 +27,9 @@ import sim
 from refconv import Conv2d, kernels
 from refconv.tile.types import Static
 from refconv.tiling import DenseTiling, DepthwiseTiling
-from sim.cache import TENSOR_BITS
 from sim.machine import Level, load_machine
 from sim.simulate import packed_elements
+from sim.state import TENSOR_BITS
 from sim.watch import watching
 
 AVX2 = load_machine("zen4")._replace(vector_bytes=32, registers=16)

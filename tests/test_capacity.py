@@ -71,16 +71,16 @@ def test_a_block_has_both_runs_and_fusion_needs_less_once_its_hidden_layer_fits(
     assert 4 * (at["read_bytes"] + at["write_bytes"]) < alone["read_bytes"] + alone["write_bytes"]
 
 
-def test_the_bound_of_the_facts():
-    """conv3x3 56x56 64->64: with M words, registers among them, max(compulsory, 2 G / sqrt(9 M) - 2 M)."""
-    record = {"dtype": "float32", "macs": PRESETS["conv2d"].problem.macs, "compulsory_bytes": 4 * 452_864}
+def test_the_bound_is_that_of_sim_bounds_at_each_size():
+    """conv3x3 58x58 64->64 without border: with M words, registers among them, max(compulsory, 2 G / sqrt(9 M) - 2 M), and biases besides."""
+    problem = PRESETS["conv2d"].problem._replace(h=58, w=58, pad_top=0, pad_left=0, pad_bottom=0, pad_right=0).checked()
     bare = ZEN4._replace(registers=0)
-    words = [capacity.bound_bytes(record, PRESETS["conv2d"].problem, 4 << i, bare) / 4 for i in (13, 14, 15)]
-    assert [round(count) for count in words] == [835_131, 569_344, 452_864]
-    strided = PRESETS["conv2d"].problem._replace(r=1, s=1, stride_h=2, stride_w=2)
-    assert capacity.bound_bytes(record, strided, 4 << 13, bare) == capacity.bound_bytes(
-        record, strided._replace(stride_h=1, stride_w=1), 4 << 13, bare
-    )
+    for bias in (0, 64):
+        record = {"dtype": "float32", "compulsory_bytes": 4 * (452_864 + bias)}
+        words = [capacity.bound_bytes(record, problem, 4 << i, bare) / 4 - bias for i in (13, 14, 15)]
+        assert words == [835_131, 569_344, 452_864]
+    record = {"dtype": "float32", "compulsory_bytes": 4 * 452_864}
+    assert capacity.bound_bytes(record, problem, (4 << 13) - 2048, ZEN4) == capacity.bound_bytes(record, problem, 4 << 13, bare)
 
 
 def test_csv_and_table():

@@ -1,5 +1,8 @@
 """Fused blocks against their float64 definitions: any shape on tiles of one pixel, the rule's tiles, halves, threads, halos, errors."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from block_problems import BLOCKS, blocks, build, normal, squeeze_excite
@@ -96,6 +99,21 @@ CASES = {
     "mbconv": (MBConvBlock, {"c": 24, "k": 24, "hidden": 72, "g": 1, "kernel": (5, 5), "se": squeeze_excite(72, 6)}, (2, 14, 14)),
     "grouped mbconv": (MBConvBlock, {"c": 16, "k": 24, "hidden": 64, "g": 8, "stride": 2, "se": squeeze_excite(64, 20)}, (1, 9, 10)),
 }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rules_are_legal_on_any_target(name):
+    """Caches of 1 KiB to 1 MiB, threads: no unit has fewer pixels than a register tile has rows, which would be read before its first."""
+    kind, sizes, shape = CASES[name]
+    record = build(kind, **sizes)
+    row, problem = choose_fused(record), block_problem(record, *shape, 16)
+    for l1, l2, threads in itertools.product((1 << 10, 1 << 15), (1 << 10, 1 << 12, 1 << 14, 1 << 20), (1, 2, 7)):
+        rule = row.tiling(problem, 4, host.Target(64, 32, l1, l2, threads))
+        assert row.checked(rule, rule, problem, 16) == rule
+        if hasattr(rule, "pixels"):
+            assert max(rule.expand_rows, rule.project_rows) <= rule.pixels <= math.prod(shape)
+            with pytest.raises(ValueError, match="expand_rows = 2: must be from 1 to 1"):
+                row.checked(rule._replace(pixels=1, expand_rows=2), rule, problem, 16)
 
 
 def random_input(record, n, h, w, dtype):

@@ -10,9 +10,9 @@ from test_traffic import run
 
 import sim
 from refconv.layers import PRESETS
-from sim.cache import TENSOR_BITS
 from sim.machine import Level, load_machine
 from sim.nontemporal import BUFFERS, WriteCombining
+from sim.state import TENSOR_BITS
 
 ZEN4 = load_machine("zen4")
 

@@ -8,7 +8,8 @@ a single level, or lower levels that hold everything.
 import numpy as np
 import pytest
 
-from sim.cache import LOAD_MISSES, LOADS, READ, STORE_MISSES, STORES, WRITEBACKS, WRITTEN, Hierarchy
+from sim.cache import Hierarchy
+from sim.state import LOAD_MISSES, LOADS, READ, STORE_MISSES, STORES, WRITEBACKS, WRITTEN
 
 cachesim = pytest.importorskip("cachesim")
 

@@ -5,9 +5,9 @@ import pytest
 
 from refconv import reference
 from sim import bench
-from sim.cache import LOADS, READ, STORES
 from sim.machine import load_machine
 from sim.run import Run
+from sim.state import LOADS, READ, STORES
 
 ZEN4 = load_machine("zen4")
 

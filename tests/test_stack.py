@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 import sim
 from refconv import Conv2d, kernels
-from sim.cache import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, WRITEBACKS, Hierarchy
+from sim.cache import Hierarchy
 from sim.machine import Level, load_machine
 from sim.stack import StackDistances
+from sim.state import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, WRITEBACKS
 from sim.trace import Trace
 from sim.watch import watching
 

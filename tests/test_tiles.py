@@ -14,9 +14,10 @@ from refconv import Conv2d, PartialConv2d, host, kernels
 from refconv.layout import pack_weight
 from refconv.tile.recorded import Recorded
 from refconv.tiling import PointwiseTiling
-from sim.cache import READ, TENSOR_BITS, WRITTEN, WRITTEN_BY_FLUSH, Hierarchy
+from sim.cache import Hierarchy
 from sim.machine import Level, load_machine
 from sim.nests import DIMENSIONS, LOOPS, Loop, Memory, Nest, checked, extents, kernel_nest, moving, nest
+from sim.state import READ, TENSOR_BITS, WRITTEN, WRITTEN_BY_FLUSH
 from sim.tiles import HALOS, RELEVANT, SLIDING, Axis, Boundary, boundaries, boundary, fit
 
 ZEN4 = load_machine("zen4")

@@ -124,7 +124,8 @@ def checked(wanted, chosen, block, lanes):
     for name in ("lines", "step"):
         if hasattr(wanted, name):
             tiling.require(getattr(wanted, name) <= block.p, wanted, name, f"from 1 to {block.p}")
-    projected = least_rows(wanted, block) * block.q or block.n * block.h * block.w
+    all_pixels = block.n * block.h * block.w
+    projected = least_rows(wanted, block) * block.q or min(getattr(wanted, "pixels", all_pixels), all_pixels)
     in_the_middle = isinstance(wanted, MBConvTiling)
     expanded = block.w if in_the_middle else projected
     parts = {"expand": (block.hidden, expanded), "conv": (block.hidden, block.q), "project": (block.k, projected)}
@@ -195,13 +196,17 @@ def pixel_budget(block, itemsize, target):
     return max(1, unit_bytes(block, of_one, itemsize, target) // ((of_one + min(CHUNK, block.hidden)) * itemsize))
 
 
+LEAST_PIXELS = 16
+"""Of a unit: below, register tiles get low, and a unit must have the pixels of one."""
+
+
 def ffn_tiling(block, itemsize, target):
-    """Rule: the pixels of `pixel_budget`, at most an even share for each thread."""
+    """Rule: the pixels of `pixel_budget`, at most an even share for each thread, at least LEAST_PIXELS."""
     total = block.n * block.h * block.w
     pixels = min(pixel_budget(block, itemsize, target), ceil_div(total, target.threads))
     blocks = ceil_div(total, pixels)
-    pixels = ceil_div(total, ceil_div(blocks, target.threads) * target.threads)
-    return FeedForwardTiling(pixels, *products(block, min(total, max(pixels, 16)), itemsize, target))
+    pixels = min(total, max(ceil_div(total, ceil_div(blocks, target.threads) * target.threads), LEAST_PIXELS))
+    return FeedForwardTiling(pixels, *products(block, pixels, itemsize, target))
 
 
 def conv_first_tiling(block, itemsize, target):
