@@ -140,7 +140,8 @@ def call_of(layer, machine, modes, arguments):
 def finish(command, arguments, account, write):
     """Do what a command line asks for; returns the exit status.
 
-    account(arguments): (machine, result); its errors are the user's. write(machine, result, arguments): the result, to stdout.
+    account(arguments): (machine, result); its errors are the user's. write(machine, result, arguments): the result, to stdout, or
+    a ValueError before that.
     """
     if arguments.list:
         print(command.epilog, end="")
@@ -154,6 +155,8 @@ def finish(command, arguments, account, write):
             sys.stdout.reconfigure(errors="backslashreplace")
         write(machine, result, arguments)
         sys.stdout.flush()
+    except ValueError as error:
+        command.error(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
     except OSError as error:

@@ -14,19 +14,19 @@ from refconv.elements import element
 from refconv.layout import ceil_div, spare_vectors
 from sim.nests import LONG, kernel_nest, moving
 from sim.nontemporal import TEMPORAL
-from sim.simulate import OPERANDS, packed_elements
+from sim.simulate import OPERANDS, buffers_of, packed_elements, plain_numbers, planned
 from sim.tiles import Factor, Moved, boundaries, formula, on_machine, total
 from sim.units import show_bytes
 
 
 class Line(NamedTuple):
-    """What a tensor moves in one direction: terms of sim.tiles in elements of itemsize bytes, and the bytes simulated."""
+    """What a tensor moves in one direction: terms of sim.tiles in elements of itemsize bytes, and the bytes simulated, None where nothing was."""
 
     tensor: str
     direction: str
     terms: tuple
     itemsize: int
-    simulated_bytes: int
+    simulated_bytes: int | None
 
     @property
     def closed_bytes(self):
@@ -36,9 +36,12 @@ class Line(NamedTuple):
     def __str__(self):
         text = formula(self.terms)
         text = f"({text})" if len(self.terms) > 1 else text
+        text = f"{self.tensor} {self.direction}: {text} x {self.itemsize} B = {self.closed_bytes:,} B"
+        if self.simulated_bytes is None:
+            return text
         more = self.simulated_bytes - self.closed_bytes
         other = f", {abs(more):,} B {'more' if more > 0 else 'less'}" if more else ""
-        return f"{self.tensor} {self.direction}: {text} x {self.itemsize} B = {self.closed_bytes:,} B; simulated {self.simulated_bytes:,} B{other}"
+        return f"{text}; simulated {self.simulated_bytes:,} B{other}"
 
 
 def layer_nest(record, problem, machine):
@@ -67,8 +70,8 @@ def count_lines(record, moved, packed=None):
         if name == "weight" and packed is not None:
             of_name = Moved(tuple(_packed(term, packed, tensor) for term in of_name.read))
         for direction, terms, key in (("read", of_name.read, "read_bytes"), ("written", of_name.written, "write_bytes")):
-            if terms or tensor[key]:
-                lines.append(Line(name, direction, terms, size, tensor[key]))
+            if terms or tensor.get(key):
+                lines.append(Line(name, direction, terms, size, tensor.get(key)))
     return lines
 
 
@@ -113,7 +116,7 @@ def layer_explanation(record, problem, machine):
         f"The {row.name} kernel's loops, outer to inner (refconv/kernels/{row.run.__module__.rpartition('.')[2]}.py), loops of one turn left out.",
         "[caches] as explicit memories, each as far out as the tiles of two successive turns fit, beside the workspace:",
         *nest_lines(nest, found),
-        f"DRAM, by the closed form of [{found[0].memory.name}] and as simulated:",
+        f"DRAM, by the closed form of [{found[0].memory.name}]{' and as simulated' if 'dram' in record else ''}:",
         *(f"  {line}" for line in counts),
         "Not in the nest: lines staged in the workspace, channels passed through, whole cache lines, what else LRU happens to keep.",
     ]
@@ -134,7 +137,27 @@ def block_explanation(record):
     ]
 
 
+def untraced(kernel, problem, machine, *, dtype, bias, name, stores, why):
+    """What a record of sim.simulate says before anything runs, for `explanation`; why: nothing does."""
+    kind = element(dtype)
+    row, tiling = planned(kernel, problem, machine, kind)
+    buffers = buffers_of(row, problem, tiling, machine, kind, bias)
+    return {
+        "name": name,
+        "descriptor": str(problem),
+        "kernel": row.name,
+        "tiling": plain_numbers(tiling),
+        "dtype": str(kind),
+        "stores": stores,
+        "macs": problem.macs,
+        "flops": 2 * problem.macs,
+        "tensors": {tensor: {"bytes": size * itemsize} for tensor, size, itemsize in buffers if size},
+        "workspace_bytes": sum(size * itemsize for _, size, itemsize in buffers[len(OPERANDS) :]),
+        "untraced": why,
+    }
+
+
 def explanation(record, problem, machine):
     """The renderables that explain a record: of sim.simulate, or of sim.simulate_block (problem None)."""
     lines = block_explanation(record) if problem is None else layer_explanation(record, problem, machine)
-    return [Text(line, no_wrap=True, overflow="ignore") for line in (*lines, "")]
+    return [Text(line, no_wrap=True) for line in (*lines, "")]

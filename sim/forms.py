@@ -21,7 +21,8 @@ def write_rows(rows):
 
 
 def show(machine, parts):
-    """Renderables, below a line that says what the machine (its record) is. Tables are as wide as they need, never cut: a terminal wraps them."""
+    """Renderables, below a line that says what the machine (its record) is. Tables are as wide as they need, never cut: a terminal wraps them,
+    and text that is not to be wrapped."""
     from rich.console import Console
     from rich.table import Table
 
@@ -31,4 +32,5 @@ def show(machine, parts):
     widest = max((wide.measure(part).maximum for part in parts if isinstance(part, Table)), default=0)
     console = Console(highlight=False)
     console = Console(highlight=False, width=max(console.width, 110, widest))
-    console.print(machine_line(machine), "", *parts, sep="\n", crop=False)
+    for part in (machine_line(machine), "", *parts):
+        console.print(part, soft_wrap=bool(getattr(part, "no_wrap", False)))

@@ -32,13 +32,17 @@ def estimated_accesses(problem, machine, dtype="float32", kernel=None):
     return int(products * loads * lines) + sum(problem.compulsory.values()) * dtype.itemsize // machine.line_bytes
 
 
+class TooLarge(ValueError):
+    """A layer whose trace takes more accesses than are allowed."""
+
+
 def check_size(layer, problems, machine, dtype, most, kernel=None):
-    """ValueError if the kernels of these problems take more accesses than `most` together; `layer` names them."""
+    """TooLarge if the kernels of these problems take more accesses than `most` together; `layer` names them."""
     needed = sum(estimated_accesses(problem, machine, dtype, kernel) for problem in problems)
     if needed > most:
-        raise ValueError(
+        raise TooLarge(
             f"layer {layer}: tracing it takes about {show_count(needed)} accesses: must be at most {show_count(most)}; "
-            "legal: a larger --limit, or the closed form, which traces nothing (sim.tiles)"
+            "legal: a larger --limit, or the closed form, which traces nothing (sim.tiles; --explain for a layer)"
         )
 
 

@@ -5,6 +5,7 @@ computer", IBM Systems Journal 5(2), 1966; that this is optimal: Mattson et al.,
 each miss installs it. OPT has the fewest misses; it need not have the fewest write-backs, which are counted but no bound.
 """
 
+import functools
 import heapq
 
 import numpy as np
@@ -13,6 +14,8 @@ from refconv.jit import kernel
 from sim.state import FLUSHED, LOAD_MISSES, LOADS, TENSOR_BITS, WRITEBACKS
 
 ABSENT = -1
+counting = functools.partial(kernel, _nrt=True)
+"""A kernel that allocates, for which Numba has to count references."""
 
 
 def optimal(events, ways, line_bytes, tensors):
@@ -33,7 +36,7 @@ def optimal(events, ways, line_bytes, tensors):
     return counts
 
 
-@kernel
+@counting
 def next_uses(numbers, lines):
     """For each access of lines numbered from 0: when its line is used next; beyond the end, and all different, where it is not. Backwards."""
     n = len(numbers)
@@ -44,7 +47,7 @@ def next_uses(numbers, lines):
     return uses
 
 
-@kernel
+@counting
 def _belady(numbers, writes, uses, tensor, ways, counts):
     """The second pass, forwards: a heap of the next uses of the lines held, the farthest first.
 

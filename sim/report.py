@@ -10,19 +10,25 @@ from sim.units import show_bytes, show_count
 
 def layer_report(layer, machine):
     """The renderables of one layer record: heading, levels, tensors, verdict."""
-    tile = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
-    heading = Text.assemble((layer["name"], "bold"), f"   {layer['descriptor']}" if layer["name"] != layer["descriptor"] else "")
     return [
-        heading,
-        Text(f"{layer['kernel']} kernel, {layer['dtype']}, {tile}"),
-        *([Text("output as if stored past the caches (non-temporal): no kernel does so")] if layer["stores"] == NONTEMPORAL else []),
-        Text(f"{show_count(layer['macs'], 'MAC')} = {show_count(layer['flops'], 'FLOP')}, workspace {show_bytes(layer['workspace_bytes'])}"),
+        *heading(layer),
         level_table(layer),
         *([class_table(layer)] if "conflict_misses" in layer["levels"][0] else []),
         tensor_table(layer),
         Text(f"Lower bound {show_bytes(layer['bound_bytes'])}: {layer['bound_source']}; traffic is {layer['bound_ratio']:.2f} times that"),
         verdict(layer, machine),
         Text(""),
+    ]
+
+
+def heading(layer):
+    """What is run: its name, problem, kernel, tiling, operations and workspace."""
+    tile = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
+    return [
+        Text.assemble((layer["name"], "bold"), f"   {layer['descriptor']}" if layer["name"] != layer["descriptor"] else ""),
+        Text(f"{layer['kernel']} kernel, {layer['dtype']}, {tile}"),
+        *([Text("output as if stored past the caches (non-temporal): no kernel does so")] if layer["stores"] == NONTEMPORAL else []),
+        Text(f"{show_count(layer['macs'], 'MAC')} = {show_count(layer['flops'], 'FLOP')}, workspace {show_bytes(layer['workspace_bytes'])}"),
     ]
 
 

@@ -55,13 +55,10 @@ def simulate(
         raise ValueError(f"problem = {problem!r}: must be a Conv2d, a PartialConv2d, a preset's name or a benchdnn descriptor")
     problem = problem.checked()
     dtype = element(dtype)
-    lanes = machine.target.lanes(dtype.work.itemsize)
     row, chosen = planned(kernel, problem, machine, dtype, tiling)
     start = time.perf_counter()
-    workspace = row.workspace(problem, chosen, lanes, dtype.half)
-    sizes = {**problem.tensors, "weight": packed_elements(row, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
-    buffers = [(operand, sizes[operand], dtype.itemsize) for operand in OPERANDS]
-    buffers += [(buffer, elements, dtype.work.itemsize) for buffer, elements in workspace.items()]
+    buffers = buffers_of(row, problem, chosen, machine, dtype, bias)
+    biases, workspace = problem.weight_shape[0] if bias else 0, [name for name, *_ in buffers[len(OPERANDS) :]]
     if classify and machine.inclusion == "exclusive":
         raise ValueError("classify = True: must be False where the hierarchy is exclusive, whose hits move lines away")
     run = Run(machine, buffers, stores, classify)
@@ -70,10 +67,10 @@ def simulate(
         call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
     moved = run.moved(last=True)
     seconds = time.perf_counter() - start
-    least = {**problem.compulsory, **({"bias": sizes["bias"]} if bias else {})}
+    least = {**problem.compulsory, **({"bias": biases} if bias else {})}
     accounted = account(problem.macs, least, buffers, *moved, machine, dtype, workspace, classes=run.classes if classify else None)
     filled = stores == TEMPORAL and any(level.allocate for level in machine.levels)
-    bound = layer_bound(problem, fast_elements(machine, dtype.itemsize), sizes["bias"], filled=filled, warm=warm)
+    bound = layer_bound(problem, fast_elements(machine, dtype.itemsize), biases, filled=filled, warm=warm)
     return {
         "name": name or str(problem),
         "descriptor": str(problem),
@@ -108,6 +105,14 @@ def planned(kernel, problem, machine, dtype, tiling=None):
     row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
     row.check(problem, lanes)
     return row, checked_tiling(row, problem, dtype, machine, tiling)
+
+
+def buffers_of(row, problem, tiling, machine, dtype, bias):
+    """[(name, elements, itemsize)] of a layer's run: its operands, then its workspace."""
+    lanes = machine.target.lanes(dtype.work.itemsize)
+    sizes = {**problem.tensors, "weight": packed_elements(row, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
+    work = row.workspace(problem, tiling, lanes, dtype.half)
+    return [(name, sizes[name], dtype.itemsize) for name in OPERANDS] + [(name, size, dtype.work.itemsize) for name, size in work.items()]
 
 
 def checked_tiling(row, problem, dtype, machine, wanted):

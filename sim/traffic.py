@@ -8,7 +8,9 @@ import sys
 from refconv.cli import note, positive
 from refconv.fused import MODES
 from sim import command
+from sim.explain import check_explained, explanation, untraced
 from sim.forms import show, write_json, write_rows
+from sim.limit import TooLarge
 from sim.models import read_model
 from sim.models.run import simulate_model
 from sim.nontemporal import STORES, TEMPORAL
@@ -46,11 +48,21 @@ def simulated(arguments):
     layers = command.chosen_layers(arguments, "or --model FILE; ")
     modes, machine = command.chosen_modes(layers, arguments), command.chosen_machine(arguments)
     if arguments.explain:
-        from sim.explain import check_explained
-
         check_explained(machine, arguments.warm)
-    calls = [command.call_of(layer, machine, modes, arguments) for layer in layers]
+    calls = [call_of(layer, machine, modes, arguments) for layer in layers]
     return machine, {"layers": run_all(calls, arguments.jobs or 1)}
+
+
+def call_of(layer, machine, modes, arguments):
+    """sim.command's; with --explain a layer too large to trace has a call, too, which traces nothing."""
+    try:
+        return command.call_of(layer, machine, modes, arguments)
+    except TooLarge as error:
+        problem = command.problem_of(layer, arguments)
+        if not arguments.explain or problem is None:
+            raise
+        keywords = {key: getattr(arguments, key) for key in ("kernel", "dtype", "bias", "stores")}
+        return untraced, {"problem": problem, "machine": machine, "name": layer.name, "why": str(error), **keywords}
 
 
 def simulated_model(arguments):
@@ -113,11 +125,13 @@ def write(machine, result, arguments):
 def layer_parts(machine, layers, arguments):
     """The renderables of layers and blocks."""
     from sim.block_report import block_report
-    from sim.explain import explanation
-    from sim.report import layer_report
+    from sim.report import heading, layer_report
 
     for layer, known in zip(layers, command.chosen_layers(arguments), strict=True):
-        yield from (block_report if "unfused" in layer else layer_report)(layer, machine.record())
+        if "untraced" in layer:
+            yield from (*heading(layer), f"Not traced: {layer['untraced']}.")
+        else:
+            yield from (block_report if "unfused" in layer else layer_report)(layer, machine.record())
         if arguments.explain:
             yield from explanation(layer, command.problem_of(known, arguments), machine)
 

@@ -112,6 +112,9 @@ def test_the_picture_is_written(tmp_path, suffix):
     [
         ((), "sim.capacity: --layer is missing"),
         (("--layer", "resnet"), "layer 'resnet': must be conv2d, pointwise"),
+        (("--layer", SMALL, "--warm"), "unrecognized arguments: --warm"),
+        (("--layer", SMALL, "--stores", "nontemporal"), "unrecognized arguments: --stores"),
+        (("--layer", "mb1ic4096ih4096oc4096kh3ph1", "--machine", "zen4"), "accesses: must be at most 10 G"),
         (("--layer", SMALL, "--machine", "pdp11"), "machine 'pdp11': must be host"),
         (("--layer", SMALL, "--plot", "traffic.bmp"), "--plot traffic.bmp: must end in .svg, .png or .pdf"),
         (("--layer", SMALL, "--machine", "zen4", "--plot", "no/such/folder.svg"), "--plot no/such/folder.svg: No such file"),

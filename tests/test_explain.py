@@ -62,6 +62,31 @@ def test_explain_prints_loops_memories_and_formulas():
     assert out.index("[L3") < out.index("[L2") < out.index("[L1")
 
 
+def test_an_output_stored_past_the_caches_is_explained_without_a_fill():
+    for layer, elements in (("conv2d", "64 output channels x 56 rows x 56 columns"), ("ffn", "301,056 elements once")):
+        status, out, _ = run("--layer", layer, "--machine", "zen4", "--explain", "--stores", "nontemporal")
+        assert status == 0
+        assert "  output read" not in out
+        size = 802_816 if layer == "conv2d" else 1_204_224
+        assert f"  output written: {elements} x 4 B = {size:,} B; simulated {size:,} B\n" in out
+
+
+def test_a_layer_too_large_to_trace_has_its_closed_form():
+    """At once, with the formulas that it has where it is traced."""
+    traced, untraced = (run("--layer", "conv2d", "--machine", "zen4", "--explain", "--bias", *limit)[1] for limit in ((), ("--limit", "1000")))
+    assert "Not traced: layer conv2d: tracing it takes about" in untraced
+    formulas = [line for line in traced.splitlines() if "; simulated" in line]
+    assert len(formulas) >= 4
+    for line in formulas:
+        assert line.partition("; simulated")[0] + "\n" in untraced
+    status, out, err = run("--layer", "mb1ic4096ih4096oc4096kh3ph1", "--machine", "zen4", "--explain")
+    assert (status, err) == (0, "")
+    assert "input read: 4,096 input channels x" in out
+    status, out, err = run("--layer", "conv2d", "--cache", "L1=64B,1,64", "--explain")
+    assert (status, out, err) == (2, "", err.partition("\n")[0] + "\n")
+    assert "capacity of 64 bytes: must be at least" in err
+
+
 def test_explain_prints_a_block_by_its_chain():
     status, out, _ = run("--layer", "ffn", "--machine", "zen4", "--explain")
     assert status == 0
@@ -72,6 +97,14 @@ def test_explain_is_no_form_of_json_and_needs_a_memory():
     status, out, err = run("--layer", "conv2d", "--machine", "zen4", "--explain", "--json")
     assert (status, out) == (2, "")
     assert "not allowed with" in err
+    for options, text in (
+        (("--warm",), "--explain: its formulas are those of a cold start"),
+        (("--cache", "L3=32MiB,16,64,no-allocate"), "--explain: L3 is LRU, write-back, no-write-allocate: the last level must be"),
+        (("--cache", "L3=32MiB,16,64,write-through"), "--explain: L3 is LRU, write-through, write-allocate: the last level must be"),
+    ):
+        status, out, err = run("--layer", "conv2d", "--machine", "zen4", "--explain", *options)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert text in err
     problem = PRESETS["conv2d"].problem
     record, tiny = sim.simulate(None, problem, ZEN4), ZEN4._replace(levels=(Level("L1", 64, 1, 64),))
     with pytest.raises(ValueError, match="capacity of 64 bytes: must be at least"):

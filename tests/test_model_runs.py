@@ -90,6 +90,24 @@ def test_the_command_line_takes_models(topology):
     assert [row["name"] for row in csv.DictReader(io.StringIO(out))] == ["a", "b", "c"]
 
 
+def test_a_models_layers_are_run_as_a_layer_is(topology):
+    """Start, stores, inclusion and classes of misses reach every layer; the model's bound is the sum of its layers'."""
+    options = ("--warm", "--classify", "--stores", "nontemporal", "--inclusion", "inclusive", "--json", "--jobs", "1")
+    status, out, _ = run("--model", topology, "--machine", "zen4", *options)
+    assert status == 0
+    report = json.loads(out)
+    assert "inclusive, no prefetch, warm start" in report["machine"]["policy"]
+    machine = ZEN4._replace(inclusion="inclusive")
+    for layer in report["layers"]:
+        problem = Conv2d.parse(layer["descriptor"])
+        alone = sim.simulate(None, problem, machine, warm=True, classify=True, stores="nontemporal")
+        assert {**alone, "name": layer["name"], "op": "conv", "simulation_s": layer["simulation_s"]} == layer
+    assert report["model"]["bound_bytes"] == sum(layer["bound_bytes"] for layer in report["layers"])
+    status, out, _ = run("--model", topology, "--machine", "zen4", "--warm", "--jobs", "1")
+    assert "Each layer on caches as it left them" in out
+    assert "Lower bound" in out
+
+
 def test_the_table_has_a_row_a_layer_and_what_was_left_out(tmp_path):
     pytest.importorskip("onnx")
     from graphs import conv, helper, save
@@ -120,6 +138,9 @@ def test_the_table_has_a_row_a_layer_and_what_was_left_out(tmp_path):
         (("--layer", "convnext", "--batch", "100000"), "layer convnext: tracing it takes about"),
         (("--layer", "dwconv", "--input-shape", "x:1x2"), "--input-shape 'x:1x2': needs --model"),
         (("--model", "TOPOLOGY", "--jobs", "0"), "argument --jobs: '0'"),
+        (("--model", "TOPOLOGY", "--explain"), "--explain: a model is a table of its layers; legal with --layer"),
+        (("--model", "TOPOLOGY", "--classify"), "--classify: the table of a model has no place .*; legal with --json or --csv"),
+        (("--model", "TOPOLOGY", "--halo", "cache"), "--halo cache: must be auto, since no layer given has that choice"),
     ],
 )
 def test_bad_model_arguments(topology, arguments, text):
