@@ -96,17 +96,15 @@ def chosen_modes(layers, arguments):
 
 def chosen_machine(arguments):
     """The machine of --machine, --cache and --inclusion."""
-    machine = load_machine("host" if arguments.machine is None else arguments.machine)
-    if arguments.inclusion is not None:
-        machine = machine._replace(inclusion=arguments.inclusion)
-    if not arguments.cache:
-        return machine.checked()
-    levels = [parse_cache(text) for text in arguments.cache]
+    levels = [parse_cache(text) for text in arguments.cache]  # before the host is measured
     names = [level.name for level in levels]
     for level in names:
         if names.count(level) > 1:
             raise ValueError(f"--cache {level}: is given twice")
-    return with_levels(machine, levels, build=arguments.machine is None and "L1" in names)
+    machine = load_machine("host" if arguments.machine is None else arguments.machine)
+    if arguments.inclusion is not None:
+        machine = machine._replace(inclusion=arguments.inclusion)
+    return machine.checked() if not levels else with_levels(machine, levels, build=arguments.machine is None and "L1" in names)
 
 
 def problem_of(layer, arguments):
