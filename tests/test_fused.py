@@ -253,7 +253,7 @@ ERRORS = [
     (
         lambda: refconv.fused_block(X, build(ConvFirstBlock, 16, hidden=32), halo="cache"),
         ValueError,
-        "halo = 'cache' for a ConvFirstBlock without computed rows that steps share",
+        "halo = 'cache' for a ConvFirstBlock without computed rows",
     ),
     (lambda: refconv.fused_block(X[:, :, :1], DOWN), ValueError, "height = 1: must be 2 or more for a ConvFirstBlock of stride 2"),
     (lambda: refconv.fused_block(X[..., :1], DOWN), ValueError, "width = 1: must be 2 or more for a ConvFirstBlock of stride 2"),
