@@ -275,3 +275,15 @@ def test_a_plan_reports_what_it_allocates():
     plan = make_plan("ffn", problem, np.dtype(np.float32))
     work = plan.run(X.transpose(0, 2, 3, 1).reshape(-1), *pack_block(FFN, host.target().lanes(4))[:2], np.empty(X.size, np.float32))
     assert [len(buffer) for buffer in work] == list(plan.workspace.values())
+
+
+@pytest.mark.parametrize("channels", [1, 3, 17])
+def test_the_norm_of_pixels_far_from_zero_does_not_cancel(channels):
+    """LayerNorm of a few channels in wide vectors, the mean a hundred times the deviation: the variance is of the channels alone."""
+    rng = np.random.default_rng(5)
+    array = lambda *shape: (rng.standard_normal(shape) / max(1, np.prod(shape[1:])) ** 0.5).astype(np.float32)
+    fields = {"conv_weight": array(channels, 1, 1, 1) * 0 + 1, "conv_bias": None, "norm_weight": array(channels), "norm_bias": None}
+    matrices = {"expand_weight": array(4 * channels, channels), "expand_bias": None, "project_weight": array(channels, 4 * channels)}
+    record = ConvNeXtBlock(**fields, **matrices, project_bias=None)
+    x = (100 + rng.standard_normal((2, channels, 3, 4))).astype(np.float32)
+    np.testing.assert_allclose(refconv.fused_block(x, record), reference.block(x, record), rtol=0, atol=1e-3)
