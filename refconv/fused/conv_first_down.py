@@ -46,7 +46,7 @@ def workspace(block, t, lanes, half):
     }
 
 
-def recomputed_macs(block, t, squeeze):
+def recomputed_macs(block, t, squeeze="recompute"):
     """Multiply-adds beyond those of the layers: a convolved row for every unit but the first of an image."""
     conv = first_conv(block)
     return conv.macs // conv.h * (ceil_div(block.p, t.lines) - 1)

@@ -41,7 +41,7 @@ def workspace(block, t, lanes, half):
     return {
         "lines": staged,
         "hidden": rows * conv.q * odd_pitch(min(t.hidden, block.hidden), lanes),
-        "sums": rows * conv.q * block.k,
+        "sums": rows * conv.q * block.k if half or t.hidden < block.hidden else 0,
         "wide_weights": widest if half else 0,
         "absent": 0,
     }

@@ -26,7 +26,7 @@ def workspace(block, t, lanes, half):
     """Elements of each buffer of one thread; `wide_pixels` is for tensors stored as halves."""
     pixels = min(t.pixels, block.p * block.q)
     return {
-        "sums": pixels * block.k,
+        "sums": pixels * block.k if half else 0,
         "projection": projection_size(block, lanes, half),
         "wide_pixels": pixels * block.hidden if half else 0,
         "absent": 0,

@@ -54,7 +54,7 @@ def workspace(block, t, lanes, half):
     return {
         "ring": held * block.w * pitch,
         "hidden": t.step * conv.q * pitch,
-        "sums": t.step * conv.q * block.k,
+        "sums": t.step * conv.q * block.k if half else 0,
         "pooled": block.n * pitch if block.gated else 0,
         "projection": projection_size(block, lanes, half),
         "lines": staged,
@@ -65,7 +65,7 @@ def workspace(block, t, lanes, half):
     }
 
 
-def recomputed_macs(block, t, squeeze):
+def recomputed_macs(block, t, squeeze="recompute"):
     """Multiply-adds beyond those of the layers: hidden rows that several units make and, where gates are not spilled for, all of the first pass."""
     conv, rows, passes = middle_conv(block), 0, 2 if block.gated and squeeze == "recompute" else 1
     for first in range(0, block.p, t.lines):

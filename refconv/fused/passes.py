@@ -36,7 +36,7 @@ def parameters(packed):
     return {f"{name}.{i}": array for name, arrays in numbered for i, array in enumerate(arrays)}
 
 
-def passes(row, block, packed, problem, tiling, squeeze, threads=1, parts=1):
+def passes(row, block, packed, problem, tiling, squeeze="recompute", threads=1, parts=1):
     """The Passes of a record `block`, which `packed` and `problem` are made of. row: of FUSED; tiling: its kernel's, None for the rule's.
 
     parts: threads that the kernel really uses, of whose sums the gates are made.

@@ -30,7 +30,7 @@ def feed_forward_workspace(block, t, pixels, lanes, half):
     widest = max(t.expand_vectors * block.source, t.project_vectors * block.hidden) * lanes
     return {
         "hidden": pixels * odd_pitch(min(t.hidden, block.hidden), lanes),
-        "sums": pixels * block.k,
+        "sums": pixels * block.k if half or t.hidden < block.hidden else 0,
         "wide_weights": widest if half else 0,
         "absent": 0,
     }
@@ -54,8 +54,8 @@ def _first_sums(x, x_at, residual, first, last, channels, sums, sums_at, absent)
 
 @routine
 def pace(elements, pixels, rows, depth):
-    """Elements to call in with each step of the sums of a block of pixels, so that half of `elements` are there at its end."""
-    return max(1, elements // (2 * ceil_div(pixels, rows + 0) * depth))
+    """Elements to call in with each step of the sums of a block of pixels, so that `elements` are there at its end."""
+    return max(1, elements // (ceil_div(pixels, rows + 0) * depth))
 
 
 @routine

@@ -27,5 +27,5 @@ def gate_weights(scaled, scaled_at, weight, weight_at, gates, gates_at, hidden, 
     for k in range(0, channels, n_lanes):
         for h in range(hidden):
             at = k * hidden + h * n_lanes
-            row = outer(zero(ONE, ONE, scaled), gates, gates_at + h, 0, weight, weight_at + at, 0)
+            row = outer(zero(ONE, ONE, scaled), gates, gates_at + h, 0, weight, weight_at + at, n_lanes)
             store(scaled, scaled_at + at, 0, row, n_lanes, 0)

@@ -10,11 +10,10 @@ from refconv.tile.registers import add_row, fused_multiply_add, inverse_deviatio
 def normalise(x, at, pitch, pixels, channels, eps):
     """x[i, c] = (x[i, c] - mean) / sqrt(variance + eps), mean and variance over the channels of pixel i; pixels `pitch` elements apart.
 
-    The variance is that of the differences to the mean, in a second pass over the pixel: E[x^2] - mean^2 would cancel. Lanes past the last
-    channel hold 0 - mean there, whose squares are taken out again.
+    The variance is that of the differences to the mean, in a second pass over the pixel: E[x^2] - mean^2 would cancel. The differences are
+    stored and read again, so that lanes past the last channel, which hold 0 - mean, become zeros.
     """
     n_lanes = lanes(x)
-    beyond = -channels % n_lanes
     for i in range(pixels):
         pixel = at + i * pitch
         total, squares = zero(ONE, ONE, x), zero(ONE, ONE, x)
@@ -22,9 +21,9 @@ def normalise(x, at, pitch, pixels, channels, eps):
             total = add_row(total, load(ONE, ONE, x, pixel + c, 0, channels - c))
         mean = mean_of(total, channels)
         for c in range(0, channels, n_lanes):
-            difference = subtract_row(load(ONE, ONE, x, pixel + c, 0, channels - c), mean)
+            store(x, pixel + c, 0, subtract_row(load(ONE, ONE, x, pixel + c, 0, channels - c), mean), channels - c, 0)
+            difference = load(ONE, ONE, x, pixel + c, 0, channels - c)
             squares = fused_multiply_add(squares, difference, difference)
-        factor = inverse_deviation(squares, mean, channels, beyond, eps)
+        factor = inverse_deviation(squares, channels, eps)
         for c in range(0, channels, n_lanes):
-            difference = subtract_row(load(ONE, ONE, x, pixel + c, 0, channels - c), mean)
-            store(x, pixel + c, 0, multiply_row(difference, factor), channels - c, 0)
+            store(x, pixel + c, 0, multiply_row(load(ONE, ONE, x, pixel + c, 0, channels - c), factor), channels - c, 0)

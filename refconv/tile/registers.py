@@ -7,7 +7,6 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from refconv.tile.half import INT32
 from refconv.tile.llvm import elementwise, int32_vector, multiply_add, put, splat, square_root, sum_of_lanes, vector_at
 from refconv.tile.machine import implement
 
@@ -37,11 +36,10 @@ def mean_of(tile, count):
     return np.full_like(tile, tile.sum(dtype=tile.dtype) / tile.dtype.type(count))
 
 
-def inverse_deviation(squares, mean, count, beyond, eps):
-    """Every lane: 1 / sqrt(variance + eps), variance = (sum of the lanes of squares - beyond * mean^2) / count; one row of one vector."""
+def inverse_deviation(squares, count, eps):
+    """Every lane: 1 / sqrt(variance + eps), variance = sum of the lanes of squares / count; one row of one vector."""
     kind = squares.dtype.type
-    variance = (squares.sum(dtype=kind) - kind(beyond) * mean[0, 0] * mean[0, 0]) / kind(count)
-    return np.full_like(squares, kind(1) / np.sqrt(variance + kind(eps)))
+    return np.full_like(squares, kind(1) / np.sqrt(squares.sum(dtype=kind) / kind(count) + kind(eps)))
 
 
 def fused_multiply_add(acc, a, b):
@@ -131,19 +129,16 @@ def _mean_of(typing_context, tile, count):
 
 
 @implement(inverse_deviation)
-def _inverse_deviation(typing_context, squares, mean, count, beyond, eps):
+def _inverse_deviation(typing_context, squares, count, eps):
     def codegen(context, builder, signature, args):
-        squares_v, mean_v, count_v, beyond_v, eps_v = args
+        squares_v, count_v, eps_v = args
         kind = squares.vector.element
-        middle = builder.extract_element(vector_at(builder, mean_v, 0), INT32(0))
-        extra = builder.fmul(builder.sitofp(beyond_v, kind), builder.fmul(middle, middle))
-        total = builder.fsub(sum_of_lanes(builder, vector_at(builder, squares_v, 0)), extra)
-        variance = builder.fdiv(total, builder.sitofp(count_v, kind))
+        variance = builder.fdiv(sum_of_lanes(builder, vector_at(builder, squares_v, 0)), builder.sitofp(count_v, kind))
         small = eps_v if kind == eps_v.type else builder.fptrunc(eps_v, kind)
         root = square_root(builder, builder.fadd(variance, small))
         return put(builder, squares_v, splat(builder, builder.fdiv(ir.Constant(kind, 1.0), root), squares.lanes), 0)
 
-    return squares(squares, mean, types.intp, types.intp, types.float64), codegen
+    return squares(squares, types.intp, types.float64), codegen
 
 
 @implement(fused_multiply_add)
