@@ -66,6 +66,7 @@ def simulate_block(
         "tiling": plain_numbers(chosen),
         "dtype": str(dtype),
         "stores": stores,
+        "start": "cold",
         **accounted,
         **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(accounted)),
         "simulation_s": seconds,

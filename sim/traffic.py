@@ -86,9 +86,8 @@ def simulated_model(arguments):
 
 def flat_row(layer):
     """A layer record as one flat row of scalars for CSV."""
-    row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "stores", "macs", "flops")}
+    row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "stores", "start", "macs", "flops")}
     row |= {mode: layer.get(mode, NO_CHOICE) for mode in MODES} | {"recomputed_macs": layer.get("recomputed_macs", 0)}
-    row["start"] = layer.get("start", "cold")
     row["tiling"] = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
     row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
     for level in layer["levels"]:

@@ -200,6 +200,7 @@ def unfused(block, n, h, w, machine, dtype, stores=TEMPORAL):
         "tiling": {},
         "dtype": str(dtype),
         "stores": stores,
+        "start": "cold",
         **total,
         **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(total)),
         "attainable_efficiency": total["flops"] / possible,
