@@ -187,7 +187,7 @@ def unfused(block, n, h, w, machine, dtype, stores=TEMPORAL):
         run_layer(run, layer, run.buffers[nothing], n * h)
         moved.append(run.moved(last=layer is layers[-1]))
         taken = time.perf_counter() - start - sum(record["simulation_s"] for record in records)
-        records.append(layer_record(layer, buffers, moved[-1], machine, dtype, taken))
+        records.append(layer_record(layer, buffers, moved[-1], machine, dtype, stores, "warm" if records else "cold", taken))
     inner = [name for name in layout.tensors if name not in OPERANDS]
     workspace = inner + [buffers[i][0] for layer in layers for i in layer.work]
     counts, dram = (sum(parts) for parts in zip(*moved, strict=True))
@@ -213,10 +213,10 @@ def unfused(block, n, h, w, machine, dtype, stores=TEMPORAL):
     }
 
 
-def layer_record(layer, buffers, moved, machine, dtype, seconds):
+def layer_record(layer, buffers, moved, machine, dtype, stores, start, seconds):
     """The record of one layer of a block: keys as of sim.simulate; a stream has no operations and no tiling.
 
-    bound_bytes: of the layer alone from a cold cache; after the layer before, what is still in cache may bring it below.
+    stores: of the block's output; what lies between layers goes through the caches. start: "warm" after another layer. bound_bytes: of the layer alone from a cold cache; after the layer before, what is still in cache may bring it below.
     """
     problem, shown = layer.link.step.problem, {*layer.operands, *layer.streamed, *layer.work}
     workspace = [buffers[i][0] for i in layer.work]
@@ -228,6 +228,8 @@ def layer_record(layer, buffers, moved, machine, dtype, seconds):
         "kernel": layer.row.name if layer.row else STREAM,
         "tiling": plain_numbers(layer.tiling) if layer.row else {},
         "dtype": str(dtype),
+        "stores": stores if any(buffers[i][0] == "output" for i in shown) else TEMPORAL,
+        "start": start,
         **accounted,
         **beside(alone, dtype.itemsize, moved_bytes(accounted)),
         "simulation_s": seconds,
