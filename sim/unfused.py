@@ -216,7 +216,8 @@ def unfused(block, n, h, w, machine, dtype, stores=TEMPORAL):
 def layer_record(layer, buffers, moved, machine, dtype, stores, start, seconds):
     """The record of one layer of a block: keys as of sim.simulate; a stream has no operations and no tiling.
 
-    stores: of the block's output; what lies between layers goes through the caches. start: "warm" after another layer. bound_bytes: of the layer alone from a cold cache; after the layer before, what is still in cache may bring it below.
+    stores: of the block's output; what lies between layers goes through the caches. start: "warm" after another layer. bound_bytes: of the
+    layer alone from a cold cache; after the layer before, what is still in cache may bring it below.
     """
     problem, shown = layer.link.step.problem, {*layer.operands, *layer.streamed, *layer.work}
     workspace = [buffers[i][0] for i in layer.work]
