@@ -88,10 +88,13 @@ def chen_han_wang(conv, fast):
     return 2 * conv.macs / math.sqrt(reuse(conv) * fast) + conv.tensors["output"]
 
 
-def fast_elements(machine, itemsize, sizes=None):
-    """Elements of itemsize bytes that the caches and registers of a sim.machine.Machine hold; sizes: bytes of caches in the place of its own."""
-    caches = sum(level.size_bytes for level in machine.levels) if sizes is None else sum(sizes)
-    return (caches + machine.registers * machine.vector_bytes) // itemsize
+def fast_elements(machine, itemsize, cores=1, private=0, sizes=None):
+    """Elements of itemsize bytes that the caches and registers of a sim.machine.Machine hold, its first `private` levels for each of the cores.
+
+    sizes: bytes of caches in the place of its own.
+    """
+    sizes = [level.size_bytes for level in machine.levels] if sizes is None else sizes
+    return (cores * (sum(sizes[:private]) + machine.registers * machine.vector_bytes) + sum(sizes[private:])) // itemsize
 
 
 def layer_bound(problem, fast, besides=0, *, filled=True, warm=False):

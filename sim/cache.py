@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 
 from refconv.jit import kernel
 from sim.loops import flush, general_loop, plain_loop
-from sim.sets import GEOMETRY, LANES, OWN_AT, POLICIES, WORDS, pointer
+from sim.sets import GEOMETRY, LANES, OWN_AT, POLICIES, START, WORDS, pointer
 from sim.shadow import shadow_words
 from sim.state import CHUNK, EVENTS_AT, GATHERED, HEADER, INCLUSIONS, LOOP, MOST_EVENTS, NO_PLACE
 from sim.watch import NOBODY
@@ -110,6 +110,14 @@ class Hierarchy:
             self.state[GATHERED] = len(chunk)
             run(self.state)
 
+    def share(self, other, first):
+        """The levels from `first` on become those of `other`, a hierarchy of the same caches: one set of tags, counted by whoever accesses it."""
+        words = (other.state.ctypes.data - self.state.ctypes.data) // 8
+        for level in range(first, len(self._caches)):
+            for what in (START, OWN_AT):
+                at = len(HEADER) + GEOMETRY * level + what
+                self.state[at] = other.state[at] + words  # the other's place, seen from here
+
     def gathered(self):
         """The events that the next `run` takes: a view of the state."""
         at = self.state[EVENTS_AT]
@@ -122,7 +130,7 @@ class Hierarchy:
     def finish(self):
         """Run the events still gathered, then write every dirty line to memory; the caches are empty afterwards."""
         run(self.state)
-        flush(self.state)
+        flush(self.state, 0, len(self._caches))
 
 
 def _aligned(words):

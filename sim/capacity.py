@@ -98,7 +98,7 @@ def bound_bytes(record, problem, capacity_bytes, machine):
         return record["compulsory_bytes"]
     itemsize = element(record["dtype"]).itemsize
     bias = record["compulsory_bytes"] // itemsize - compulsory(problem)
-    return itemsize * layer_bound(problem, fast_elements(machine, itemsize, [capacity_bytes]), bias).elements
+    return itemsize * layer_bound(problem, fast_elements(machine, itemsize, sizes=[capacity_bytes]), bias).elements
 
 
 def runs_of(record):

@@ -19,7 +19,7 @@ from sim.machine import load_machine, parse_cache, presets, with_levels
 from sim.simulate import simulate
 from sim.state import INCLUSIONS
 
-RUN = ("stores", "warm", "classify")
+RUN = ("stores", "warm", "classify", "cores", "private")
 """Options of a run that a command line may have besides, by their keyword of sim.simulate."""
 OF_LAYERS = ("warm", "classify")
 
@@ -124,6 +124,9 @@ def call_of(layer, machine, modes, arguments):
     if isinstance(layer, BlockPreset):
         if arguments.kernel is not None:
             raise ValueError(f"--kernel {arguments.kernel}: a block has a kernel of its own; legal with blocks: none")
+        if options.pop("cores", 1) != 1:
+            raise ValueError(f"--cores {arguments.cores}: {layer.name} is a block; legal with layers only")
+        options.pop("private", None)
         for option in OF_LAYERS:
             if options.pop(option, False):
                 raise ValueError(f"--{option}: {layer.name} is a block; legal with layers only")

@@ -257,19 +257,19 @@ def clean(m, level, tag):
 
 
 @kernel
-def flush(state):
-    """Write every dirty line to memory, once, counted at the first level that holds it dirty, and empty all levels.
+def flush(state, first, last):
+    """Write every dirty line of levels first to last-1 to memory, once, counted at the first level that holds it dirty, and empty those levels.
 
     Only sets that lines read from memory since the last time may be in are looked at.
     """
     m = pointer(state)
     lines = max(0, m[HIGH] - m[LOW] + 1)
-    for level in range(m[LEVELS]):
+    for level in range(first, last):
         g = geometry(m, level)
         for n in range(min(lines, m[g + SETS])):
             i = set_of(m, g, m[LOW] + n)
-            for first in range(0, m[g + WAYS], LANES):
-                at = chunk_of(m, g, i, first)
+            for way in range(0, m[g + WAYS], LANES):
+                at = chunk_of(m, g, i, way)
                 if in_order(m, g) and m[at] == 0:
                     break
                 dirty = dirty_ones(m, at)

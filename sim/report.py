@@ -29,7 +29,14 @@ def heading(layer):
         Text(f"{layer['kernel']} kernel, {layer['dtype']}, {tile}"),
         *([Text("output as if stored past the caches (non-temporal): no kernel does so")] if layer["stores"] == NONTEMPORAL else []),
         Text(f"{show_count(layer['macs'], 'MAC')} = {show_count(layer['flops'], 'FLOP')}, workspace {show_bytes(layer['workspace_bytes'])}"),
+        *([Text(cores_line(layer["cores"]))] if "cores" in layer else []),
     ]
+
+
+def cores_line(cores):
+    """What each core moves from and to DRAM."""
+    each = ", ".join(f"{show_bytes(core['read_bytes'])} + {show_bytes(core['write_bytes'])}" for core in cores)
+    return f"{len(cores)} cores take turns; DRAM bytes read + written by each: {each}"
 
 
 def make_table(title, *columns):

@@ -14,6 +14,7 @@ from refconv.layout import packed_size
 from refconv.problem import Conv2d, PartialConv2d
 from sim.bounds import beside, fast_elements, layer_bound
 from sim.machine import Machine, load_machine
+from sim.multicore import PRIVATE, check_cores, run_on_cores, summed
 from sim.nontemporal import TEMPORAL
 from sim.run import Run
 from sim.shadow import FIRST, FULL
@@ -34,6 +35,8 @@ def simulate(
     stores=TEMPORAL,
     warm=False,
     classify=False,
+    cores=1,
+    private=PRIVATE,
     name=None,
 ):
     """The traffic of a kernel as a JSON-ready dict (the `layers` entry of `python -m sim.traffic --json`).
@@ -44,8 +47,10 @@ def simulate(
     bias: whether the layer has one. stores: "nontemporal" for an output stored past the caches (sim/nontemporal.py). warm: the kernel has run before
     on the same buffers, and the caches hold what it left; dirty lines are flushed once, at the very end, so a warm run may move less than a
     cold one must. classify: also count, by level and tensor, compulsory_misses, capacity_misses and conflict_misses (sim/shadow.py; conflict
-    may be negative), at half the speed. Counts of lines are exact; bytes = lines * line_bytes. bound_bytes, bound_ratio, bound_source: a lower
-    bound on the traffic (sim.bounds). ValueError says what is illegal and what would be legal.
+    may be negative), at half the speed. cores, private: run the kernel's parallel split on so many cores, each with the first `private` levels
+    of its own above shared ones (sim/multicore.py); the record is their sum, and has "cores", the bytes of each. Counts of lines are exact;
+    bytes = lines * line_bytes. bound_bytes, bound_ratio, bound_source: a lower bound on the traffic (sim.bounds). ValueError says what is
+    illegal and what would be legal.
     """
     machine = ready(machine)
     if isinstance(problem, str):
@@ -55,22 +60,32 @@ def simulate(
         raise ValueError(f"problem = {problem!r}: must be a Conv2d, a PartialConv2d, a preset's name or a benchdnn descriptor")
     problem = problem.checked()
     dtype = element(dtype)
-    row, chosen = planned(kernel, problem, machine, dtype, tiling)
+    check_cores(cores, private, machine)
+    if cores > 1 and (stores != TEMPORAL or warm or classify):
+        raise ValueError(f"cores = {cores}: must be 1 with stores, warm or classify")
+    row, chosen = planned(kernel, problem, machine, dtype, tiling, cores)
+    cores = min(cores, row.units(problem, chosen))
     start = time.perf_counter()
-    buffers = buffers_of(row, problem, chosen, machine, dtype, bias)
+    buffers = buffers_of(row, problem, chosen, machine, dtype, bias, cores)
     biases, workspace = problem.weight_shape[0] if bias else 0, [name for name, *_ in buffers[len(OPERANDS) :]]
     if classify and machine.inclusion == "exclusive":
         raise ValueError("classify = True: must be False where the hierarchy is exclusive, whose hits move lines away")
-    run = Run(machine, buffers, stores, classify)
-    for _ in range(2 if warm else 1):
-        run.moved()
-        call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
-    moved = run.moved(last=True)
+    classes, per_core = None, []
+    if cores > 1:
+        per_core = run_on_cores(row, problem, chosen, len(OPERANDS), buffers, machine, cores, private)
+        moved = summed(per_core)
+    else:
+        run = Run(machine, buffers, stores, classify)
+        for _ in range(2 if warm else 1):
+            run.moved()
+            call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
+        moved = run.moved(last=True)
+        classes = run.classes if classify else None
     seconds = time.perf_counter() - start
     least = {**problem.compulsory, **({"bias": biases} if bias else {})}
-    accounted = account(problem.macs, least, buffers, *moved, machine, dtype, workspace, classes=run.classes if classify else None)
+    accounted = account(problem.macs, least, buffers, *moved, machine, dtype, workspace, classes=classes)
     filled = stores == TEMPORAL and any(level.allocate for level in machine.levels)
-    bound = layer_bound(problem, fast_elements(machine, dtype.itemsize), biases, filled=filled, warm=warm)
+    bound = layer_bound(problem, fast_elements(machine, dtype.itemsize, cores, private), biases, filled=filled, warm=warm)
     return {
         "name": name or str(problem),
         "descriptor": str(problem),
@@ -81,6 +96,7 @@ def simulate(
         "start": "warm" if warm else "cold",
         **accounted,
         **beside(bound, dtype.itemsize, moved_bytes(accounted)),
+        **({"cores": [core_bytes(dram, machine) for _, dram in per_core]} if per_core else {}),
         "simulation_s": seconds,
     }
 
@@ -97,27 +113,33 @@ def ready(machine):
     return (machine if isinstance(machine, Machine) else load_machine(machine)).checked()
 
 
-def planned(kernel, problem, machine, dtype, tiling=None):
+def core_bytes(dram, machine):
+    """DRAM bytes of one core; those of lines that are shared at the end are the first one's."""
+    read, written, flushed = (int(dram[:, kind].sum()) * machine.line_bytes for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
+    return {"read_bytes": read, "write_bytes": written + flushed}
+
+
+def planned(kernel, problem, machine, dtype, tiling=None, cores=1):
     """(row of the table, tiling) that `simulate` runs a checked problem with."""
     lanes = machine.target.lanes(dtype.work.itemsize)
     if kernel is not None and kernel not in kernels.KERNELS:
         raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
     row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
     row.check(problem, lanes)
-    return row, checked_tiling(row, problem, dtype, machine, tiling)
+    return row, checked_tiling(row, problem, dtype, machine, tiling, cores)
 
 
-def buffers_of(row, problem, tiling, machine, dtype, bias):
+def buffers_of(row, problem, tiling, machine, dtype, bias, cores=1):
     """[(name, elements, itemsize)] of a layer's run: its operands, then its workspace."""
     lanes = machine.target.lanes(dtype.work.itemsize)
     sizes = {**problem.tensors, "weight": packed_elements(row, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
     work = row.workspace(problem, tiling, lanes, dtype.half)
-    return [(name, sizes[name], dtype.itemsize) for name in OPERANDS] + [(name, size, dtype.work.itemsize) for name, size in work.items()]
+    return [(name, sizes[name], dtype.itemsize) for name in OPERANDS] + [(name, size * cores, dtype.work.itemsize) for name, size in work.items()]
 
 
-def checked_tiling(row, problem, dtype, machine, wanted):
-    """The tiling asked for, checked, or the rule's for the machine."""
-    chosen = row.tiling(problem, dtype.work.itemsize, machine.target)
+def checked_tiling(row, problem, dtype, machine, wanted, cores=1):
+    """The tiling asked for, checked, or the rule's for the machine and that many cores."""
+    chosen = row.tiling(problem, dtype.work.itemsize, machine.target._replace(threads=cores))
     return chosen if wanted is None else row.checked(wanted, chosen, problem, machine.target.lanes(dtype.work.itemsize))
 
 

@@ -13,6 +13,7 @@ from sim.forms import show, write_json, write_rows
 from sim.limit import TooLarge
 from sim.models import read_model
 from sim.models.run import simulate_model
+from sim.multicore import PRIVATE
 from sim.nontemporal import STORES, TEMPORAL
 from sim.parallel import cores, run_all
 from sim.simulate import OPERANDS
@@ -35,6 +36,9 @@ def parser():
     add("--stores", choices=STORES, default=TEMPORAL, help="of the output: through the caches, or past them as a what-if (default temporal)")
     add("--warm", action="store_true", help="of layers: count a second run, which meets what a first has left in the caches")
     add("--classify", action="store_true", help="of layers: tell compulsory, capacity and conflict misses apart, for each level and tensor")
+    add("--cores", type=positive, default=1, metavar="N", help="of layers: the kernel's parallel split on N cores, which take turns (default 1)")
+    about = f"with --cores: levels that each core has of its own, the nearest; those below are shared (default {PRIVATE})"
+    add("--private", type=positive, default=PRIVATE, metavar="LEVELS", help=about)
     add("--jobs", type=positive, metavar="N", help="layers simulated side by side, in processes (default: the cores with --model, else 1)")
     return result
 
@@ -73,6 +77,8 @@ def simulated_model(arguments):
         raise ValueError(f"--kernel {arguments.kernel}: every layer of a model has the kernel that refconv would choose; legal with --layer")
     if arguments.explain:
         raise ValueError("--explain: a model is a table of its layers; legal with --layer, which takes each layer's problem")
+    if arguments.cores > 1:
+        raise ValueError(f"--cores {arguments.cores}: a model's layers are simulated on one core each; legal with --layer")
     if arguments.classify and not (arguments.json or arguments.csv):
         raise ValueError("--classify: the table of a model has no place for classes of misses; legal with --json or --csv, or with --layer")
     command.chosen_modes([], arguments)
@@ -80,13 +86,14 @@ def simulated_model(arguments):
     machine = command.chosen_machine(arguments)
     for text in model.notes:
         note(f"{model.path}: {text}")
-    same = {key: getattr(arguments, key) for key in ("dtype", "bias", "limit", *command.RUN)}
+    same = {key: getattr(arguments, key) for key in ("dtype", "bias", "limit", "stores", "warm", "classify")}
     return machine, simulate_model(model, machine, jobs=arguments.jobs or cores(), **same)
 
 
 def flat_row(layer):
     """A layer record as one flat row of scalars for CSV."""
     row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "stores", "start", "macs", "flops")}
+    row["cores"] = len(layer.get("cores", [0]))
     row |= {mode: layer.get(mode, NO_CHOICE) for mode in MODES} | {"recomputed_macs": layer.get("recomputed_macs", 0)}
     row["tiling"] = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
     row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
