@@ -3,8 +3,8 @@
     out[i] = x[i] (where there is a residual) + b2 + sum over chunks h of hidden channels: activation(source[i] @ U[:, h] + b1[h]) @ V[h]
 
 Source of the formula: Lavin, "On the Efficiency of Convolutional Neural Networks", Sec. 5.2, eq. (30). The chunks and buffers are derived here:
-all pixels of a unit meet a block of expand_vectors vectors of U, whose hidden pixels stay in cache until a block of V takes them; where the
-weights do not fit beside them, only t.hidden hidden channels are made at a time, and the projections are added up in `sums`.
+all pixels of a unit meet a block of expand_vectors vectors of U, whose hidden pixels stay in cache until a block of V takes them; t.hidden
+hidden channels are made at a time, and the projections of several such chunks are added up in `sums`.
 """
 
 from numba.extending import overload
@@ -17,6 +17,7 @@ from refconv.tile.lines import wide, widen, widened
 from refconv.tile.matrix import matrix_block
 
 WHOLE = 1 << 60
+"""The run of what is called in where it is contiguous."""
 
 
 @routine
@@ -97,8 +98,9 @@ def feed_forward(
     """Pixels first <= i < last of a unit, from its expanded sources to the output; *_at is the place of the unit's pixel 0.
 
     source: `block.source` channels a pixel, as floats of the workspace, or to be widened into it from `raw` as they are met; x: the block's
-    input, for the residual. weight, bias: (expand, project). work, places: (hidden, sums, wide_weights, absent) and where this thread's
-    parts of the first three begin.
+    input, for the residual, of which `coming` elements from coming_at on, those of the next unit, are called in during the expansion; with
+    none coming it is the next block of weights. weight, bias: (expand, project). work, places: (hidden, sums, wide_weights, absent) and where
+    this thread's parts of the first three begin.
     """
     (expand, project), (expand_bias, project_bias) = weight, bias
     (hidden, sums, wide, absent), (hidden_at, sums_at, wide_at) = work, places

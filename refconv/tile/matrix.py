@@ -18,7 +18,8 @@ def matrix_block(
     those between the weights of neighbouring vectors. Tiles of `rows` pixels; the last is moved back to overlap its neighbour, so
     pixel last - rows must exist, and what is stored is not stored again. `bias` and `start` may be absent (length 0). Where the pixels
     are `fresh`, a tile's are widened into x from `raw` (see `widen`), whose pixels are contiguous. With every step of a sum `stream_step` more
-    elements of `stream`, from stream_at on, are called into the L1: what the caller will want next.
+    elements of `stream`, from stream_at on, are called into the L1: what the caller will want next. They lie in runs of stream_run elements, the
+    begins of neighbouring runs stream_jump apart.
     """
     n_lanes, gone = lanes(weight), 0
     for i_next in range(first, last, rows):
