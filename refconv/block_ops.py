@@ -57,7 +57,7 @@ _CALLS = weakref.WeakKeyDictionary()
 
 def _prepared(block, sizes, tiling, halo, squeeze, threads):
     """The Calls for a record on images of sizes (n, h, w), made and checked at the first call and kept as long as the record."""
-    kept, key = _CALLS.setdefault(block, {}), (sizes, tiling, halo, squeeze, threads)
+    kept, key = _CALLS.setdefault(block, {}), (sizes, type(tiling), tiling, halo, squeeze, threads)  # tuples of other types are equal
     if key not in kept:
         row, target = choose_fused(block), host.target()._replace(threads=threads)
         check_modes(block, halo=halo, squeeze=squeeze)

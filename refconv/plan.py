@@ -69,13 +69,12 @@ def scratch(name, elements, dtype):
 
 def _workspace(sizes, dtype, behind):
     """A workspace: buffers of those numbers of elements, the same for every kernel; behind: apart from them, for one that reads another's."""
-    kept = _ARENA.__dict__.setdefault("workspaces", {})
-    key = sizes, dtype, behind
-    if key not in kept:
+    arena, key = _ARENA.__dict__, (sizes, dtype, behind)
+    buffers = arena.get("workspaces", {}).get(key)
+    if buffers is None:
         buffers = tuple(scratch((behind, i), size, dtype) for i, size in enumerate(sizes))
-        kept = _ARENA.__dict__.setdefault("workspaces", {})
-        kept[key] = buffers
-    return kept[key]
+        arena.setdefault("workspaces", {})[key] = buffers
+    return buffers
 
 
 @functools.lru_cache(maxsize=4096, typed=True)

@@ -19,7 +19,7 @@ from sim.machine import load_machine, parse_cache, presets, with_levels
 from sim.simulate import simulate
 from sim.state import INCLUSIONS
 
-RUN = ("stores", "warm", "classify", "cores", "private")
+RUN, CORES = ("stores", "warm", "classify"), ("cores", "private")
 """Options of a run that a command line may have besides, by their keyword of sim.simulate."""
 OF_LAYERS = ("warm", "classify")
 
@@ -119,7 +119,7 @@ def call_of(layer, machine, modes, arguments):
 
     ValueError for what blocks do not have, and for a layer too large to trace.
     """
-    options = {key: value for key, value in vars(arguments).items() if key in RUN}
+    options = {key: value for key, value in vars(arguments).items() if key in RUN + CORES}
     same = {"machine": machine, "dtype": arguments.dtype}
     if isinstance(layer, BlockPreset):
         if arguments.kernel is not None:

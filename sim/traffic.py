@@ -86,7 +86,7 @@ def simulated_model(arguments):
     machine = command.chosen_machine(arguments)
     for text in model.notes:
         note(f"{model.path}: {text}")
-    same = {key: getattr(arguments, key) for key in ("dtype", "bias", "limit", "stores", "warm", "classify")}
+    same = {key: getattr(arguments, key) for key in ("dtype", "bias", "limit", *command.RUN)}
     return machine, simulate_model(model, machine, jobs=arguments.jobs or cores(), **same)
 
 

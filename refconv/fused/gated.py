@@ -11,9 +11,9 @@ Derived here. Loops, outer to inner:
 
 from refconv.jit import kernel
 from refconv.layout import ceil_div
-from refconv.tile import lanes
+from refconv.tile import length
 from refconv.tile.feed_forward import first_sums, project_chunk
-from refconv.tile.gates import gate_weights, packed_elements, projection_size
+from refconv.tile.gates import gate_weights, projection_size
 from refconv.tile.lines import share, widen, widened
 
 
@@ -38,8 +38,8 @@ def gated(x, weight, bias, out, work, block, t, slot, slots, first, last):
     """Units first to last-1. x: the spilled hidden layer, NHWC; weight (project,) packed dense; bias (K or 0, gates, the block's input)."""
     (project,), (project_bias, gates, residual), (sums, projection, wide, absent) = weight, bias, work
     sums_at, projection_at, wide_at = share(sums, slot, slots), share(projection, slot, slots), share(wide, slot, slots)
-    n_lanes, all_pixels = lanes(project), -(-block.h // block.stride) * -(-block.w // block.stride)
-    blocks, size, gated_image = ceil_div(all_pixels, t.pixels), packed_elements(block, n_lanes), -1
+    all_pixels = -(-block.h // block.stride) * -(-block.w // block.stride)
+    blocks, size, gated_image = ceil_div(all_pixels, t.pixels), length(project), -1
     plain, plain_at = widened(project, 0, size, projection, projection_at)
     for unit in range(first, last):
         n, part = divmod(unit, blocks)

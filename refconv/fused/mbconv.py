@@ -18,10 +18,10 @@ Convolutional Neural Networks"; both modes and the loops are derived here. Loops
 from refconv.jit import kernel, routine
 from refconv.layout import ceil_div
 from refconv.problem import Conv2d, out_height, out_width, same_pads
-from refconv.tile import add_row, lanes, load, store
+from refconv.tile import add_row, lanes, length, load, store
 from refconv.tile.convolve import DENSE, convolve_rows
 from refconv.tile.feed_forward import first_sums, odd_pitch, project_chunk
-from refconv.tile.gates import gate_weights, packed_elements, projection_size
+from refconv.tile.gates import gate_weights, projection_size
 from refconv.tile.lines import FOUR, ONE, Rows, fill, row_place, share, staged_count, wide, widen, widened
 from refconv.tile.matrix import matrix_block
 
@@ -127,7 +127,7 @@ def mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last):
     near, near_at = widened(conv_weight, 0, block.conv_size, conv_wide, share(conv_wide, slot, slots))
     conv, n_lanes, held = middle_conv(block), lanes(expand), ring_rows(block, t)
     height, width, pitch = out_height(conv), out_width(conv), odd_pitch(block.hidden, n_lanes)
-    blocks, wide_size = ceil_div(height, t.lines), packed_elements(block, n_lanes)
+    blocks, wide_size = ceil_div(height, t.lines), length(project)
     plain, plain_at = widened(project, 0, wide_size, projection, projection_at)
     matrix, matrix_at, gated_image = plain, plain_at, -1
     if block.pool > 0:

@@ -17,7 +17,7 @@ from refconv.layout import ceil_div
 from refconv.tile import lanes
 from refconv.tile.activations import IDENTITY
 from refconv.tile.lines import share, wide, widened
-from refconv.tile.matrix import matrix_block
+from refconv.tile.matrix import WHOLE, matrix_block
 
 
 def units(problem, t):
@@ -54,9 +54,9 @@ def pointwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
             fresh = k == chunk * t.channels
             start = problem.c, near, near_at, vector_stride, bias, k, absent, 0, 0, x, i_first * problem.c, fresh
             if fresh:  # the next tile's pixels, which are contiguous; then the next block's weights
-                ahead = x, (i_start + t.rows) * problem.c, t.rows + 0, 1 << 60, 0
+                ahead = x, (i_start + t.rows) * problem.c, t.rows + 0, WHOLE, 0
             else:
-                ahead = weight, (k // n_lanes + t.vectors) * vector_stride, t.ahead, 1 << 60, 0
+                ahead = weight, (k // n_lanes + t.vectors) * vector_stride, t.ahead, WHOLE, 0
             rest = *start, *ahead, IDENTITY, t.rows
             if problem.k - k > t.tail * n_lanes:
                 matrix_block(*to, *those, *rest, t.vectors)

@@ -14,10 +14,7 @@ from refconv.layout import ceil_div
 from refconv.tile.activations import IDENTITY
 from refconv.tile.instructions import lanes
 from refconv.tile.lines import wide, widen, widened
-from refconv.tile.matrix import matrix_block
-
-WHOLE = 1 << 60
-"""The run of what is called in where it is contiguous."""
+from refconv.tile.matrix import WHOLE, matrix_block
 
 
 @routine

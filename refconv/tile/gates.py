@@ -4,20 +4,14 @@ The weights are fewer than the hidden pixels, and no pass over those is needed. 
 """
 
 from refconv.jit import routine
-from refconv.layout import ceil_div
+from refconv.layout import packed_size
 from refconv.tile.instructions import lanes, outer, store, zero
 from refconv.tile.lines import ONE
 
 
-@routine
-def packed_elements(block, n_lanes):
-    """Elements of a block's packed projection."""
-    return block.hidden * ceil_div(block.k, n_lanes) * n_lanes
-
-
 def projection_size(block, lanes, half):
     """Elements of the projection's weights where they are not used as they are: widened, or multiplied by gates."""
-    return packed_elements(block, lanes) if half or block.gated else 0
+    return packed_size((block.k, block.hidden, 1, 1), 1, "dense", lanes) if half or block.gated else 0
 
 
 @routine

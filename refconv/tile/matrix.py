@@ -6,6 +6,9 @@ from refconv.tile.instructions import lanes, length, load, outer, prefetch, stor
 from refconv.tile.lines import L1, ONE, widen
 from refconv.tile.registers import add_row
 
+WHOLE = 1 << 60
+"""The run of what is called in where it is contiguous."""
+
 
 @routine
 def matrix_block(
