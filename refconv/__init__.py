@@ -1,8 +1,9 @@
 """Reference convolution kernels: one source, compiled to vector code here and run on a simulated memory hierarchy by `sim`."""
 
 from refconv import reference
-from refconv.block_ops import fused_block, unfused_block
-from refconv.blocks import (
+from refconv.ops.blocks import fused_block, unfused_block
+from refconv.ops.layers import PackedWeight, conv2d, depthwise_conv2d, pack, partial_conv2d, pointwise_conv2d
+from refconv.problem.blocks import (
     ConvFirstBlock,
     ConvNeXtBlock,
     FasterNetBlock,
@@ -12,10 +13,9 @@ from refconv.blocks import (
     SqueezeExcite,
     fold_batch_norm,
 )
-from refconv.layout import empty
-from refconv.ops import PackedWeight, conv2d, depthwise_conv2d, pack, partial_conv2d, pointwise_conv2d
-from refconv.problem import Conv2d, PartialConv2d
-from refconv.tilings import choose, tilings
+from refconv.problem.conv import Conv2d, PartialConv2d
+from refconv.tiling.candidates import choose, tilings
+from refconv.weights.packed import empty
 
 __all__ = [
     "Conv2d",

@@ -12,11 +12,10 @@ from numba import types
 
 from refconv import host
 from refconv.elements import Element, element
-from refconv.fused import FUSED
 from refconv.jit import parallel, plain
-from refconv.kernels import KERNELS
-from refconv.layout import empty
-from refconv.problem import is_integer
+from refconv.kernels import FUSED, KERNELS
+from refconv.problem.conv import is_integer
+from refconv.weights.packed import empty
 
 _ARENA = threading.local()
 MOST_WORKSPACE_BYTES = 1 << 33

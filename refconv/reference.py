@@ -1,14 +1,14 @@
 """The definition of every operation, in plain NumPy and float64, written to be read.
 
 Layout NCHW; weight (K, C/groups, R, S); padding of the four sides (top, left, bottom, right); torch's meaning of stride and dilation.
-Used by the tests, and by whoever wants to know what an operation means. Blocks take their weights as a record of refconv/blocks.py
+Used by the tests, and by whoever wants to know what an operation means. Blocks take their weights as a record of refconv/problem/blocks.py
 (`b` below), where their sources and choices are.
 """
 
 import numpy as np
 
-from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
-from refconv.tile.activations import DEFINITIONS
+from refconv.problem.activations import DEFINITIONS
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from refconv.blocks import (
+from refconv.problem.blocks import (
     ACTIVATIONS,
     ConvFirstBlock,
     ConvNeXtBlock,

@@ -4,15 +4,15 @@ import numpy as np
 
 import refconv
 from refconv import host
-from refconv.fused import choose_fused
-from refconv.fused.passes import parameters, passes
-from refconv.fused.problem import block_problem, pack_block
+from refconv.kernels import choose_fused
 from refconv.plan import make_plan
+from refconv.schedule import parameters, passes
 from refconv.tile.recorded import Recorded
-from sim.cache import Hierarchy, run
-from sim.run import compiled_for
-from sim.state import TAGS_AT, TENSOR_BITS
-from sim.trace import Trace
+from refconv.weights.blocks import block_problem, pack_block
+from sim.hierarchy.hierarchy import Hierarchy, run
+from sim.hierarchy.words import TAGS_AT, TENSOR_BITS
+from sim.trace.run import compiled_for
+from sim.trace.traced import Trace
 
 NAN = np.float32(np.nan)
 

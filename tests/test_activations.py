@@ -9,7 +9,9 @@ from scipy.special import erfc, expit
 
 from refconv.jit import kernel, plain
 from refconv.plan import compiled, flat
-from refconv.tile import ACTIVATIONS, Static, activate, load, store
+from refconv.problem.activations import ACTIVATIONS
+from refconv.static import Static
+from refconv.tile import activate, load, store
 from refconv.tile.activations import MAX_ERROR, target_has_avx512dq
 from refconv.tile.instructions import lanes
 

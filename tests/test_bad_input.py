@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from test_traffic import GOOD, run
 
 from refconv import Conv2d, PartialConv2d
-from refconv.problem import KNOWN
-from sim.machine import make_level, parse_cache, presets, read_machine
-from sim.models import parse_input_shape, read_model
+from refconv.graph.model import parse_input_shape, read_model
+from refconv.problem.conv import KNOWN
+from sim.machine.record import make_level, parse_cache, presets, read_machine
 
 SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([16, 64, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 63, 10**30]), st.integers())
 

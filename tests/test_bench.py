@@ -11,8 +11,8 @@ from refconv.bench.__main__ import main
 from refconv.bench.measure import geometric_mean
 from refconv.bench.operators import PAPER_MS
 from refconv.bench.peers import FORMS, Operands, installed, ours
-from refconv.layers import OPERATORS, SETS, STAGES
-from refconv.problem import Conv2d, PartialConv2d
+from refconv.networks.layers import OPERATORS, SETS, STAGES
+from refconv.problem.conv import Conv2d, PartialConv2d
 
 SMALL = ("--layer", "mb1ic8ih6oc8kh3ph1", "--peers", "none", "--rounds", "2")
 

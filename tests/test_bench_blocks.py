@@ -10,7 +10,7 @@ from refconv import reference
 from refconv.bench.blocks import CASES, FORMS, TOLERANCE, Case, Entry, WrongResult, block_contests, check, ours, weights
 from refconv.bench.measure import Contest, record
 from refconv.bench.plot import plot
-from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 
 TINY = [
     Case(ConvNeXtBlock, 8, 5, 2, "gelu", 7),

@@ -12,14 +12,14 @@ from problems import integers
 from test_traffic import run
 
 import sim
-from refconv.block_presets import BLOCK_PRESETS
-from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.elements import element
-from refconv.fused import choose_fused
-from refconv.fused.problem import block_problem, pack_block
-from sim.machine import load_machine, make_level
-from sim.simulate import OPERANDS
-from sim.unfused import hidden_tensors, laid_out, links, moved_bytes, unfused
+from refconv.kernels import choose_fused
+from refconv.networks.blocks import BLOCK_PRESETS
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.weights.blocks import block_problem, pack_block
+from sim.account.layer import OPERANDS
+from sim.account.layer_by_layer import hidden_tensors, laid_out, links, moved_bytes, unfused
+from sim.machine.record import load_machine, make_level
 
 RECORDS = {name: (preset.record(), preset.size) for name, preset in BLOCK_PRESETS.items()}
 RECORDS["convfirst down"] = build(ConvFirstBlock, 64, 128, 384, 8, stride=2), 96

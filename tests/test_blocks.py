@@ -12,8 +12,8 @@ from problems import correlate, integers
 from scipy import special
 
 from refconv import Conv2d, PartialConv2d, reference
-from refconv.block_presets import BLOCK_PRESETS
-from refconv.blocks import (
+from refconv.networks.blocks import BLOCK_PRESETS
+from refconv.problem.blocks import (
     ACTIVATIONS,
     ConvFirstBlock,
     ConvNeXtBlock,

@@ -15,12 +15,12 @@ from test_traffic import run
 
 import sim
 from refconv import Conv2d, PartialConv2d, kernels
-from refconv.block_presets import BLOCK_PRESETS
-from refconv.layers import PRESETS
-from sim import bounds
-from sim.machine import Level, load_machine
-from sim.nests import Loop, Memory, Nest, nest
-from sim.tiles import boundary
+from refconv.networks.blocks import BLOCK_PRESETS
+from refconv.networks.layers import PRESETS
+from sim.analysis import bounds
+from sim.analysis.closed_form import boundary
+from sim.analysis.loop_nest import Loop, Memory, Nest, nest
+from sim.machine.record import Level, load_machine
 
 ZEN4 = load_machine("zen4")
 CONV3X3 = Conv2d(1, 64, 58, 58, 64, 3, 3)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.cache import Cache, Hierarchy
-from sim.shadow import FIRST, FULL
-from sim.state import FLUSHED, LOAD_MISSES, LOADS, READ, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS, WRITTEN, WRITTEN_BY_FLUSH
+from sim.hierarchy.hierarchy import Cache, Hierarchy
+from sim.hierarchy.miss_classes import FIRST, FULL
+from sim.hierarchy.words import FLUSHED, LOAD_MISSES, LOADS, READ, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS, WRITTEN, WRITTEN_BY_FLUSH
 
 
 class Ordered:
@@ -75,7 +75,7 @@ def draws(seed):
 
 
 class Model:
-    """A hierarchy in the words of sim/cache.py: sets of (tensor, line), and which lines are dirty at each level."""
+    """A hierarchy in the words of sim/hierarchy/hierarchy.py: sets of (tensor, line), and which lines are dirty at each level."""
 
     def __init__(self, levels, tensors, inclusion="nine"):
         self.caches, self.inclusion = [Cache(*level) for level in levels], inclusion

@@ -25,12 +25,12 @@ import pytest
 
 import sim
 from refconv import Conv2d, kernels
-from refconv.tile.types import Static
-from refconv.tiling import DenseTiling, DepthwiseTiling
-from sim.machine import Level, load_machine
-from sim.simulate import packed_elements
-from sim.state import TENSOR_BITS
-from sim.watch import watching
+from refconv.static import Static
+from refconv.tiling.layers import DenseTiling, DepthwiseTiling
+from sim.account.layer import packed_elements
+from sim.hierarchy.observe import watching
+from sim.hierarchy.words import TENSOR_BITS
+from sim.machine.record import Level, load_machine
 
 AVX2 = load_machine("zen4")._replace(vector_bytes=32, registers=16)
 LINE, LANES = 64, 8

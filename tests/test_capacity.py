@@ -8,9 +8,9 @@ import pytest
 from test_traffic import run as run_command
 
 import sim
-from refconv.layers import PRESETS
-from sim import capacity
-from sim.machine import Level, load_machine
+from refconv.networks.layers import PRESETS
+from sim.cli import capacity
+from sim.machine.record import Level, load_machine
 
 ZEN4 = load_machine("zen4")
 SMALL = "mb1ic64ih14oc64kh3ph1"

@@ -8,14 +8,14 @@ import pytest
 import sim
 from refconv import kernels
 from refconv.elements import element
-from refconv.problem import Conv2d
-from sim.cache import Hierarchy
-from sim.machine import load_machine, make_level
-from sim.run import compiled_for
-from sim.simulate import OPERANDS, buffers_of, planned
-from sim.state import CHUNK, WATCHER
-from sim.trace import Trace
-from sim.watch import Watcher, watching
+from refconv.problem.conv import Conv2d
+from sim.account.layer import OPERANDS, buffers_of, planned
+from sim.hierarchy.hierarchy import Hierarchy
+from sim.hierarchy.observe import Watcher, watching
+from sim.hierarchy.words import CHUNK, WATCHER
+from sim.machine.record import load_machine, make_level
+from sim.trace.run import compiled_for
+from sim.trace.traced import Trace
 
 LEVELS = (make_level("L1", "4KiB", 4, 64), make_level("L2", "16KiB", 4, 64), make_level("L3", "128KiB", 8, 64))
 MACHINE = load_machine("zen4")._replace(levels=LEVELS)

@@ -6,10 +6,10 @@ import pytest
 from test_traffic import run
 
 import sim
-from refconv.layers import PRESETS
-from sim.explain import count_lines, layer_explanation, layer_nest, whole_vectors
-from sim.machine import Level, load_machine
-from sim.tiles import boundaries
+from refconv.networks.layers import PRESETS
+from sim.account.explain import count_lines, layer_explanation, layer_nest, whole_vectors
+from sim.analysis.closed_form import boundaries
+from sim.machine.record import Level, load_machine
 
 ZEN4, LARGE = load_machine("zen4"), load_machine("skylake-sp")
 

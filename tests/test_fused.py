@@ -12,11 +12,11 @@ from ml_dtypes import bfloat16
 
 import refconv
 from refconv import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, host, reference
-from refconv.blocks import SqueezeExcite
 from refconv.elements import element
-from refconv.fused import FUSED, choose_fused
-from refconv.fused.problem import block_problem, pack_block
+from refconv.kernels import FUSED, choose_fused
 from refconv.plan import make_plan
+from refconv.problem.blocks import SqueezeExcite
+from refconv.weights.blocks import block_problem, pack_block
 
 
 def cast(record, dtype, scale=1.0):

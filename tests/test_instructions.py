@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from ml_dtypes import bfloat16
 
 from refconv import host
-from refconv.convert import copy_transposed
 from refconv.elements import element
 from refconv.jit import kernel, plain
+from refconv.ops.convert import copy_transposed
+from refconv.parts.staging import ONE, copy, fill
 from refconv.plan import compiled, flat
-from refconv.tile import Static, add_row, fused_multiply_add, gather_diagonals, load, outer, slide, spread, store, transpose, zero
+from refconv.static import Static
+from refconv.tile import add_row, fused_multiply_add, gather_diagonals, load, outer, slide, spread, store, transpose, zero
 from refconv.tile.instructions import lanes, slide_schedule
-from refconv.tile.lines import ONE, copy, fill
 
 DTYPES = [np.float32, np.float64, np.float16, bfloat16]
 DTYPE = st.sampled_from(DTYPES)

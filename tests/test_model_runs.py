@@ -11,11 +11,11 @@ from test_traffic import run
 import sim
 from refconv import Conv2d
 from refconv.elements import element
-from sim.limit import estimated_accesses
-from sim.machine import load_machine
-from sim.models import Model, ModelLayer, read_model
-from sim.models.run import begun
-from sim.parallel import run_all
+from refconv.graph.model import Model, ModelLayer, read_model
+from sim.account.network import begun
+from sim.account.trace_cost import estimated_accesses
+from sim.cli.parallel import run_all
+from sim.machine.record import load_machine
 
 ZEN4 = load_machine("zen4")
 HEADER = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"
@@ -190,7 +190,7 @@ ESTIMATED = [
 
 @pytest.mark.parametrize("name", ESTIMATED)
 def test_estimated_accesses_are_within_a_factor_of_two(name):
-    from refconv.layers import find_layer
+    from refconv.networks.layers import find_layer
 
     problem = find_layer(name).problem
     level = sim.simulate(None, problem, ZEN4)["levels"][0]

@@ -11,7 +11,7 @@ from graphs import FLOAT, INT64, TensorProto, conv, helper, onnx, save
 from onnx import numpy_helper
 
 from refconv import Conv2d, PartialConv2d
-from sim.models import ModelLayer, read_model
+from refconv.graph.model import ModelLayer, read_model
 
 LIGHT = sorted((pathlib.Path(onnx.__file__).parent / "backend/test/data/light").glob("light_*.onnx"))
 

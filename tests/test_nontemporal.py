@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from test_traffic import run
 
 import sim
-from refconv.layers import PRESETS
-from sim.machine import Level, load_machine
-from sim.nontemporal import BUFFERS, WriteCombining
-from sim.state import TENSOR_BITS
+from refconv.networks.layers import PRESETS
+from sim.hierarchy.words import TENSOR_BITS
+from sim.machine.record import Level, load_machine
+from sim.trace.nontemporal import BUFFERS, WriteCombining
 
 ZEN4 = load_machine("zen4")
 
@@ -59,8 +59,8 @@ def test_where_a_layer_fits_the_output_is_written_once_and_never_read(name):
 def test_stores_of_parts_of_lines_far_apart_cost_a_write_each():
     """Vectors of 32 bytes, blocks of 8 channels: half a line a store, the other half one row of output pixels or more later."""
     machine = ZEN4._replace(vector_bytes=32, registers=16, levels=(Level("L1", 1 << 20, 16, 64),))
-    from refconv.tile.types import Static
-    from refconv.tiling import DenseTiling
+    from refconv.static import Static
+    from refconv.tiling.layers import DenseTiling
 
     layer = sim.simulate("conv2d", "mb1ic16ih20oc16kh3ph1", machine, DenseTiling(Static(4), Static(1), Static(1), 20, 16), stores="nontemporal")
     assert layer["tensors"]["output"]["write_bytes"] == 2 * layer["tensors"]["output"]["bytes"]

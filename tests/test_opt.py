@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.cache import Cache, Hierarchy
-from sim.opt import optimal
-from sim.state import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS
+from sim.analysis.belady import optimal
+from sim.hierarchy.hierarchy import Cache, Hierarchy
+from sim.hierarchy.words import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS
 
 
 def fewest_misses(lines, ways):

@@ -51,7 +51,7 @@ print(int(refconv.conv2d(x, x, padding=1, threads=1).sum()), layer["levels"][0][
     run = lambda: [int(word) for word in python(code, tmp_path, REFCONV_CACHE_DIR=str(tmp_path / "cache"), PYTHONPATH=str(tmp_path)).split()]
     value, count = run()
     assert value == 49
-    helper = tmp_path / "refconv/tile/dense.py"
+    helper = tmp_path / "refconv/parts/dense.py"
     original = helper.read_text()
     edited = original.replace("for r in range(conv.r):", "for r in range(conv.r - 1):")
     assert edited != original

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from problems import conv_problems, partial_problems
 
 from refconv import Conv2d, PartialConv2d
-from refconv.problem import KNOWN, parse_named
+from refconv.problem.conv import KNOWN, parse_named
 
 
 @given(conv_problems())

@@ -8,8 +8,8 @@ a single level, or lower levels that hold everything.
 import numpy as np
 import pytest
 
-from sim.cache import Hierarchy
-from sim.state import LOAD_MISSES, LOADS, READ, STORE_MISSES, STORES, WRITEBACKS, WRITTEN
+from sim.hierarchy.hierarchy import Hierarchy
+from sim.hierarchy.words import LOAD_MISSES, LOADS, READ, STORE_MISSES, STORES, WRITEBACKS, WRITTEN
 
 cachesim = pytest.importorskip("cachesim")
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from refconv import reference
-from sim import bench
-from sim.machine import load_machine
-from sim.run import Run
-from sim.state import LOADS, READ, STORES
+from sim.cli import bench
+from sim.hierarchy.words import LOADS, READ, STORES
+from sim.machine.record import load_machine
+from sim.trace.run import Run
 
 ZEN4 = load_machine("zen4")
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 import sim
 from refconv import Conv2d, kernels
-from sim.cache import Hierarchy
-from sim.machine import Level, load_machine
-from sim.stack import StackDistances
-from sim.state import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, WRITEBACKS
-from sim.trace import Trace
-from sim.watch import watching
+from sim.analysis.stack_distance import StackDistances
+from sim.hierarchy.hierarchy import Hierarchy
+from sim.hierarchy.observe import watching
+from sim.hierarchy.words import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, WRITEBACKS
+from sim.machine.record import Level, load_machine
+from sim.trace.traced import Trace
 
 ZEN4 = load_machine("zen4")
 LINE = 64

@@ -11,14 +11,14 @@ from problems import conv_problems, operands
 
 import sim
 from refconv import Conv2d, PartialConv2d, host, kernels
-from refconv.layout import pack_weight
 from refconv.tile.recorded import Recorded
-from refconv.tiling import PointwiseTiling
-from sim.cache import Hierarchy
-from sim.machine import Level, load_machine
-from sim.nests import DIMENSIONS, LOOPS, Loop, Memory, Nest, checked, extents, kernel_nest, moving, nest
-from sim.state import READ, TENSOR_BITS, WRITTEN, WRITTEN_BY_FLUSH
-from sim.tiles import HALOS, RELEVANT, SLIDING, Axis, Boundary, boundaries, boundary, fit
+from refconv.tiling.layers import PointwiseTiling
+from refconv.weights.packed import pack_weight
+from sim.analysis.closed_form import HALOS, RELEVANT, SLIDING, Axis, Boundary, boundaries, boundary, fit
+from sim.analysis.loop_nest import DIMENSIONS, LOOPS, Loop, Memory, Nest, checked, extents, kernel_nest, moving, nest
+from sim.hierarchy.hierarchy import Hierarchy
+from sim.hierarchy.words import READ, TENSOR_BITS, WRITTEN, WRITTEN_BY_FLUSH
+from sim.machine.record import Level, load_machine
 
 ZEN4 = load_machine("zen4")
 TIMELOOP = Conv2d(1, 3, 225, 225, 32, 3, 3, 2, 2)

@@ -13,10 +13,10 @@ from problems import conv_problems
 
 import sim
 from refconv import Conv2d, PartialConv2d
-from refconv.layers import PRESETS
-from sim import traffic
-from sim.machine import Level, load_machine, machine_from, make_level, parse_cache, presets, read_machine, with_levels
-from sim.units import parse_bytes, parse_rate
+from refconv.networks.layers import PRESETS
+from sim.cli import traffic
+from sim.machine.quantities import parse_bytes, parse_rate
+from sim.machine.record import Level, load_machine, machine_from, make_level, parse_cache, presets, read_machine, with_levels
 
 ZEN4 = load_machine("zen4")
 

@@ -12,7 +12,7 @@ from refconv.bench.operators import operators
 from refconv.bench.peers import PEERS, installed
 from refconv.cli import Parser, note, positive, progress
 from refconv.elements import LEGAL, element
-from refconv.layers import PRESETS, SETS, Layer, find_layer, with_batch
+from refconv.networks.layers import PRESETS, SETS, Layer, find_layer, with_batch
 from refconv.peak import peak_flop_per_s
 from refconv.plan import thread_count
 

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refconv import layout, reference
+from refconv import reference
 from refconv.bench.measure import Contest
-from refconv.block_ops import fused_block
-from refconv.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
 from refconv.cli import note
 from refconv.elements import element
+from refconv.ops.blocks import fused_block
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
+from refconv.weights import packed
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5, "float16": 5e-3, "bfloat16": 5e-2}
 """Largest legal error of an output, over 1 + its magnitude: float32 was seen off by 1e-6, bfloat16 by 1e-2."""
@@ -177,7 +178,7 @@ def ours(record, x, threads, layout_name):
     n, _, h, w = x.shape
     n, p, q, k = record.out_shape(n, h, w)
     last = layout_name == "NHWC"
-    image, out = layout.empty((n, h, w, record.c) if last else x.shape, x.dtype), layout.empty((n, p, q, k) if last else (n, k, p, q), x.dtype)
+    image, out = packed.empty((n, h, w, record.c) if last else x.shape, x.dtype), packed.empty((n, p, q, k) if last else (n, k, p, q), x.dtype)
     image[...] = x.transpose(0, 2, 3, 1) if last else x
     run = lambda: fused_block(image, record, layout=layout_name, out=out, threads=threads)
     run()

@@ -9,8 +9,8 @@ import numpy as np
 
 import refconv
 from refconv.bench.measure import rounds_of
-from refconv.layers import OPERATORS
-from refconv.problem import PartialConv2d
+from refconv.networks.layers import OPERATORS
+from refconv.problem.conv import PartialConv2d
 
 LAYERS = 10
 PAPER_MS = {

@@ -9,7 +9,7 @@ import importlib.util
 import numpy as np
 
 import refconv
-from refconv.problem import PartialConv2d
+from refconv.problem.conv import PartialConv2d
 
 PEERS = {"torch": "torch", "onnxruntime": "onnxruntime"}
 

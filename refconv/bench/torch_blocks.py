@@ -7,8 +7,8 @@ from torch.nn import Module, Parameter, functional
 
 from refconv.bench.blocks import CHAINS, Chain, Entry
 from refconv.bench.peers import tensor
-from refconv.blocks import ConvNeXtBlock, FFNBlock
 from refconv.cli import note
+from refconv.problem.blocks import ConvNeXtBlock, FFNBlock
 
 ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu, "sigmoid": torch.sigmoid}
 

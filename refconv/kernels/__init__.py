@@ -5,10 +5,26 @@ To add a kernel: one file here, its definition in refconv/reference.py, one row 
 
 from typing import Any, NamedTuple
 
-from refconv import layout, tiling
 from refconv.jit import plain
-from refconv.kernels import conv2d, depthwise, grouped, partial, pointwise, spread
-from refconv.problem import Conv2d, PartialConv2d
+from refconv.kernels import (
+    conv2d,
+    conv_first,
+    conv_first_down,
+    depthwise,
+    ffn,
+    fused_mbconv,
+    gated,
+    grouped,
+    mbconv,
+    partial,
+    pointwise,
+    spread,
+    squeeze_excite,
+)
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.problem.conv import Conv2d, PartialConv2d
+from refconv.tiling import blocks, layers
+from refconv.weights import packed
 
 
 class Kernel(NamedTuple):
@@ -38,7 +54,7 @@ class Kernel(NamedTuple):
 
     def checked(self, wanted, chosen, problem, lanes):
         """A tiling asked for, checked against the rule's."""
-        return tiling.checked(tiling.normalised(wanted), chosen, problem, lanes)
+        return layers.checked(layers.normalised(wanted), chosen, problem, lanes)
 
     @property
     def source(self):
@@ -68,7 +84,7 @@ def _grouped(problem, lanes):
 
 
 def _spread(problem, lanes):
-    fits = isinstance(problem, Conv2d) and layout.groups_per_vector(problem.c_group, problem.k_group, lanes) > 0
+    fits = isinstance(problem, Conv2d) and packed.groups_per_vector(problem.c_group, problem.k_group, lanes) > 0
     return "" if fits else f"groups of at most {lanes} input and output channels (one vector)"
 
 
@@ -79,12 +95,12 @@ def _partial(problem, lanes):
 KERNELS = {
     row.name: row
     for row in (
-        Kernel("depthwise", depthwise.depthwise, "depthwise", tiling.depthwise_tiling, depthwise.units, depthwise.workspace, _depthwise),
-        Kernel("pointwise", pointwise.pointwise, "dense", tiling.pointwise_tiling, pointwise.units, pointwise.workspace, _pointwise),
-        Kernel("conv2d", conv2d.conv2d, "dense", tiling.dense_tiling, conv2d.units, conv2d.workspace, _conv2d),
-        Kernel("grouped", grouped.grouped, "grouped", tiling.grouped_tiling, grouped.units, grouped.workspace, _grouped),
-        Kernel("spread", spread.spread_groups, "spread", tiling.spread_tiling, spread.units, spread.workspace, _spread),
-        Kernel("partial", partial.partial, "dense", tiling.partial_tiling, partial.units, partial.workspace, _partial),
+        Kernel("depthwise", depthwise.depthwise, "depthwise", layers.depthwise_tiling, depthwise.units, depthwise.workspace, _depthwise),
+        Kernel("pointwise", pointwise.pointwise, "dense", layers.pointwise_tiling, pointwise.units, pointwise.workspace, _pointwise),
+        Kernel("conv2d", conv2d.conv2d, "dense", layers.dense_tiling, conv2d.units, conv2d.workspace, _conv2d),
+        Kernel("grouped", grouped.grouped, "grouped", layers.grouped_tiling, grouped.units, grouped.workspace, _grouped),
+        Kernel("spread", spread.spread_groups, "spread", layers.spread_tiling, spread.units, spread.workspace, _spread),
+        Kernel("partial", partial.partial, "dense", layers.partial_tiling, partial.units, partial.workspace, _partial),
     )
 }
 
@@ -96,5 +112,102 @@ def legal(problem, lanes):
 
 def choose(problem, lanes):
     """The kernel for a problem: the one whose packed order the weight is kept in, pointwise before dense where it applies."""
-    order = layout.order_of(problem.weight_shape, problem.groups, lanes)
+    order = packed.order_of(problem.weight_shape, problem.groups, lanes)
     return next(row for row in KERNELS.values() if row.order == order and not row.needs(problem, lanes))
+
+
+class Fused(NamedTuple):
+    """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` are the numbers of weights and of biases;
+    strides: of the records it runs; from_work: whether it reads a workspace of another in the place of a tensor; recomputed_macs(problem,
+    tiling, squeeze): of those with a choice of halo, whose tiling rule takes `halo`."""
+
+    name: str
+    records: tuple
+    run: Any
+    operands: tuple
+    tiling: Any
+    units: Any
+    workspace: Any
+    strides: tuple = (1, 2)
+    from_work: bool = False
+    recomputed_macs: Any = None
+
+    def check(self, problem, lanes):
+        """Every BlockProblem is legal."""
+
+    def checked(self, wanted, chosen, problem, lanes):
+        """A tiling asked for, checked against the rule's."""
+        return blocks.checked(wanted, chosen, problem, lanes)
+
+    @property
+    def source(self):
+        """The kernel in plain Python."""
+        return plain(self.run)
+
+
+FUSED = {
+    row.name: row
+    for row in (
+        Fused("ffn", (FFNBlock,), ffn.ffn, (2, 2), blocks.ffn_tiling, ffn.units, ffn.workspace),
+        Fused(
+            "conv_first",
+            (ConvFirstBlock, ConvNeXtBlock, FasterNetBlock),
+            conv_first.conv_first,
+            (3, 3),
+            blocks.conv_first_tiling,
+            conv_first.units,
+            conv_first.workspace,
+            strides=(1,),
+        ),
+        Fused(
+            "conv_first_down",
+            (ConvFirstBlock,),
+            conv_first_down.conv_first_down,
+            (3, 3),
+            blocks.conv_first_down_tiling,
+            conv_first_down.units,
+            conv_first_down.workspace,
+            strides=(2,),
+            recomputed_macs=conv_first_down.recomputed_macs,
+        ),
+        Fused(
+            "fused_mbconv",
+            (FusedMBConvBlock,),
+            fused_mbconv.fused_mbconv,
+            (2, 2),
+            blocks.fused_mbconv_tiling,
+            fused_mbconv.units,
+            fused_mbconv.workspace,
+        ),
+        Fused(
+            "mbconv",
+            (MBConvBlock,),
+            mbconv.mbconv,
+            (3, 4),
+            blocks.mbconv_tiling,
+            mbconv.units,
+            mbconv.workspace,
+            recomputed_macs=mbconv.recomputed_macs,
+        ),
+        Fused("gated", (), gated.gated, (1, 3), blocks.gated_tiling, gated.units, gated.workspace),
+        Fused(
+            "squeeze_excite",
+            (),
+            squeeze_excite.squeeze_excite,
+            (2, 2),
+            blocks.gate_tiling,
+            squeeze_excite.units,
+            squeeze_excite.workspace,
+            from_work=True,
+        ),
+    )
+}
+
+
+def choose_fused(block):
+    """The row for a record; TypeError for what is none."""
+    for row in FUSED.values():
+        if isinstance(block, row.records) and block.stride in row.strides:
+            return row
+    names = ", ".join(dict.fromkeys(record.__name__ for row in FUSED.values() for record in row.records))
+    raise TypeError(f"weights of type {type(block).__name__}: must be one of {names}")

@@ -17,12 +17,12 @@ The last block of channels may be narrower: t.tail vectors.
 """
 
 from refconv.jit import kernel
-from refconv.layout import ceil_div
-from refconv.problem import out_height, out_width
+from refconv.parts.dense import dense_block
+from refconv.parts.staging import image_rows, share, stage_lines, staged_count, widened
+from refconv.problem.activations import IDENTITY
+from refconv.problem.conv import out_height, out_width
 from refconv.tile import lanes
-from refconv.tile.activations import IDENTITY
-from refconv.tile.dense import dense_block
-from refconv.tile.lines import image_rows, share, stage_lines, staged_count, widened
+from refconv.weights.packed import ceil_div
 
 
 def units(problem, t):

@@ -16,12 +16,12 @@ and stride works, at one load for each multiply-add.
 """
 
 from refconv.jit import kernel
-from refconv.layout import ceil_div
-from refconv.problem import out_height, out_width
+from refconv.parts.staging import image_rows, share, widened
+from refconv.parts.strips import depthwise_row
+from refconv.problem.activations import IDENTITY
+from refconv.problem.conv import out_height, out_width
 from refconv.tile import lanes
-from refconv.tile.activations import IDENTITY
-from refconv.tile.lines import image_rows, share, widened
-from refconv.tile.strips import depthwise_row
+from refconv.weights.packed import ceil_div
 
 
 def units(problem, t):

@@ -13,12 +13,12 @@ Source: FasterNet (Chen et al. 2023), Sec. 3.2. Loops, outer to inner:
 """
 
 from refconv.jit import kernel
-from refconv.layout import ceil_div
-from refconv.problem import convolved_part
+from refconv.parts.dense import dense_block
+from refconv.parts.staging import ZERO, copy, image_rows, share, stage_lines, staged_count, widened
+from refconv.problem.activations import IDENTITY
+from refconv.problem.conv import convolved_part
 from refconv.tile import lanes
-from refconv.tile.activations import IDENTITY
-from refconv.tile.dense import dense_block
-from refconv.tile.lines import ZERO, copy, image_rows, share, stage_lines, staged_count, widened
+from refconv.weights.packed import ceil_div
 
 
 def units(problem, t):

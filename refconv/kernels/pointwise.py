@@ -13,11 +13,11 @@ The last block of channels may be narrower: t.tail vectors.
 """
 
 from refconv.jit import kernel
-from refconv.layout import ceil_div
+from refconv.parts.matrix import WHOLE, matrix_block
+from refconv.parts.staging import share, wide, widened
+from refconv.problem.activations import IDENTITY
 from refconv.tile import lanes
-from refconv.tile.activations import IDENTITY
-from refconv.tile.lines import share, wide, widened
-from refconv.tile.matrix import WHOLE, matrix_block
+from refconv.weights.packed import ceil_div
 
 
 def units(problem, t):

@@ -15,10 +15,10 @@ each j is a depthwise convolution. A depthwise convolution with a channel multip
 """
 
 from refconv.jit import kernel
-from refconv.layout import ceil_div
-from refconv.problem import out_height, out_reach, out_width
+from refconv.parts.staging import ONE, share, staged_count, staged_step, widened
+from refconv.problem.conv import out_height, out_reach, out_width
 from refconv.tile import add_row, lanes, length, load, slide, spread, store, zero
-from refconv.tile.lines import ONE, share, staged_count, staged_step, widened
+from refconv.weights.packed import ceil_div
 
 
 def vectors(problem, t):

@@ -1,14 +1,11 @@
 """The instruction set on register tiles: definitions, and their form on NumPy arrays."""
 
 from refconv.tile import arrays as _arrays  # noqa: F401  registers the array machine
-from refconv.tile.activations import ACTIVATIONS, activate
+from refconv.tile.activations import activate
 from refconv.tile.instructions import lanes, length, load, outer, prefetch, slide, spread, store, zero
 from refconv.tile.registers import add_row, fused_multiply_add, gather_diagonals, multiply_row, transpose
-from refconv.tile.types import Static
 
 __all__ = [
-    "ACTIVATIONS",
-    "Static",
     "activate",
     "add_row",
     "fused_multiply_add",

@@ -7,7 +7,7 @@ holds means all): the rest of the row is neither read (it becomes zero) nor writ
 results do not depend on the tiling.
 
 Machines implement these functions for their own buffer types: tile/arrays.py for NumPy arrays (LLVM vector code),
-sim/trace.py for traced buffers. What only touches registers is in tile/registers.py. Derived here, after the "tensor machine" idea
+sim/trace/traced.py for traced buffers. What only touches registers is in tile/registers.py. Derived here, after the "tensor machine" idea
 of Lavin, "On the Efficiency of Convolutional Neural Networks"; the instruction set is this project's own.
 """
 

@@ -1,4 +1,4 @@
-"""The two Numba types under every kernel: integers known when the kernel is compiled, and the register tile.
+"""The Numba type of a register tile.
 
 A tile is R rows of V vectors held in registers (SSA values of LLVM vector type). In plain Python it is an ndarray of shape
 (R, V * lanes).
@@ -6,48 +6,9 @@ A tile is R rows of V vectors held in registers (SSA values of LLVM vector type)
 
 from llvmlite import ir
 from numba import types
-from numba.core.imputils import lower_cast, lower_constant
-from numba.core.typeconv import Conversion
-from numba.extending import NativeValue, models, register_model, typeof_impl, unbox
+from numba.extending import models, register_model
 
 LLVM_ELEMENT = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
-
-
-class Static(int):
-    """An int whose value is part of its Numba type: a kernel is compiled anew for each value it meets."""
-
-    def __repr__(self):
-        return str(int(self))
-
-
-class StaticType(types.Type):
-    """Numba's view of a Static; converts to an ordinary integer wherever one is wanted."""
-
-    def __init__(self, value):
-        self.value = value
-        super().__init__(name=f"Static[{value}]")
-
-    def can_convert_to(self, context, other):
-        """Convertible to intp only, so that arithmetic with it has one meaning."""
-        return Conversion.safe if other == types.intp else None
-
-
-register_model(StaticType)(models.OpaqueModel)
-
-
-@typeof_impl.register(Static)
-def _typeof_static(value, context):
-    return StaticType(int(value))
-
-
-@unbox(StaticType)
-def _unbox_static(numba_type, value, c):
-    return NativeValue(c.context.get_dummy_value())
-
-
-@lower_cast(StaticType, types.Integer)
-def _static_to_integer(context, builder, from_type, to_type, value):
-    return context.get_constant(to_type, from_type.value)
 
 
 class TileType(types.Type):
@@ -71,8 +32,3 @@ class TileType(types.Type):
 class _TileModel(models.PrimitiveModel):
     def __init__(self, manager, tile):
         super().__init__(manager, tile, ir.ArrayType(tile.vector, tile.rows * tile.vectors))
-
-
-@lower_constant(StaticType)
-def _static_constant(context, builder, numba_type, value):
-    return context.get_dummy_value()

@@ -1,0 +1,270 @@
+"""The friendly shell: functions of arrays with torch's meaning. They check, convert, pack, and call a kernel."""
+
+import functools
+
+import numpy as np
+
+from refconv import host, kernels
+from refconv.elements import LEGAL, element
+from refconv.ops.convert import copy_transposed
+from refconv.plan import make_plan, thread_count
+from refconv.problem.conv import LARGEST, Conv2d, PartialConv2d, is_integer, same_pads
+from refconv.tiling.layers import normalised
+from refconv.weights.packed import empty, order_of, pack_weight
+
+
+class PackedWeight:
+    """A weight in the order its kernel reads: what `pack` returns and every operation takes in place of the array.
+
+    shape (K, C/groups, R, S), groups, dtype: the weight's; `data`: a flat copy in the packed `order`.
+    """
+
+    __slots__ = ("data", "dtype", "groups", "order", "shape")
+
+    def __init__(self, weight, groups):
+        self.shape, self.groups, self.dtype = weight.shape, groups, weight.dtype
+        lanes = host.target().lanes(element(weight.dtype).work.itemsize)
+        self.order = order_of(weight.shape, groups, lanes)
+        self.data = pack_weight(weight, groups, self.order, lanes)
+        self.data.flags.writeable = False
+
+    def __repr__(self):
+        return f"PackedWeight(shape={self.shape}, groups={self.groups}, dtype={self.dtype}, order={self.order!r})"
+
+
+def pack(weight, groups=1):
+    """Pack a weight (K, C/groups, R, S), or (K, C) of a pointwise convolution, once for many calls.
+
+    The packed weight is a copy: later changes of the array do not reach it. ValueError or TypeError names what is wrong with it.
+    """
+    weight = _float_array("weight", weight)
+    weight = weight[:, :, None, None] if weight.ndim == 2 else weight
+    if weight.ndim != 4 or 0 in weight.shape:
+        raise ValueError(f"weight of shape {weight.shape}: must be (K, C/groups, R, S) or (K, C), none of them 0")
+    if not is_integer(groups) or groups < 1 or weight.shape[0] % groups:
+        raise ValueError(f"groups = {groups!r}: must be a positive divisor of the {weight.shape[0]} output channels")
+    return PackedWeight(weight, int(groups))
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, layout="NCHW", out=None, tiling=None, threads=None):
+    """2-D convolution as torch.nn.functional.conv2d: float32, float64, and float16 or bfloat16 (ml_dtypes) with sums in float32.
+
+    x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C). weight: (K, C/groups, R, S) in both layouts, or
+    `pack(weight, groups)`. bias: (K,) or None. stride, dilation: an int or a pair (vertical, horizontal). padding: an int, a pair, the four
+    sides (top, left, bottom, right), "valid", or "same" (stride 1; the odd element goes to the bottom and right, as in torch).
+    out: an array to write to, of the result's shape and dtype, contiguous in `layout`, apart from every input.
+    tiling: a tiling of the kernel (refconv.tiling) instead of the rule's. threads: at most this many (None: Numba's current
+    number); the result does not depend on it.
+
+    Returns (N, K, P, Q) or as x is given. TypeError or ValueError names the argument, its value and what is legal.
+    """
+    return _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, tiling, threads)
+
+
+def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCHW", out=None, tiling=None, threads=None):
+    """As conv2d with one group for each of the C channels: weight (C * multiplier, 1, R, S), output channel k from input k // multiplier.
+
+    Packed: `pack(weight, groups=C)`. With multiplier 1 the border is skipped, not multiplied by zero: where a weight is infinite or NaN
+    the border of the result is what the image alone gives.
+    """
+    return _convolve(x, weight, bias, stride, padding, dilation, None, layout, out, tiling, threads)
+
+
+def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
+    """As conv2d with a weight (K, C, 1, 1) or (K, C): a matrix product for each pixel."""
+    if not isinstance(weight, PackedWeight):
+        weight = _float_array("weight", weight)
+        weight = weight[:, :, None, None] if weight.ndim == 2 else weight
+    if tuple(weight.shape[2:]) != (1, 1) or weight.shape[1] == 0:
+        raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (K, C, 1, 1) or (K, C)")
+    return _convolve(x, weight, bias, 1, 0, 1, 1, layout, out, tiling, threads)
+
+
+def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
+    """FasterNet's partial convolution: the first Cp channels convolved (stride 1, same padding), the rest passed through.
+
+    weight: (Cp, Cp, R, S) or packed, Cp at most C; bias (Cp,). Everything else as in conv2d. Source: FasterNet, Sec. 3.2.
+    """
+    x, batched = image("x", x, layout)
+    packed = _weight(weight, 1, x.dtype)
+    if packed.shape[0] != packed.shape[1]:
+        raise ValueError(f"weight of shape {packed.shape}: must be (Cp, Cp, R, S)")
+    if packed.shape[0] > x.shape[3]:
+        raise ValueError(f"weight of shape {packed.shape}: must convolve at most the {x.shape[3]} channels of x")
+    n, h, w, channels = x.shape
+    problem = _partial(n, channels, h, w, packed.shape[0], *packed.shape[2:])
+    return _run("partial", problem, x, weight, packed, bias, batched, layout, out, tiling, threads)
+
+
+@functools.lru_cache(maxsize=4096)
+def _partial(*sizes):
+    return PartialConv2d(*sizes).checked()
+
+
+def _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, tiling, threads):
+    x, batched = image("x", x, layout)
+    if groups is None:
+        groups = x.shape[3]
+        weight = _depthwise_weight(weight, groups)
+    packed = _weight(weight, groups, x.dtype)
+    geometry = _geometry if _exact(stride) and _exact(padding) and _exact(dilation) else _geometry.__wrapped__
+    name, problem = geometry(x.shape, packed.shape, stride, padding, dilation, packed.groups, element(x.dtype).work.itemsize)
+    return _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, threads)
+
+
+def _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, threads):
+    """x is NHWC, of any strides; returns the result in `layout`."""
+    plan = make_plan(name, problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
+    if bias is not None:
+        bias = _float_array("bias", bias)
+        if bias.dtype != x.dtype or bias.shape != packed.shape[:1]:
+            raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be {packed.shape[:1]}, {x.dtype} as x")
+    others = {"weight": packed.data if weight is packed else weight, "bias": bias}
+    target = result(out, plan.out_shape, x, others, layout, batched)
+    direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
+    flat_bias = plan.no_bias if bias is None else np.ascontiguousarray(bias)
+    plan.run(contiguous(x).reshape(-1), packed.data, flat_bias, direct.reshape(-1))
+    return deliver(direct, target, out, layout, batched)
+
+
+def deliver(direct, target, out, layout, batched):
+    """What a call returns: `target` (NHWC, perhaps a view) after what the kernel wrote to `direct` is in it, in `layout`, or `out`."""
+    if direct is not target:
+        n, p, q, k = direct.shape
+        copy_transposed(direct.reshape(n, p * q, k), target.transpose(0, 3, 1, 2).reshape(n, k, p * q))
+    if out is not None:
+        return out
+    target = target if layout == "NHWC" else target.transpose(0, 3, 1, 2)
+    return target if batched else target[0]
+
+
+def contiguous(x):
+    """An NHWC image of any strides as a C-contiguous array: itself, or a copy."""
+    if x.flags.c_contiguous:
+        return x
+    planes = x.transpose(0, 3, 1, 2)
+    if not planes.flags.c_contiguous:
+        return np.ascontiguousarray(x)
+    n, h, w, c = x.shape
+    copy = empty((n, h, w, c), x.dtype)
+    copy_transposed(planes.reshape(n, c, h * w), copy.reshape(n, h * w, c))
+    return copy
+
+
+def result(out, shape, x, others, layout, batched):
+    """The array to write, of an NHWC shape and seen as NHWC: new, or `out`, checked, also that it is apart from x and {name: array} `others`."""
+    n, p, q, k = shape
+    dtype = x.dtype
+    wanted = shape if layout == "NHWC" else (n, k, p, q)
+    if out is None:
+        return empty(wanted, dtype) if layout == "NHWC" else empty(wanted, dtype).transpose(0, 2, 3, 1)
+    wanted = wanted if batched else wanted[1:]
+    if not isinstance(out, np.ndarray) or out.shape != wanted or out.dtype != dtype:
+        given = f"{out.shape}, {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"out = {given}: must be an array of shape {wanted}, {dtype}")
+    view = out if batched else out[None]
+    view = view if layout == "NHWC" else view.transpose(0, 2, 3, 1)
+    flags = out.flags
+    if not (flags.c_contiguous or view.flags.c_contiguous) or not flags.writeable:
+        raise ValueError(
+            f"out with strides {out.strides}, writeable {out.flags.writeable}: must be writeable and contiguous in {layout} or NHWC order"
+        )
+    for name, array in (("x", x), *others.items()):
+        if isinstance(array, np.ndarray) and np.may_share_memory(out, array) and np.shares_memory(out, array):
+            raise ValueError(f"out overlaps {name} in memory: must be apart from every input")
+    return view
+
+
+def _float_array(name, value):
+    array = np.asarray(value)
+    try:
+        element(array.dtype)
+    except ValueError:
+        raise TypeError(f"{name} of dtype {array.dtype}: must be {LEGAL}") from None
+    return array
+
+
+def image(name, value, layout):
+    """(the array as NHWC, whether it had a batch axis)."""
+    if layout not in ("NCHW", "NHWC"):
+        raise ValueError(f"layout = {layout!r}: must be 'NCHW' or 'NHWC'")
+    array = _float_array(name, value)
+    if array.ndim not in (3, 4):
+        raise ValueError(f"{name} of shape {array.shape}: must have 4 axes ({layout}) or 3 ({layout[1:]})")
+    if 0 in array.shape:
+        raise ValueError(f"{name} of shape {array.shape}: must have no axis of size 0")
+    batched = array.ndim == 4
+    array = array if batched else array[None]
+    return (array if layout == "NHWC" else array.transpose(0, 2, 3, 1)), batched
+
+
+def _weight(weight, groups, dtype):
+    """The packed weight, its dtype and groups agreeing with the call's."""
+    packed = weight if isinstance(weight, PackedWeight) else pack(weight, groups)
+    if packed.dtype != dtype:
+        raise TypeError(f"weight of dtype {packed.dtype}: must be {dtype} as x")
+    if not is_integer(groups) or packed.groups != groups:
+        raise ValueError(f"groups = {groups!r}: must be {packed.groups}, for which the weight is packed (or pack(weight, groups=...) anew)")
+    return packed
+
+
+def _depthwise_weight(weight, channels):
+    """The weight of a depthwise convolution of so many channels, its shape checked."""
+    if not isinstance(weight, PackedWeight):
+        weight = _float_array("weight", weight)
+    if len(weight.shape) != 4 or weight.shape[1] != 1 or weight.shape[0] % channels:
+        raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (C * multiplier, 1, R, S) for the {channels} channels of x")
+    if isinstance(weight, PackedWeight) and weight.groups != channels:
+        raise ValueError(f"weight packed for {weight.groups} groups: must be packed as pack(weight, groups={channels})")
+    return weight
+
+
+def _exact(value):
+    """Whether a value and what it holds are plain ints or text, so that equal values mean the same call."""
+    return type(value) in (int, str) or (type(value) is tuple and {*map(type, value)} == {int})
+
+
+@functools.lru_cache(maxsize=4096)
+def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, itemsize):
+    """(kernel name, checked Conv2d) for an NHWC input and a weight; `_geometry.__wrapped__` is the same without the cache."""
+    n, h, w, c = x_shape
+    k, c_group, r, s = weight_shape
+    stride, dilation = _pair("stride", stride), _pair("dilation", dilation)
+    top, left, bottom, right = sides(padding, (r, s), stride, dilation)
+    if c != c_group * groups:
+        raise ValueError(f"weight of shape {weight_shape} with groups = {groups}: takes {c_group * groups} input channels, x has {c}")
+    problem = Conv2d(n, c, h, w, k, r, s, *stride, top, left, bottom, right, *dilation, groups).checked()
+    return kernels.choose(problem, host.target().lanes(itemsize)).name, problem
+
+
+def _integers(value):
+    """A tuple of ints for an int or a sequence of ints, None for anything else."""
+    if is_integer(value):
+        return (int(value),)
+    if isinstance(value, tuple | list) or (isinstance(value, np.ndarray) and value.ndim == 1):
+        return tuple(int(i) for i in value) if all(is_integer(i) for i in value) else None
+    return None
+
+
+def _pair(name, value):
+    given = _integers(value)
+    if given is None or len(given) > 2 or not given or not all(1 <= i < LARGEST for i in given):
+        raise ValueError(f"{name} = {value!r}: must be a positive int or a pair of them, below {LARGEST}")
+    return given if len(given) == 2 else given * 2
+
+
+def sides(padding, kernel, stride, dilation):
+    """(top, left, bottom, right) of a padding given as an int, a pair, four sides, "valid" or "same"."""
+    if isinstance(padding, str) and padding == "valid":
+        return 0, 0, 0, 0
+    if isinstance(padding, str) and padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f"padding = 'same' with stride = {stride}: must have stride 1")
+        (top, bottom), (left, right) = (same_pads(size, step) for size, step in zip(kernel, dilation, strict=True))
+        return top, left, bottom, right
+    given = _integers(padding)
+    if given is None or len(given) not in (1, 2, 4) or not all(0 <= i < LARGEST for i in given):
+        raise ValueError(
+            f"padding = {padding!r}: must be an int of 0 or more, a pair of them, four sides (top, left, bottom, right), 'same' or 'valid'"
+        )
+    return given * (4 // len(given))

@@ -1,0 +1,25 @@
+"""The gates of squeeze-excitation, brought to the hidden layer by the weights that meet it next: (gate * hidden) @ V = hidden @ (gate * V).
+
+The weights are fewer than the hidden pixels, and no pass over those is needed. Derived here.
+"""
+
+from refconv.jit import routine
+from refconv.parts.staging import ONE
+from refconv.tile.instructions import lanes, outer, store, zero
+from refconv.weights.packed import packed_size
+
+
+def projection_size(block, lanes, half):
+    """Elements of the projection's weights where they are not used as they are: widened, or multiplied by gates."""
+    return packed_size((block.k, block.hidden, 1, 1), 1, "dense", lanes) if half or block.gated else 0
+
+
+@routine
+def gate_weights(scaled, scaled_at, weight, weight_at, gates, gates_at, hidden, channels):
+    """scaled[h, k] = gates[h] * weight[h, k]: the weights of a projection, packed dense, with the gates of one image in them."""
+    n_lanes = lanes(weight)
+    for k in range(0, channels, n_lanes):
+        for h in range(hidden):
+            at = k * hidden + h * n_lanes
+            row = outer(zero(ONE, ONE, scaled), gates, gates_at + h, 0, weight, weight_at + at, n_lanes)
+            store(scaled, scaled_at + at, 0, row, n_lanes, 0)

@@ -1,0 +1,201 @@
+"""What records of weights share: how their arrays are checked, and the sizes and costs of a block that follow from its steps."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from refconv.elements import LEGAL, element
+from refconv.problem.conv import Conv2d, is_integer, same_pads
+
+record = dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True, eq=False, repr=False)
+"""A class of records: built by keyword, never changed, compared by identity, usable as a key of a weak dictionary."""
+
+
+class Step(NamedTuple):
+    """One step of a layer-by-layer run: its convolution (None if it is none), and the activation elements it reads and writes."""
+
+    name: str
+    problem: Any
+    read: int
+    written: int
+
+
+class Weights:
+    """What all records share: their arrays, and how they print."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        shown = (f"{name}={v.dtype}{list(v.shape)}" if isinstance(v, np.ndarray) else f"{name}={v!r}" for name, v in values.items())
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    @property
+    def arrays(self):
+        """{field: array} of those that are not None; those of a record within are its field, _, and theirs."""
+        found = {}
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if isinstance(value, Weights):
+                found |= {f"{name}_{inner}": array for inner, array in value.arrays.items()}
+            elif isinstance(value, np.ndarray):
+                found[name] = value
+        return found
+
+
+class Block(Weights):
+    """What the records of blocks share. n, h, w: images, rows and columns of the input; a ValueError says what is wrong with them."""
+
+    __slots__ = ()
+
+    stride = 1
+    residual = True
+    c = property(lambda self: self.expand_weight.shape[1], doc="Channels in.")
+    k = property(lambda self: self.project_weight.shape[0], doc="Channels out.")
+    hidden = property(lambda self: self.project_weight.shape[1], doc="Channels that are projected.")
+    dtype = property(lambda self: self.project_weight.dtype, doc="Of every array.")
+
+    def steps(self, n, h, w):
+        """The Steps of a layer-by-layer run, in order."""
+        raise NotImplementedError
+
+    def layers(self, n, h, w):
+        """[(name, Conv2d or PartialConv2d)] in order: the convolutions of a layer-by-layer run.
+
+        `name` is that of the fields with its weight and bias; se_reduce and se_expand are fields of `se`. LayerNorm, blur pool, the pool of
+        squeeze-excitation and activations are no convolutions and not in the list.
+        """
+        return [(step.name, step.problem) for step in self.steps(n, h, w) if step.problem is not None]
+
+    def macs(self, n, h, w):
+        """Multiply-adds of the `layers`, nothing computed twice; those of a blur pool, which has no weights, are not counted."""
+        return sum(problem.macs for _, problem in self.layers(n, h, w))
+
+    def out_shape(self, n, h, w):
+        """(n, p, q, k): NHWC."""
+        project = self.layers(n, h, w)[-1][1]
+        return project.n, project.p, project.q, project.k
+
+    def compulsory(self, n, h, w):
+        """Elements that any algorithm moves (derived here, as Conv2d.compulsory): {input, weight, bias, output}.
+
+        Input pixels and weights that some output depends on and every other parameter read once, the output written once. The weights of
+        norm and layer scale count as weight, those of norm that are added as bias.
+        """
+        layers = self.layers(n, h, w)
+        pixels = min(problem.compulsory["input"] // problem.c for _, problem in layers if (problem.h, problem.w) == (h, w))
+        vectors = {name: array.size for name, array in self.arrays.items() if array.ndim == 1}
+        bias = sum(size for name, size in vectors.items() if name.endswith("bias"))
+        weight = sum(problem.compulsory["weight"] for _, problem in layers)
+        return {
+            "input": self.c * pixels,
+            "weight": weight + sum(vectors.values()) - bias,
+            "bias": bias,
+            "output": math.prod(self.out_shape(n, h, w)),
+        }
+
+    def unfused_elements(self, n, h, w):
+        """{step: (read, written)}: activation elements that a layer-by-layer run moves at least; parameters do not count. Derived here.
+
+        A convolution moves its compulsory input and output. LayerNorm, blur pool and the pool of squeeze-excitation, which need more than
+        one element for a result, are steps of their own; the blur pool reads the two tensors it concatenates where they are. What needs one
+        only (bias, activation, layer scale, gate, residual) happens as a convolution reads or writes, and costs what it reads besides:
+        n * hidden gates, n * c * h * w elements of the residual.
+
+        An FFN of P = n * h * w pixels without residual moves P * (C + hidden) + P * (hidden + C), so the share of its hidden layer is
+        alpha / (alpha + 1): the share that Lavin's Sec. 5.2 states. The residual, which that formula has not, reads P * C more.
+        """
+        return {step.name: (step.read, step.written) for step in self.steps(n, h, w)}
+
+    def _project(self, n, p, q, gates=0):
+        """The last step, on a p x q map; the residual has the input's shape, which is then the output's."""
+        return conv_step("project", same_conv(n, self.hidden, p, q, self.k), gates + self.residual * n * self.k * p * q)
+
+
+def same_conv(n, c, h, w, k, kernel=(1, 1), stride=1, groups=1):
+    """The Conv2d that pads a kernel (r, s) by (r - 1) // 2 above and r // 2 below: ceil(h / stride) rows come out; columns alike."""
+    r, s = kernel
+    (top, bottom), (left, right) = same_pads(r, 1), same_pads(s, 1)
+    return Conv2d(n, c, h, w, k, r, s, stride, stride, top, left, bottom, right, 1, 1, groups)
+
+
+def conv_step(name, problem, besides=0):
+    """The Step of a convolution: its compulsory input and output, and `besides` elements read."""
+    problem = problem.checked()
+    return Step(name, problem, problem.compulsory["input"] + besides, problem.compulsory["output"])
+
+
+def check_array(name, value):
+    """TypeError unless the value is a NumPy array of an element type."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} of type {type(value).__name__}: must be a NumPy array of {LEGAL}")
+    try:
+        element(value.dtype)
+    except ValueError:
+        raise TypeError(f"{name} of dtype {value.dtype}: must be {LEGAL}") from None
+
+
+def check_arrays(weights, **shapes):
+    """Check every array of a record against shapes given in letters: conv_weight="C g R S"; a letter means the same size everywhere.
+
+    2C is twice C, 1 is one. Biases and `scale` may be None. TypeError or ValueError names the first field that does not agree with those
+    before it, and the shape that would.
+    """
+    sizes, first = {"1": 1}, None
+    for name, text in shapes.items():
+        array = getattr(weights, name)
+        if array is None and name.endswith(("bias", "scale")):
+            continue
+        check_array(name, array)
+        first = first or name
+        dtype = getattr(weights, first).dtype
+        if array.dtype != dtype:
+            raise TypeError(f"{name} of dtype {array.dtype}: must be {dtype} as {first}")
+        letters = text.split()
+        wanted = f"({', '.join(letters)})"
+        known = f"({', '.join(str(sizes.get(letter, letter)) for letter in letters)})"
+        agrees = len(letters) == array.ndim and 0 not in array.shape
+        if not agrees or any(sizes.setdefault(letter, size) != size for letter, size in zip(letters, array.shape, strict=True)):
+            raise ValueError(f"{name} of shape {array.shape}: must be {wanted}{'' if known == wanted else ' = ' + known}, none of them 0")
+        sizes["2C"] = 2 * sizes.get("C", 0)
+
+
+def one_of(name, value, legal):
+    """ValueError unless the value is one of those legal, and of its type: 1 is not True."""
+    if not any(type(value) is type(option) and value == option for option in legal):
+        raise ValueError(f"{name} = {value!r}: must be {', '.join(map(str, legal[:-1]))} or {legal[-1]}")
+
+
+def check_stride(block):
+    """ValueError unless the stride is 1 or 2."""
+    one_of("stride", int(block.stride) if is_integer(block.stride) else block.stride, (1, 2))
+
+
+def check_groups(block):
+    """ValueError unless the group width divides the channels of a grouped convolution."""
+    channels, width = block.conv_weight.shape[:2]
+    if channels % width:
+        raise ValueError(f"conv_weight of shape {block.conv_weight.shape}: must be (C, g, R, S), C a multiple of the group width g")
+
+
+def check_eps(eps):
+    """ValueError unless eps is a finite number above 0."""
+    if isinstance(eps, bool) or not isinstance(eps, int | float | np.integer | np.floating) or not 0 < eps < math.inf:
+        raise ValueError(f"eps = {eps!r}: must be a finite number above 0")
+
+
+def keeps_shape(block):
+    """Whether the output of a block has the shape of its input."""
+    return block.stride == 1 and block.c == block.k
+
+
+def settle_residual(block):
+    """Check `residual`, and put a bool in place of "auto"."""
+    one_of("residual", block.residual, ("auto", True, False))
+    if block.residual is True and not keeps_shape(block):
+        raise ValueError(
+            f"residual = True with stride = {block.stride}, C = {block.c}, K = {block.k}: must be auto or False, for x has another shape"
+        )
+    object.__setattr__(block, "residual", keeps_shape(block) if block.residual == "auto" else block.residual)

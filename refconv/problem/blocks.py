@@ -1,0 +1,311 @@
+"""Residual blocks as records of their weights: what is computed, and the sizes and costs that follow. refconv/reference.py defines them.
+
+C channels in, K out, `hidden` = alpha * C between expansion and projection (any positive number). A record is built by keyword and keeps
+its arrays as given: all of one element type, grouped weights (C, g, R, S) with g the WIDTH of a group (C // g groups, Lavin's notation).
+Batch norms are folded into weight and bias beforehand (`fold_batch_norm`); any bias may be None. Records are compared by identity.
+
+Spatial convolutions of stride 1 keep the map: (k - 1) // 2 zeros before, k // 2 after (problem.same_pads). Stride 2 pads the same way, so
+that ceil(H / 2) rows come out: for odd kernels this is torch's padding=k // 2.
+
+Sources: Lavin, "On the Efficiency of Convolutional Neural Networks" (arXiv 2404.03617), its Fig. 6 and the code of its author (andravin/spio);
+FasterNet (arXiv 2303.03667). "Derived here" and "our choice" mark what is in neither.
+"""
+
+import numpy as np
+
+from refconv.problem.activations import DEFINITIONS
+from refconv.problem.block_base import (
+    Block,
+    Step,
+    Weights,
+    check_array,
+    check_arrays,
+    check_eps,
+    check_groups,
+    check_stride,
+    conv_step,
+    keeps_shape,
+    one_of,
+    record,
+    same_conv,
+    settle_residual,
+)
+from refconv.problem.conv import PartialConv2d
+
+ACTIVATIONS = tuple(DEFINITIONS)
+"""As torch.nn.functional names them; gelu is the exact one (erf), gelu_tanh its approximate="tanh"."""
+GATES = ("sigmoid", "hardsigmoid")
+
+
+@record
+class SqueezeExcite(Weights):
+    """Weights of squeeze-excitation: every channel times gate(expand(activation(reduce(its mean over the map)))).
+
+    reduce_weight (squeezed, C), reduce_bias (squeezed,), expand_weight (C, squeezed), expand_bias (C,), C being the block's hidden channels.
+    activation: of ACTIVATIONS; gate: "sigmoid" or "hardsigmoid".
+    """
+
+    reduce_weight: np.ndarray
+    reduce_bias: np.ndarray | None
+    expand_weight: np.ndarray
+    expand_bias: np.ndarray | None
+    activation: str = "silu"
+    gate: str = "sigmoid"
+
+    c = property(lambda self: self.expand_weight.shape[0], doc="Channels gated.")
+    squeezed = property(lambda self: self.expand_weight.shape[1], doc="Channels between the two layers.")
+    dtype = property(lambda self: self.expand_weight.dtype, doc="Of every array.")
+
+    def __post_init__(self):
+        check_arrays(self, reduce_weight="squeezed C", reduce_bias="squeezed", expand_weight="C squeezed", expand_bias="C")
+        one_of("activation", self.activation, ACTIVATIONS)
+        one_of("gate", self.gate, GATES)
+
+    def steps(self, n, map_elements):
+        """The pool over `map_elements` elements of n images, and the two layers, each a pointwise Conv2d of a 1x1 map."""
+        return [
+            Step("se_pool", None, map_elements, n * self.c),
+            conv_step("se_reduce", same_conv(n, self.c, 1, 1, self.squeezed)),
+            conv_step("se_expand", same_conv(n, self.squeezed, 1, 1, self.c)),
+        ]
+
+
+@record
+class FFNBlock(Block):
+    """Feed-forward network: x + project(activation(expand(x))), for each pixel. Lavin's eq. (30), Sec. 5.2, has no residual.
+
+    expand_weight (hidden, C), expand_bias (hidden,), project_weight (C, hidden), project_bias (C,); residual: whether x is added.
+    """
+
+    expand_weight: np.ndarray
+    expand_bias: np.ndarray | None
+    project_weight: np.ndarray
+    project_bias: np.ndarray | None
+    activation: str = "gelu"
+    residual: bool = True
+
+    def __post_init__(self):
+        check_arrays(self, expand_weight="hidden C", expand_bias="hidden", project_weight="C hidden", project_bias="C")
+        one_of("activation", self.activation, ACTIVATIONS)
+        one_of("residual", self.residual, (True, False))
+
+    def steps(self, n, h, w):
+        """expand, project."""
+        return [conv_step("expand", same_conv(n, self.c, h, w, self.hidden)), self._project(n, h, w)]
+
+
+@record
+class ConvFirstBlock(Block):
+    """ConvFirst: x + project(activation(expand(conv(x)))), Lavin's Fig. 6 (b); no activation after the grouped conv, none after the sum.
+
+    conv_weight (C, g, R, S), conv_bias (C,), expand_weight (hidden, C), expand_bias (hidden,), project_weight (K, hidden), project_bias (K,).
+    x is added where stride = 1 and K = C, as in spio.
+
+    Stride 2, Fig. 6 (c): project(activation(expand(blur_pool([conv(x), x])))), no residual, conv at stride 1. The order of the
+    concatenation is our choice: conv's C channels first, so that expand_weight is (hidden, 2C) with its first C columns for those of conv.
+    So is the filter of the blur pool, which the figure does not give: [1, 2, 1] x [1, 2, 1] / 16 at stride 2, the map (at least 2x2)
+    reflected by 1 at the border, as Zhang's code (adobe/antialiased-cnns) with filt_size=3 and its default padding. ceil(H / 2) rows come out.
+    """
+
+    conv_weight: np.ndarray
+    conv_bias: np.ndarray | None
+    expand_weight: np.ndarray
+    expand_bias: np.ndarray | None
+    project_weight: np.ndarray
+    project_bias: np.ndarray | None
+    activation: str = "relu"
+    stride: int = 1
+
+    c = property(lambda self: self.conv_weight.shape[0], doc="Channels in.")
+    groups = property(lambda self: self.c // self.conv_weight.shape[1], doc="Of the conv.")
+    residual = property(lambda self: keeps_shape(self), doc="Whether x is added.")
+
+    def __post_init__(self):
+        check_stride(self)
+        columns = "C" if self.stride == 1 else "2C"
+        convolved = {"conv_weight": "C g R S", "conv_bias": "C", "expand_weight": f"hidden {columns}", "expand_bias": "hidden"}
+        check_arrays(self, **convolved, project_weight="K hidden", project_bias="K")
+        check_groups(self)
+        one_of("activation", self.activation, ACTIVATIONS)
+
+    def steps(self, n, h, w):
+        """conv, at stride 2 the blur pool of its output and x, expand, project."""
+        conv = conv_step("conv", same_conv(n, self.c, h, w, self.c, self.conv_weight.shape[2:], 1, self.groups))
+        if self.stride == 1:
+            return [conv, conv_step("expand", same_conv(n, self.c, h, w, self.hidden)), self._project(n, h, w)]
+        for name, size in (("height", h), ("width", w)):
+            if size < 2:
+                raise ValueError(f"{name} = {size}: must be 2 or more for a ConvFirstBlock of stride 2, whose blur pool reflects the map")
+        p, q, both = -(-h // 2), -(-w // 2), n * 2 * self.c
+        blur = Step("blur", None, both * h * w, both * p * q)
+        return [conv, blur, conv_step("expand", same_conv(n, 2 * self.c, p, q, self.hidden)), self._project(n, p, q)]
+
+
+@record
+class ConvNeXtBlock(Block):
+    """ConvNeXt: x + scale * project(activation(expand(norm(conv(x))))), conv depthwise, norm a LayerNorm over the channels of a pixel.
+
+    conv_weight (C, 1, R, S), 7x7 in ConvNeXt, conv_bias (C,), norm_weight (C,), norm_bias (C,), expand_weight (hidden, C),
+    expand_bias (hidden,), project_weight (C, hidden), project_bias (C,), scale (C,): layer scale, or None. eps is added to the variance.
+    Source: Liu et al., "A ConvNet for the 2020s" (arXiv 2201.03545); spio's block of that name.
+    """
+
+    conv_weight: np.ndarray
+    conv_bias: np.ndarray | None
+    norm_weight: np.ndarray
+    norm_bias: np.ndarray | None
+    expand_weight: np.ndarray
+    expand_bias: np.ndarray | None
+    project_weight: np.ndarray
+    project_bias: np.ndarray | None
+    scale: np.ndarray | None = None
+    eps: float = 1e-6
+    activation: str = "gelu"
+
+    groups = property(lambda self: self.c, doc="Of the conv.")
+
+    def __post_init__(self):
+        normed = {"conv_weight": "C 1 R S", "conv_bias": "C", "norm_weight": "C", "norm_bias": "C"}
+        expanded = {"expand_weight": "hidden C", "expand_bias": "hidden", "project_weight": "C hidden", "project_bias": "C", "scale": "C"}
+        check_arrays(self, **normed, **expanded)
+        check_eps(self.eps)
+        one_of("activation", self.activation, ACTIVATIONS)
+
+    def steps(self, n, h, w):
+        """conv, norm, expand, project."""
+        conv = conv_step("conv", same_conv(n, self.c, h, w, self.c, self.conv_weight.shape[2:], 1, self.c))
+        return [
+            conv,
+            Step("norm", None, conv.written, conv.written),
+            conv_step("expand", same_conv(n, self.c, h, w, self.hidden)),
+            self._project(n, h, w),
+        ]
+
+
+@record
+class MBConvBlock(Block):
+    """MBConv: x + project(se(activation(conv(activation(expand(x)))))), conv grouped (g = 1: depthwise), of `stride`.
+
+    expand_weight (hidden, C), expand_bias (hidden,), conv_weight (hidden, g, R, S), conv_bias (hidden,), project_weight (K, hidden),
+    project_bias (K,); se: a SqueezeExcite of hidden channels, or None. residual "auto" adds x where stride = 1 and K = C; after
+    construction it is a bool. Source: Lavin's figure of blocks, (d), and spio, both without squeeze-excitation; that is EfficientNet's.
+    """
+
+    expand_weight: np.ndarray
+    expand_bias: np.ndarray | None
+    conv_weight: np.ndarray
+    conv_bias: np.ndarray | None
+    project_weight: np.ndarray
+    project_bias: np.ndarray | None
+    se: SqueezeExcite | None = None
+    stride: int = 1
+    activation: str = "silu"
+    residual: bool | str = "auto"
+
+    groups = property(lambda self: self.hidden // self.conv_weight.shape[1], doc="Of the conv.")
+
+    def __post_init__(self):
+        expanded = {"expand_weight": "hidden C", "expand_bias": "hidden", "conv_weight": "hidden g R S", "conv_bias": "hidden"}
+        check_arrays(self, **expanded, project_weight="K hidden", project_bias="K")
+        check_groups(self)
+        if not isinstance(self.se, SqueezeExcite | None):
+            raise TypeError(f"se of type {type(self.se).__name__}: must be a SqueezeExcite or None")
+        if self.se and self.se.dtype != self.dtype:
+            raise TypeError(f"se of dtype {self.se.dtype}: must be {self.dtype} as expand_weight")
+        if self.se and self.se.c != self.hidden:
+            raise ValueError(f"se of {self.se.c} channels: must have {self.hidden}, the hidden channels of the block")
+        check_stride(self)
+        one_of("activation", self.activation, ACTIVATIONS)
+        settle_residual(self)
+
+    def steps(self, n, h, w):
+        """expand, conv, the three of squeeze-excitation, project."""
+        conv = conv_step("conv", same_conv(n, self.hidden, h, w, self.hidden, self.conv_weight.shape[2:], self.stride, self.groups))
+        before = [conv_step("expand", same_conv(n, self.c, h, w, self.hidden)), conv]
+        gating = self.se.steps(n, conv.written) if self.se else []
+        return [*before, *gating, self._project(n, conv.problem.p, conv.problem.q, n * self.hidden if self.se else 0)]
+
+
+@record
+class FusedMBConvBlock(Block):
+    """FusedMBConv: x + project(activation(conv(x))), conv dense, of `stride`. Lavin's Fig. 6 (a).
+
+    conv_weight (hidden, C, R, S), conv_bias (hidden,), project_weight (K, hidden), project_bias (K,). residual as in MBConvBlock.
+    """
+
+    conv_weight: np.ndarray
+    conv_bias: np.ndarray | None
+    project_weight: np.ndarray
+    project_bias: np.ndarray | None
+    stride: int = 1
+    activation: str = "silu"
+    residual: bool | str = "auto"
+
+    c = property(lambda self: self.conv_weight.shape[1], doc="Channels in.")
+
+    def __post_init__(self):
+        check_arrays(self, conv_weight="hidden C R S", conv_bias="hidden", project_weight="K hidden", project_bias="K")
+        check_stride(self)
+        one_of("activation", self.activation, ACTIVATIONS)
+        settle_residual(self)
+
+    def steps(self, n, h, w):
+        """conv, project."""
+        conv = conv_step("conv", same_conv(n, self.c, h, w, self.hidden, self.conv_weight.shape[2:], self.stride))
+        return [conv, self._project(n, conv.problem.p, conv.problem.q)]
+
+
+@record
+class FasterNetBlock(Block):
+    """FasterNet: x + project(activation(expand(partial_conv(x)))), the conv on the first Cp channels, without bias.
+
+    conv_weight (Cp, Cp, R, S), 3x3 and Cp = C / 4 in FasterNet, expand_weight (hidden, C), expand_bias (hidden,), that of the folded
+    batch norm, project_weight (C, hidden), project_bias (C,), None in FasterNet. Source: its paper, its code.
+    """
+
+    conv_weight: np.ndarray
+    expand_weight: np.ndarray
+    expand_bias: np.ndarray | None
+    project_weight: np.ndarray
+    project_bias: np.ndarray | None = None
+    activation: str = "relu"
+
+    convolved = property(lambda self: self.conv_weight.shape[0], doc="Cp, the channels convolved.")
+
+    def __post_init__(self):
+        expanded = {"expand_weight": "hidden C", "expand_bias": "hidden", "project_weight": "C hidden", "project_bias": "C"}
+        check_arrays(self, conv_weight="Cp Cp R S", **expanded)
+        if self.convolved > self.c:
+            raise ValueError(f"conv_weight of shape {self.conv_weight.shape}: must convolve at most the {self.c} channels of expand_weight")
+        one_of("activation", self.activation, ACTIVATIONS)
+
+    def steps(self, n, h, w):
+        """conv (partial, its output a new tensor of all channels), expand, project."""
+        conv = PartialConv2d(n, self.c, h, w, self.convolved, *self.conv_weight.shape[2:])
+        return [conv_step("conv", conv), conv_step("expand", same_conv(n, self.c, h, w, self.hidden)), self._project(n, h, w)]
+
+
+def fold_batch_norm(weight, bias, gamma, beta, mean, var, eps):
+    """(weight, bias) of the convolution that equals one of `weight` and `bias` followed by batch norm in inference.
+
+    weight: (K, ...) with the output channels first; bias: (K,) or None; gamma, beta, mean, var: (K,), of any element type each.
+    weight * s and beta + (bias - mean) * s with s = gamma / sqrt(var + eps), in float64 and rounded once to the weight's dtype.
+    TypeError or ValueError names the argument, its value and what is legal.
+    """
+    vectors = {"bias": bias, "gamma": gamma, "beta": beta, "mean": mean, "var": var}
+    for name, array in {"weight": weight, **vectors}.items():
+        if name != "bias" or bias is not None:
+            check_array(name, array)
+    if weight.ndim < 1 or 0 in weight.shape:
+        raise ValueError(f"weight of shape {weight.shape}: must be (K, ...), none of them 0")
+    for name, array in vectors.items():
+        if array is not None and array.shape != weight.shape[:1]:
+            raise ValueError(f"{name} of shape {array.shape}: must be {weight.shape[:1]}, the output channels of weight")
+    check_eps(eps)
+    gamma, beta, mean, var = (np.asarray(array, np.float64) for array in (gamma, beta, mean, var))
+    if not (var >= 0).all():
+        raise ValueError(f"var has an element {var[~(var >= 0)][0]}: must be 0 or more everywhere")
+    factor = gamma / np.sqrt(var + eps)
+    folded = np.asarray(weight, np.float64) * factor.reshape(-1, *[1] * (weight.ndim - 1))
+    shifted = beta + ((0 if bias is None else np.asarray(bias, np.float64)) - mean) * factor
+    return folded.astype(weight.dtype), shifted.astype(weight.dtype)

@@ -1,0 +1,80 @@
+"""A residual block on an input, in numbers that compiled kernels understand: what its fused kernels are given as their problem."""
+
+from typing import NamedTuple
+
+from refconv.jit import routine
+from refconv.problem.conv import Conv2d, same_pads
+from refconv.static import Static
+
+
+class BlockProblem(NamedTuple):
+    """A block on n images of h x w pixels and c channels: `source` channels are expanded to `hidden`, projected to k.
+
+    residual, norm, gated: whether the input is added, the convolved pixels are normalised, and the hidden channels have gates (0 or 1); pool: 1
+    where only the sums for those gates are wanted, 2 where the hidden layer is as well; eps: of the norm; convolved, r, s, stride,
+    groups: the convolution's channels in, kernel, stride and groups (FFN: none, zeros and stride 1), conv_size: elements of its packed
+    weight; activation: of refconv.tile.activations.
+    """
+
+    n: int
+    h: int
+    w: int
+    c: int
+    source: int
+    hidden: int
+    k: int
+    residual: int
+    norm: int
+    gated: int
+    pool: int
+    convolved: int
+    r: int
+    s: int
+    stride: int
+    groups: int
+    conv_size: int
+    eps: float
+    activation: Static
+
+    p = property(lambda self: -(-self.h // self.stride), doc="Output rows.")
+    q = property(lambda self: -(-self.w // self.stride), doc="Output columns.")
+
+
+class GateProblem(NamedTuple):
+    """n images of `hidden` channels, squeezed to `squeezed`; sums in `parts` parts over `pixels` pixels in all; the two activations."""
+
+    n: int
+    hidden: int
+    squeezed: int
+    parts: int
+    pixels: int
+    activation: Static
+    gate: Static
+
+    p = property(lambda self: 1, doc="Gates are the same for all rows.")
+    q = property(lambda self: 1, doc="And columns.")
+    k = property(lambda self: self.hidden, doc="Gates of an image.")
+
+
+@routine
+def first_conv(block):
+    """The convolution of the first `convolved` channels, stride 1, same padding."""
+    (top, bottom), (left, right) = same_pads(block.r, 1), same_pads(block.s, 1)
+    c = block.convolved
+    return Conv2d(block.n, c, block.h, block.w, c, block.r, block.s, 1, 1, top, left, bottom, right, 1, 1, block.groups)
+
+
+@routine
+def hidden_conv(block):
+    """The convolution that expands: c to `hidden` channels, padded so that ceil(h / stride) rows come out."""
+    (top, bottom), (left, right) = same_pads(block.r, 1), same_pads(block.s, 1)
+    kernel_and_stride = block.r, block.s, block.stride, block.stride
+    return Conv2d(block.n, block.c, block.h, block.w, block.hidden, *kernel_and_stride, top, left, bottom, right, 1, 1, 1)
+
+
+@routine
+def middle_conv(block):
+    """The convolution of the hidden channels, padded so that ceil(h / stride) rows come out."""
+    (top, bottom), (left, right) = same_pads(block.r, 1), same_pads(block.s, 1)
+    kernel_and_stride = block.r, block.s, block.stride, block.stride
+    return Conv2d(block.n, block.hidden, block.h, block.w, block.hidden, *kernel_and_stride, top, left, bottom, right, 1, 1, block.groups)

@@ -1,0 +1,163 @@
+"""A count made derivable by hand: the loop nest of a kernel, where each cache stands in it, and the formula of what each tensor moves.
+
+The closed form (sim.tiles) takes each cache for an explicit memory, as far out in the nest as LRU keeps its tiles; the simulated count is what LRU
+does with the kernel's own accesses. Where both agree, the formula is the derivation of the count; where not, the line shows by how much.
+"""
+
+import math
+from typing import NamedTuple
+
+from rich.text import Text
+
+from refconv import kernels
+from refconv.elements import element
+from refconv.weights.packed import ceil_div, spare_vectors
+from sim.account.layer import OPERANDS, buffers_of, packed_elements, plain_numbers, planned
+from sim.analysis.closed_form import Factor, Moved, boundaries, formula, on_machine, total
+from sim.analysis.loop_nest import LONG, kernel_nest, moving
+from sim.machine.quantities import show_bytes
+from sim.trace.nontemporal import TEMPORAL
+
+
+class Line(NamedTuple):
+    """What a tensor moves in one direction: terms of sim.tiles in elements of itemsize bytes, and the bytes simulated, None where nothing was."""
+
+    tensor: str
+    direction: str
+    terms: tuple
+    itemsize: int
+    simulated_bytes: int | None
+
+    @property
+    def closed_bytes(self):
+        """Bytes by the formula."""
+        return total(self.terms) * self.itemsize
+
+    def __str__(self):
+        text = formula(self.terms)
+        text = f"({text})" if len(self.terms) > 1 else text
+        text = f"{self.tensor} {self.direction}: {text} x {self.itemsize} B = {self.closed_bytes:,} B"
+        if self.simulated_bytes is None:
+            return text
+        more = self.simulated_bytes - self.closed_bytes
+        other = f", {abs(more):,} B {'more' if more > 0 else 'less'}" if more else ""
+        return f"{text}; simulated {self.simulated_bytes:,} B{other}"
+
+
+def layer_nest(record, problem, machine):
+    """The Nest of a record of sim.simulate with the machine's caches in it; problem and machine: those of that run."""
+    dtype, row = element(record["dtype"]), kernels.KERNELS[record["kernel"]]
+    tiling = row.tiling(problem, dtype.work.itemsize, machine.target)._replace(**record["tiling"])
+    nest = kernel_nest(row.name, problem, tiling, machine.target.lanes(dtype.work.itemsize))
+    return on_machine(nest, machine, dtype.itemsize, record["workspace_bytes"])
+
+
+def whole_vectors(row, problem, lanes):
+    """Elements of the packed weight of a layer that a kernel reads: all but the spare vectors after its end."""
+    k, c_group, r, s = problem.weight_shape
+    spare = spare_vectors(ceil_div(k // problem.groups, lanes)) * r * s * c_group * lanes if row.order == "dense" else 0
+    return packed_elements(row, problem, lanes) - spare
+
+
+def count_lines(record, moved, packed=None):
+    """A Line for each DRAM count of a record. moved: {tensor: Moved} of the closed form; others, and workspace, move once: a cache fills
+    a workspace before its first store, and writes it back at the end. packed: elements of the weight in whole vectors."""
+    itemsize, lines = element(record["dtype"]).itemsize, []
+    for name, tensor in record["tensors"].items():
+        size = itemsize if name in OPERANDS else element(record["dtype"]).work.itemsize
+        once = ((Factor(tensor["bytes"] // size, "elements once"),),)
+        of_name = moved.get(name, Moved(once, () if name in OPERANDS else once))
+        if name == "weight" and packed is not None:
+            of_name = Moved(tuple(_packed(term, packed, tensor) for term in of_name.read))
+        for direction, terms, key in (("read", of_name.read, "read_bytes"), ("written", of_name.written, "write_bytes")):
+            if terms or tensor.get(key):
+                lines.append(Line(name, direction, terms, size, tensor.get(key)))
+    return lines
+
+
+def _packed(term, packed, tensor):
+    """The factors of a weight whose whole self is read at each turn, as it is stored: padded to whole vectors."""
+    own = [factor for factor in term if not factor.of.startswith("turns")]
+    if math.prod(factor.number for factor in own) == packed or any("tiles" in factor.of for factor in own):
+        return term
+    return (Factor(packed, "elements, whole vectors,"), *(factor for factor in term if factor not in own))
+
+
+def nest_lines(nest, found):
+    """The nest as lines of text, each loop within the one before, and each memory where it stands with the tiles it holds."""
+    text, live = [], moving(nest, len(nest.loops))
+    for at in range(len(nest.loops) + 1):
+        indent = "  " * (1 + len(moving(nest, at)))
+        for border in found:
+            if border.memory.at == at:
+                held = ", ".join(f"{name} {elements:,}" for name, elements in border.held.items())
+                text.append(f"{indent}[{border.memory.name} {show_bytes(border.memory.capacity_bytes)}] holds {held} elements")
+        if at < len(nest.loops) and any(nest.loops[at] is loop for loop in live):
+            text.append(f"{indent}{nest.loops[at]}  {LONG[nest.loops[at].dim]}, {nest.loops[at].tile} at a time")
+    return text
+
+
+def check_explained(machine, warm):
+    """ValueError where the closed form is not that of the run: of a warm one, or of a last level that does not keep what is stored."""
+    if warm:
+        raise ValueError("--explain: its formulas are those of a cold start; legal without --warm")
+    last = machine.levels[-1]
+    if last.write != "back" or not last.allocate:
+        raise ValueError(f"--explain: {last.name} is {last.rules}: the last level must be write-back and write-allocate, as an explicit memory is")
+
+
+def layer_explanation(record, problem, machine):
+    """The lines that explain a record of sim.simulate."""
+    nest, itemsize = layer_nest(record, problem, machine), element(record["dtype"]).itemsize
+    found = boundaries(nest, itemsize, write_allocate=record["stores"] == TEMPORAL)
+    row, lanes = kernels.KERNELS[record["kernel"]], machine.target.lanes(element(record["dtype"]).work.itemsize)
+    counts = count_lines(record, found[0].moved, whole_vectors(row, problem, lanes))
+    return [
+        f"The {row.name} kernel's loops, outer to inner (refconv/kernels/{row.run.__module__.rpartition('.')[2]}.py), loops of one turn left out.",
+        "[caches] as explicit memories, each as far out as the tiles of two successive turns fit, beside the workspace:",
+        *nest_lines(nest, found),
+        f"DRAM, by the closed form of [{found[0].memory.name}]{' and as simulated' if 'dram' in record else ''}:",
+        *(f"  {line}" for line in counts),
+        "Not in the nest: lines staged in the workspace, channels passed through, whole cache lines, what else LRU happens to keep.",
+    ]
+
+
+def block_explanation(record):
+    """The lines that explain a block's fused kernel: every operand once, and a write-allocate fill of the output."""
+    itemsize = element(record["dtype"]).itemsize
+    moved = {}
+    for name in OPERANDS:
+        if name in record["tensors"]:
+            once = ((Factor(record["tensors"][name]["compulsory_bytes"] // itemsize, "elements once"),),)
+            moved[name] = Moved(once if name != "output" or record["stores"] == TEMPORAL else (), once if name == "output" else ())
+    return [
+        "Fused, DRAM by the compulsory traffic of the chain (loops: the kernel's file in refconv/fused) and as simulated:",
+        *(f"  {line}" for line in count_lines(record, moved)),
+        "What lies between the layers is workspace: a cache that holds it fills it at its first stores and writes it back at the end.",
+    ]
+
+
+def untraced(kernel, problem, machine, *, dtype, bias, name, stores, why):
+    """What a record of sim.simulate says before anything runs, for `explanation`; why: nothing does."""
+    kind = element(dtype)
+    row, tiling = planned(kernel, problem, machine, kind)
+    buffers = buffers_of(row, problem, tiling, machine, kind, bias)
+    return {
+        "name": name,
+        "descriptor": str(problem),
+        "kernel": row.name,
+        "tiling": plain_numbers(tiling),
+        "dtype": str(kind),
+        "stores": stores,
+        "macs": problem.macs,
+        "flops": 2 * problem.macs,
+        "tensors": {tensor: {"bytes": size * itemsize} for tensor, size, itemsize in buffers if size},
+        "workspace_bytes": sum(size * itemsize for _, size, itemsize in buffers[len(OPERANDS) :]),
+        "untraced": why,
+    }
+
+
+def explanation(record, problem, machine):
+    """The renderables that explain a record: of sim.simulate, or of sim.simulate_block (problem None)."""
+    lines = block_explanation(record) if problem is None else layer_explanation(record, problem, machine)
+    return [Text(line, no_wrap=True) for line in (*lines, "")]

@@ -1,0 +1,256 @@
+"""Traced buffers: the instruction set's second implementation. An instruction notes the lines it would touch; nothing is computed.
+
+A kernel compiled for Traced arguments is the same source as the one compiled for arrays. Its tiles have the type they would have on
+the machine simulated, whose vector may be shorter or longer than this host's.
+"""
+
+from typing import NamedTuple
+
+from numba import types
+from numba.extending import overload
+
+from refconv import tile as op
+from refconv.jit import routine
+from refconv.static import Static
+from refconv.tile.arrays import zero_code
+from refconv.tile.instructions import slide_schedule
+from refconv.tile.machine import implement
+from refconv.tile.types import TileType
+from sim.hierarchy.hierarchy import call_loop
+from sim.hierarchy.sets import words_at
+from sim.hierarchy.words import CHUNK, EVENTS_AT, GATHERED, LOOP, TENSOR_BITS
+
+INLINE = {"forceinline": True}
+
+
+class Traced(NamedTuple):
+    """A buffer of `size` elements at a byte address, on a machine with the given vector and line.
+
+    state: the address of that of a sim.cache.Hierarchy, which must outlive the buffer. An array would be counted at every instruction.
+    """
+
+    address: int
+    size: int
+    itemsize: Static
+    vector_bytes: Static
+    line_shift: Static
+    state: int
+
+
+class Trace:
+    """Buffers laid one after the other in memory, each from a line on, and the hierarchy their accesses run through."""
+
+    def __init__(self, hierarchy, vector_bytes):
+        self.hierarchy, self.vector_bytes = hierarchy, Static(vector_bytes)
+        self.names, self.sizes, self._offset = [], [], 0
+
+    def buffer(self, name, elements, itemsize):
+        """A traced buffer of that many elements of `itemsize` bytes (2: halves, computed in float32), named in the counts."""
+        address, line = len(self.names) << TENSOR_BITS | self._offset, self.hierarchy.line_bytes
+        self.names.append(name)
+        self.sizes.append(elements * itemsize)
+        self._offset += -(-elements * itemsize // line) * line
+        if self._offset >= 1 << TENSOR_BITS:
+            raise ValueError(f"{name}: all tensors together have {self._offset} bytes or more: must be below {1 << TENSOR_BITS}")
+        return Traced(address, elements, Static(itemsize), self.vector_bytes, Static(line.bit_length() - 1), self.hierarchy.state.ctypes.data)
+
+
+def is_traced(buffer):
+    """Whether a Numba type is that of a traced buffer."""
+    return isinstance(buffer, types.BaseNamedTuple) and buffer.instance_class is Traced
+
+
+def _lanes_of(buffer):
+    itemsize, vector_bytes = buffer[2], buffer[3]
+    return vector_bytes.value // max(4, itemsize.value)
+
+
+def _tile_of(buffer, rows, vectors):
+    element = types.float64 if buffer[2].value == 8 else types.float32
+    return TileType(element, rows.value, vectors.value, _lanes_of(buffer))
+
+
+@routine
+def begin(buffer):
+    """Where in the state the next event goes; the events gathered are run first if they are many."""
+    state = words_at(buffer.state)
+    if state[GATHERED] > CHUNK:
+        call_loop(state[LOOP], state)
+    return state[EVENTS_AT] + state[GATHERED]
+
+
+@routine
+def end(buffer, n):
+    """The events up to position n are gathered."""
+    state = words_at(buffer.state)
+    state[GATHERED] = n - state[EVENTS_AT]
+
+
+@routine
+def note(buffer, n, at, elements, write):
+    """Append the lines of `elements` elements from `at` on; returns the next position."""
+    if elements > 0:
+        first = (buffer.address + at * buffer.itemsize) >> buffer.line_shift
+        last = (buffer.address + (at + elements) * buffer.itemsize - 1) >> buffer.line_shift
+        events = words_at(buffer.state)
+        for line in range(first, last + 1):
+            events[n] = line << 1 | write
+            n += 1
+    return n
+
+
+@routine
+def note_one(buffer, n, at):
+    """Append the line of one element loaded: it is in one line, because buffers begin on a line."""
+    words_at(buffer.state)[n] = (buffer.address + at * buffer.itemsize) >> buffer.line_shift << 1
+    return n + 1
+
+
+def read(buffer, i):
+    """Load one element, in a nest of your own: of a traced buffer the event, of an array the value."""
+    return buffer[i]
+
+
+def write(buffer, i, value):
+    """Store one element, in a nest of your own."""
+    buffer[i] = value
+
+
+@overload(read, jit_options=INLINE)
+def _read(buffer, i):
+    if not is_traced(buffer):
+        return read
+
+    def traced(buffer, i):
+        n = begin(buffer)
+        end(buffer, note_one(buffer, n, i))
+        return 0.0
+
+    return traced
+
+
+@overload(write, jit_options=INLINE)
+def _write(buffer, i, value):
+    if not is_traced(buffer):
+        return write
+
+    def traced(buffer, i, value):
+        n = begin(buffer)
+        note_one(buffer, n, i)
+        words_at(buffer.state)[n] |= 1
+        end(buffer, n + 1)
+
+    return traced
+
+
+@implement(op.lanes)
+def _lanes(typing_context, buffer):
+    if is_traced(buffer):
+        n = _lanes_of(buffer)
+        return types.intp(buffer), lambda context, builder, signature, args: context.get_constant(types.intp, n)
+
+
+@implement(op.zero)
+def _zero(typing_context, rows, vectors, like):
+    if is_traced(like):
+        tile = _tile_of(like, rows, vectors)
+        return tile(rows, vectors, like), zero_code(tile)
+
+
+@overload(op.length, jit_options=INLINE)
+def _length(buffer):
+    if is_traced(buffer):
+        return lambda buffer: buffer.size
+
+
+@implement(op.prefetch)
+def _prefetch(typing_context, buffer, at, level):
+    if is_traced(buffer):  # a hint moves nothing that its load would not: the simulator has no prefetcher
+        return types.none(buffer, types.intp, level), lambda context, builder, signature, args: context.get_dummy_value()
+
+
+@overload(op.load, jit_options=INLINE)
+def _load(rows, vectors, x, at, row_stride, columns):
+    if not is_traced(x):
+        return None
+    r_count, v_count, n_lanes = rows.value, vectors.value, _lanes_of(x)
+
+    def load(rows, vectors, x, at, row_stride, columns):
+        n = begin(x)
+        for r in range(r_count):
+            for v in range(v_count):
+                n = note(x, n, at + r * row_stride + v * n_lanes, min(n_lanes, columns - v * n_lanes), 0)
+        end(x, n)
+        return op.zero(rows, vectors, x)
+
+    return load
+
+
+@overload(op.store, jit_options=INLINE)
+def _store(out, at, row_stride, tile, columns, first_row):
+    if not is_traced(out):
+        return None
+    rows, vectors, n_lanes = tile.rows, tile.vectors, tile.lanes
+
+    def store(out, at, row_stride, tile, columns, first_row):
+        n = begin(out)
+        for r in range(first_row, rows):
+            for v in range(vectors):
+                n = note(out, n, at + r * row_stride + v * n_lanes, min(n_lanes, columns - v * n_lanes), 1)
+        end(out, n)
+
+    return store
+
+
+@overload(op.outer, jit_options=INLINE)
+def _outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
+    if not is_traced(x):
+        return None
+    rows, vectors, n_lanes = acc.rows, acc.vectors, acc.lanes
+
+    def outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
+        n = begin(x)
+        for v in range(vectors):
+            n = note(w, n, w_at + v * w_vector_stride, n_lanes, 0)
+        for r in range(rows):
+            n = note_one(x, n, x_at + r * x_row_stride)
+        end(x, n)
+        return acc
+
+    return outer
+
+
+@overload(op.slide, jit_options=INLINE)
+def _slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
+    if not is_traced(x):
+        return None
+    pixels = tuple(i for i, _ in slide_schedule(acc.rows, taps.value, stride.value))
+    n_taps, n_vectors, n_lanes = taps.value, acc.vectors, acc.lanes
+
+    def slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
+        n = begin(x)
+        for s in range(n_taps):
+            for v in range(n_vectors):
+                n = note(w, n, w_at + s * tap_stride + v * n_lanes, n_lanes, 0)
+        for i in pixels:
+            if first_pixel <= i < last_pixel:
+                n = note(x, n, x_at + i * pixel_stride, min(n_lanes, columns), 0)
+        end(x, n)
+        return acc
+
+    return slide
+
+
+@overload(op.spread, jit_options=INLINE)
+def _spread(strip, at, input_stride, pixel, inputs, outputs):
+    if not is_traced(strip):
+        return None
+    count, n_lanes = inputs.value, pixel.lanes
+
+    def spread(strip, at, input_stride, pixel, inputs, outputs):
+        n = begin(strip)
+        for j in range(count):
+            n = note(strip, n, at + j * input_stride, n_lanes, 1)
+        end(strip, n)
+
+    return spread
