@@ -1,6 +1,6 @@
-"""Plan, then apply: what a call decides once for its shapes, and the few machine steps that are left for every call.
+"""Plan, then apply: the calls of a schedule as compiled entry points of this process and the memory that they work in.
 
-A plan is the compiled entry point of one kernel with everything that does not depend on the data: tiling, units, workspace.
+What a call decides once for its shapes is in a Plan; few machine steps are left for every call.
 """
 
 import functools
@@ -13,8 +13,8 @@ from numba import types
 from refconv import host
 from refconv.elements import Element, element
 from refconv.jit import parallel, plain
-from refconv.kernels import FUSED, KERNELS
 from refconv.problem.conv import is_integer
+from refconv.schedule import Call, Schedule, kernel_called, prepared
 from refconv.weights.packed import empty
 
 _ARENA = threading.local()
@@ -22,34 +22,55 @@ MOST_WORKSPACE_BYTES = 1 << 33
 
 
 class Plan(NamedTuple):
-    """A kernel made ready for one problem, element type, tiling and number of threads."""
+    """A Call made ready: its compiled entry point for an element type; places, sizes: of its workspace (see Call)."""
 
-    kernel: Any
-    problem: Any
-    tiling: Any
-    units: int
-    workspace: dict
-    threads: int
+    call: Call
     element: Element
     entry: Any
     out_shape: tuple
     no_bias: Any
+    places: tuple
     sizes: tuple
 
     def run(self, x, weight, bias, out):
         """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type, or tuples of them.
 
-        Returns the workspace buffers, in the order of `workspace`: valid until the next call of this Python thread.
+        Returns the workspace buffers, in the order of the call's `workspace`: valid until the next call of this Python thread.
         """
-        work = _workspace(self.sizes, self.element.work, self.kernel.from_work)
-        if self.element.half and self.entry is not plain(self.kernel.run):
+        call, work = self.call, _workspace(self.places, self.sizes, self.element.work)
+        if self.element.half and self.entry is not plain(call.kernel.run):
             weight, bias, out = (_bits(operand, self.element.compiled) for operand in (weight, bias, out))
-            x = x if self.kernel.from_work else _bits(x, self.element.compiled)
-        if self.threads == 1:
-            self.entry(x, weight, bias, out, work, self.problem, self.tiling, 0, 1, 0, self.units)
+            x = x if call.kernel.from_work else _bits(x, self.element.compiled)
+        if call.threads == 1:
+            self.entry(x, weight, bias, out, work, call.problem, call.tiling, 0, 1, 0, call.units)
         else:
-            self.entry(x, weight, bias, out, work, self.problem, self.tiling, self.units, self.threads)
+            self.entry(x, weight, bias, out, work, call.problem, call.tiling, call.units, call.threads)
         return work
+
+
+class Program(NamedTuple):
+    """A Schedule made ready: the Plans of its calls, and {name: array} of its weights and biases."""
+
+    schedule: Schedule
+    plans: tuple
+    parameters: dict
+
+    @property
+    def out_shape(self):
+        """(n, p, q, k): NHWC."""
+        return self.plans[-1].out_shape
+
+    def run(self, x, out):
+        """Make the calls on flat arrays: x NHWC, out of the output's size, both of the schedule's element type."""
+        tensors = {"input": x, "output": out, **self.parameters}
+        for plan in self.plans:
+            source, weights, biases, made = plan.call.operands
+            if made not in tensors:
+                tensors[made] = scratch(made, self.schedule.tensors[made], x.dtype)
+            weights, biases = (tuple([tensors[name] for name in names]) for names in (weights, biases))
+            work = plan.run(tensors[source], weights, biases, tensors[made])
+            if len(self.plans) > 1:
+                tensors.update(zip(plan.places, work, strict=True))
 
 
 def _bits(operand, dtype):
@@ -66,12 +87,12 @@ def scratch(name, elements, dtype):
     return arena[key][:elements]
 
 
-def _workspace(sizes, dtype, behind):
-    """A workspace: buffers of those numbers of elements, the same for every kernel; behind: apart from them, for one that reads another's."""
-    arena, key = _ARENA.__dict__, (sizes, dtype, behind)
+def _workspace(places, sizes, dtype):
+    """Workspace buffers of those numbers of elements, each in the memory that all calls with that place share."""
+    arena, key = _ARENA.__dict__, (places, sizes, dtype)
     buffers = arena.get("workspaces", {}).get(key)
     if buffers is None:
-        buffers = tuple(scratch((behind, i), size, dtype) for i, size in enumerate(sizes))
+        buffers = tuple(scratch(place, size, dtype) for place, size in zip(places, sizes, strict=True))
         arena.setdefault("workspaces", {})[key] = buffers
     return buffers
 
@@ -79,26 +100,29 @@ def _workspace(sizes, dtype, behind):
 @functools.lru_cache(maxsize=4096, typed=True)
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
-    row, stored, target = KERNELS.get(name) or FUSED[name], element(dtype), host.target()._replace(threads=threads)
-    lanes = target.lanes(stored.work.itemsize)
-    row.check(problem, lanes)
-    chosen = row.tiling(problem, stored.work.itemsize, target)
-    if wanted_tiling is not None:
-        chosen = row.checked(wanted_tiling, chosen, problem, lanes)
-    units = row.units(problem, chosen)
-    threads = min(threads, units)
-    workspace = row.workspace(problem, chosen, lanes, stored.half)
-    if sum(workspace.values()) * threads * stored.work.itemsize > MOST_WORKSPACE_BYTES:
-        raise ValueError(f"{problem}: {name} would stage {workspace} elements a thread; legal: a smaller dilation, map or number of threads")
-    run = row.run if threads == 1 else parallel(row.run)
+    stored = element(dtype)
+    return plan_of(prepared(kernel_called(name), problem, stored, host.target()._replace(threads=threads), wanted_tiling), stored)
+
+
+def plan_of(call, stored):
+    """The plan of a Call on tensors of an Element; compiles the kernel (or reads it from disk) for its tile shape."""
+    row, problem, workspace = call.kernel, call.problem, call.workspace
+    if sum(call.sizes) * stored.work.itemsize > MOST_WORKSPACE_BYTES:
+        raise ValueError(f"{problem}: {row.name} would stage {workspace} elements a thread; legal: a smaller dilation, map or number of threads")
+    run = row.run if call.threads == 1 else parallel(row.run)
     work = types.UniTuple(flat(stored.work), len(workspace))
-    split = [types.intp] * (4 if threads == 1 else 2)  # slot, slots, first, last or units, threads
+    split = [types.intp] * (4 if call.threads == 1 else 2)  # slot, slots, first, last or units, threads
     operands = (types.UniTuple(flat(stored), count) if count else flat(stored) for count in row.operands)
     source = flat(stored.work) if row.from_work else flat(stored)
-    entry = compiled(run, (source, *operands, flat(stored), work, numba.typeof(problem), numba.typeof(chosen), *split))
-    sizes = tuple(size * threads for size in workspace.values())
+    entry = compiled(run, (source, *operands, flat(stored), work, numba.typeof(problem), numba.typeof(call.tiling), *split))
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
-    return Plan(row, problem, chosen, units, workspace, threads, stored, entry, out_shape, no_bias, sizes)
+    return Plan(call, stored, entry, out_shape, no_bias, call.places, call.sizes)
+
+
+def make_program(schedule, parameters):
+    """The Program of a Schedule; parameters: {name: array} of its weights and biases."""
+    nothing = {"nothing": empty(0, schedule.element.dtype)}
+    return Program(schedule, tuple(plan_of(call, schedule.element) for call in schedule.calls), {**nothing, **parameters})
 
 
 def compiled(run, signature):

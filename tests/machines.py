@@ -4,11 +4,11 @@ import numpy as np
 
 import refconv
 from refconv import host
-from refconv.kernels import choose_fused
-from refconv.plan import make_plan
-from refconv.schedule import parameters, passes
+from refconv.elements import element
+from refconv.plan import plan_of
+from refconv.schedule import block_schedule, parameters
 from refconv.tile.recorded import Recorded
-from refconv.weights.blocks import block_problem, pack_block
+from refconv.weights.blocks import pack_block
 from sim.hierarchy.hierarchy import Hierarchy, run
 from sim.hierarchy.words import TAGS_AT, TENSOR_BITS
 from sim.trace.run import compiled_for
@@ -40,8 +40,8 @@ def touched_by_trace(plan, operands):
     trace = Trace(hierarchy, host.target().vector_bytes)
     buffers = [trace.buffer(str(i), len(array), array.dtype.itemsize) for i, array in enumerate(arrays)]
     assert sum(trace.sizes) < line << 16
-    arguments = (*shaped(operands, buffers), plan.problem, plan.tiling, 0, 1, 0, plan.units)
-    compiled_for(plan.kernel.run, arguments)(*arguments)
+    arguments = (*shaped(operands, buffers), plan.call.problem, plan.call.tiling, 0, 1, 0, plan.call.units)
+    compiled_for(plan.call.kernel.run, arguments)(*arguments)
     run(hierarchy.state)
     tags = hierarchy.state[hierarchy.state[TAGS_AT] :]
     tags = tags[tags != 0]
@@ -64,11 +64,11 @@ def check_three_machines(plan, x, weight, bias, compare=np.testing.assert_array_
     outputs, dtype = int(np.prod(plan.out_shape)) if outputs is None else outputs, plan.element.dtype
     compiled_out = np.full(outputs, NAN.astype(dtype))
     plan.run(x, weight, bias, compiled_out)
-    work = tuple(np.full(elements, NAN) for elements in plan.workspace.values())
+    work = tuple(np.full(elements, NAN) for elements in plan.call.workspace.values())
     operands = x, weight, bias, np.full(outputs, NAN.astype(dtype)), work
     recorded = [Recorded(array) for array in flattened(operands)]
     inputs, out = len(recorded) - len(work) - 1, recorded[len(recorded) - len(work) - 1]
-    plan.kernel.source(*shaped(operands, recorded), plan.problem, plan.tiling, 0, 1, 0, plan.units)
+    plan.call.kernel.source(*shaped(operands, recorded), plan.call.problem, plan.call.tiling, 0, 1, 0, plan.call.units)
     compare(compiled_out, out.values)
     assert (out.stores == 1).all(), "every output element is stored exactly once"
     assert (out.loads == 0).all()
@@ -76,7 +76,7 @@ def check_three_machines(plan, x, weight, bias, compare=np.testing.assert_array_
     stored = {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.stores)}
     touched = stored | {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.loads)}
     assert (touched, stored) == touched_by_trace(plan, shaped(operands, recorded))
-    return out.values, {name: buffer.values for name, buffer in zip(plan.workspace, recorded[inputs + 1 :], strict=True)}
+    return out.values, {name: buffer.values for name, buffer in zip(plan.call.workspace, recorded[inputs + 1 :], strict=True)}
 
 
 def check_three_machines_on_block(record, x, compare, **squeeze):
@@ -84,15 +84,14 @@ def check_three_machines_on_block(record, x, compare, **squeeze):
 
     What the plain run returns in the end is what `refconv.fused_block` does.
     """
-    lanes = host.target().lanes(4)
-    row, packed, problem = choose_fused(record), pack_block(record, lanes), block_problem(record, *x.shape[:3], lanes)
-    tensors = {"input": x.reshape(-1), "nothing": np.empty(0, x.dtype), **parameters(packed)}
-    steps = passes(row, record, packed, problem, None, **squeeze)
-    for step in steps:
-        plan = make_plan(step.name, step.problem, x.dtype, step.tiling, step.threads)
-        operands = tensors[step.x], *(tuple(tensors[name] for name in names) for names in (step.weights, step.biases))
-        made, work = check_three_machines(plan, *operands, compare, step.size)
-        tensors |= {**work, step.out: made, "nothing": np.empty(0, x.dtype)}
+    target = host.target()
+    schedule = block_schedule(record, *x.shape[:3], element(x.dtype), target, **squeeze)
+    tensors = {"input": x.reshape(-1), "nothing": np.empty(0, x.dtype), **parameters(pack_block(record, target.lanes(4)))}
+    for call in schedule.calls:
+        source, weights, biases, made = call.operands
+        operands = tensors[source], *(tuple(tensors[name] for name in names) for names in (weights, biases))
+        out, work = check_three_machines(plan_of(call, schedule.element), *operands, compare, schedule.tensors[made])
+        tensors |= {**dict(zip(call.places, work.values(), strict=True)), made: out, "nothing": np.empty(0, x.dtype)}
     whole = refconv.fused_block(x, record, layout="NHWC", threads=1, **squeeze)
     compare(whole.reshape(-1), tensors["output"])
-    return [step.name for step in steps]
+    return [call.kernel.name for call in schedule.calls]

@@ -16,8 +16,8 @@ from refconv.elements import element
 from refconv.kernels import choose_fused
 from refconv.networks.blocks import BLOCK_PRESETS
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.schedule import OPERANDS
 from refconv.weights.blocks import block_problem, pack_block
-from sim.account.layer import OPERANDS
 from sim.account.layer_by_layer import hidden_tensors, laid_out, links, moved_bytes, unfused
 from sim.machine.record import load_machine, make_level
 

@@ -25,9 +25,9 @@ import pytest
 
 import sim
 from refconv import Conv2d, kernels
+from refconv.schedule import weight_elements
 from refconv.static import Static
 from refconv.tiling.layers import DenseTiling, DepthwiseTiling
-from sim.account.layer import packed_elements
 from sim.hierarchy.observe import watching
 from sim.hierarchy.words import TENSOR_BITS
 from sim.machine.record import Level, load_machine
@@ -61,7 +61,7 @@ def twin(request, tmp_path_factory):
     """(name, binary) of each twin."""
     problem, tiling, block = TWINS[request.param]
     sizes = {"CHANNELS": problem.c, "OUTPUTS": problem.k, "SIZE": problem.h, "KERNEL": problem.r, "BLOCK": block, "ROWS": int(tiling.rows)}
-    sizes |= {"VECTORS": int(getattr(tiling, "vectors", 1)), "WEIGHTS": packed_elements(kernels.KERNELS[request.param], problem, LANES)}
+    sizes |= {"VECTORS": int(getattr(tiling, "vectors", 1)), "WEIGHTS": weight_elements(kernels.KERNELS[request.param], problem, LANES)}
     assert all(sizes[key] * 4 % LINE == 0 for key in ("CHANNELS", "OUTPUTS", "WEIGHTS")), "every tensor is whole lines"
     binary = tmp_path_factory.mktemp("twin") / request.param
     macros = [f"-D{key}={value}" for key, value in {"NEST": request.param, **sizes}.items()]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import sim
-from refconv import kernels
 from refconv.elements import element
 from refconv.problem.conv import Conv2d
-from sim.account.layer import OPERANDS, buffers_of, planned
+from refconv.schedule import OPERANDS
+from sim.account.layer import scheduled
 from sim.hierarchy.hierarchy import Hierarchy
 from sim.hierarchy.observe import Watcher, watching
 from sim.hierarchy.words import CHUNK, WATCHER
@@ -68,11 +68,11 @@ class Model:
         return private + len({line for sets in self.sets[0][self.private :] for ways in sets for line, d in ways if d} - mine)
 
 
-def traces(row, problem, tiling, cores):
+def traces(problem, tiling, cores):
     """Every core's events: its share of the units with a workspace of its own, and how many each turn takes."""
-    dtype, made = element("float32"), []
-    buffers = buffers_of(row, problem, tiling, MACHINE, dtype, False, cores)
-    units = row.units(problem, tiling)
+    made, schedule = [], scheduled("pointwise", problem, MACHINE, element("float32"), tiling, cores=cores)
+    row, _, tiling, units, *_ = schedule.calls[0]
+    buffers = list(schedule.buffers.values())
     for core in range(cores):
         turns = []
         hierarchy = Hierarchy([(1, 1)], 64, len(buffers))
@@ -93,10 +93,10 @@ def traces(row, problem, tiling, cores):
 @pytest.mark.parametrize(("cores", "private"), [(2, 1), (3, 2), (2, 3)])
 def test_cores_take_turns_on_shared_levels(cores, private):
     """Every core's DRAM lines are those of a model of lists, fed the same turns; no level shared, some, all but the first."""
-    row, tiling = planned("pointwise", PROBLEM, MACHINE, element("float32"), None, cores)
+    tiling = scheduled("pointwise", PROBLEM, MACHINE, element("float32"), cores=cores).calls[0].tiling
     tiling = tiling._replace(pixels=8 * int(tiling.rows))
     record = sim.simulate("pointwise", PROBLEM, MACHINE, tiling, cores=cores, private=private)
-    turns = traces(row, PROBLEM, row.checked(tiling, tiling, PROBLEM, 16), cores)
+    turns = traces(PROBLEM, tiling, cores)
     assert max(map(len, turns)) > 1 and max(len(turn) for turn in itertools.chain(*turns)) >= CHUNK, "several turns"
     model, mask = Model(LEVELS, private, cores), (1 << 34) - 1
     number = {}
@@ -116,8 +116,7 @@ def test_one_core_is_a_run_without_cores_and_a_run_is_the_same_each_time():
     assert strip(once) == strip(again)
     assert strip(sim.simulate("pointwise", PROBLEM, MACHINE, cores=1)) == strip(sim.simulate("pointwise", PROBLEM, MACHINE))
     few = Conv2d(1, 16, 2, 2, 16, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1)
-    row = kernels.KERNELS["pointwise"]
-    units = row.units(few, planned("pointwise", few, MACHINE, element("float32"), None, 8)[1])
+    units = scheduled("pointwise", few, MACHINE, element("float32"), cores=8).calls[0].units
     assert len(sim.simulate("pointwise", few, MACHINE, cores=8).get("cores", [0])) == min(8, units), "no more cores than units"
 
 

@@ -292,7 +292,7 @@ def test_a_plan_reports_what_it_allocates():
     problem = block_problem(filled(FFN), 1, 6, 6, host.target().lanes(4))
     plan = make_plan("ffn", problem, np.dtype(np.float32))
     work = plan.run(X.transpose(0, 2, 3, 1).reshape(-1), *pack_block(FFN, host.target().lanes(4))[:2], np.empty(X.size, np.float32))
-    assert [len(buffer) for buffer in work] == list(plan.workspace.values())
+    assert [len(buffer) for buffer in work] == list(plan.call.workspace.values())
 
 
 @pytest.mark.parametrize("channels", [1, 3, 17])

@@ -1,7 +1,6 @@
 """Residual blocks as functions of arrays: fused into one kernel, or layer by layer on this project's kernels."""
 
 import weakref
-from typing import NamedTuple
 
 import numpy as np
 
@@ -10,10 +9,10 @@ from refconv.elements import element
 from refconv.kernels import choose_fused
 from refconv.ops.layers import contiguous, deliver, image, result
 from refconv.ops.steps import run_graph
-from refconv.plan import make_plan, scratch, thread_count
+from refconv.plan import make_program, thread_count
 from refconv.problem.block_base import Block
-from refconv.schedule import check_modes, parameters, passes, squeeze_for, tiling_for
-from refconv.weights.blocks import block_problem, pack_block
+from refconv.schedule import block_schedule, parameters
+from refconv.weights.blocks import pack_block
 from refconv.weights.packed import empty
 
 
@@ -32,50 +31,24 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     Returns (N, K, P, Q), or as x is given. TypeError or ValueError names the argument, its value and what is legal.
     """
     x, batched = _checked_image(x, weights, layout)
-    calls = _prepared(weights, x.shape[:3], tiling, halo, squeeze, thread_count(threads))
-    target = result(out, calls.out_shape, x, weights.arrays, layout, batched)
+    program = _program(weights, x.shape[:3], tiling, halo, squeeze, thread_count(threads))
+    target = result(out, program.out_shape, x, weights.arrays, layout, batched)
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
-    run_passes(calls, contiguous(x).reshape(-1), direct.reshape(-1))
+    program.run(contiguous(x).reshape(-1), direct.reshape(-1))
     return deliver(direct, target, out, layout, batched)
 
 
-class Calls(NamedTuple):
-    """The kernel calls of a fused block made ready: [(Pass, Plan)], {name: array} of the packed weights and biases, and the shape of the output."""
-
-    steps: list
-    parameters: dict
-    out_shape: tuple
+_PROGRAMS = weakref.WeakKeyDictionary()
 
 
-_CALLS = weakref.WeakKeyDictionary()
-
-
-def _prepared(block, sizes, tiling, halo, squeeze, threads):
-    """The Calls for a record on images of sizes (n, h, w), made and checked at the first call and kept as long as the record."""
-    kept, key = _CALLS.setdefault(block, {}), (sizes, type(tiling), tiling, halo, squeeze, threads)  # tuples of other types are equal
+def _program(block, sizes, tiling, halo, squeeze, threads):
+    """The Program for a record on images of sizes (n, h, w), made and checked at the first call and kept as long as the record."""
+    kept, key = _PROGRAMS.setdefault(block, {}), (sizes, type(tiling), tiling, halo, squeeze, threads)  # tuples of other types are equal
     if key not in kept:
-        row, target = choose_fused(block), host.target()._replace(threads=threads)
-        check_modes(block, halo=halo, squeeze=squeeze)
-        lanes = target.lanes(element(block.dtype).work.itemsize)
-        problem, packed = block_problem(block, *sizes, lanes), pack_block(block, lanes)
-        tiling = tiling_for(row, problem, block.dtype, tiling, halo, target)
-        plan = make_plan(row.name, problem, block.dtype, tiling, threads)
-        steps = passes(row, block, packed, problem, tiling, squeeze_for(problem, block.dtype, squeeze, target), threads, plan.threads)
-        plans = [(step, make_plan(step.name, step.problem, block.dtype, step.tiling, step.threads)) for step in steps]
-        kept[key] = Calls(plans, {"nothing": empty(0, block.dtype), **parameters(packed)}, plan.out_shape)
+        kind, target = element(block.dtype), host.target()._replace(threads=threads)
+        schedule = block_schedule(block, *sizes, kind, target, tiling=tiling, halo=halo, squeeze=squeeze)
+        kept[key] = make_program(schedule, parameters(pack_block(block, target.lanes(kind.work.itemsize))))
     return kept[key]
-
-
-def run_passes(calls, x, out):
-    """Make the kernel calls of a fused block on flat arrays: x NHWC, out of the output's size, both of the record's dtype."""
-    tensors = {"input": x, "output": out, **calls.parameters}
-    for step, plan in calls.steps:
-        if step.out not in tensors:
-            tensors[step.out] = scratch(step.out, step.size, x.dtype)
-        weights, biases = (tuple([tensors[name] for name in names]) for names in (step.weights, step.biases))
-        work = plan.run(tensors[step.x], weights, biases, tensors[step.out])
-        if len(calls.steps) > 1:
-            tensors.update(zip(plan.workspace, work, strict=True))
 
 
 def unfused_block(x, weights, *, layout="NCHW", threads=None):

@@ -6,11 +6,9 @@ The fused kernels are called as `refconv.fused_block` calls them (refconv/schedu
 import time
 
 from refconv.elements import element
-from refconv.kernels import FUSED, choose_fused
 from refconv.networks.blocks import BLOCK_PRESETS, BlockPreset
-from refconv.schedule import MODES, check_modes, has_choice, parameters, passes, squeeze_for, tiling_for
-from refconv.weights.blocks import block_problem, pack_block
-from sim.account.layer import OPERANDS, account, call_kernel, checked_tiling, moved_bytes, plain_numbers, ready
+from refconv.schedule import MODES, OPERANDS, block_schedule
+from sim.account.layer import account, call_kernel, moved_bytes, plain_numbers, ready
 from sim.account.layer_by_layer import NO_CHOICE, unfused
 from sim.analysis.bounds import beside, chain_bound
 from sim.trace.nontemporal import TEMPORAL
@@ -44,17 +42,10 @@ def simulate_block(
     """
     machine, dtype = ready(machine), element(dtype)
     name, block, h, w = _resolved(block, h, w, dtype, name)
-    row = choose_fused(block)
-    check_modes(block, halo=halo, squeeze=squeeze)
-    lanes = machine.target.lanes(dtype.work.itemsize)
-    problem, packed = block_problem(block, n, h, w, lanes), pack_block(block, lanes)
-    row.check(problem, lanes)
-    wanted = tiling_for(row, problem, dtype, tiling, halo, machine.target)
-    chosen = checked_tiling(row, problem, dtype, machine, wanted)
+    schedule = block_schedule(block, n, h, w, dtype, machine.target, tiling=tiling, halo=halo, squeeze=squeeze)
+    row, problem, chosen = schedule.calls[0][:3]
     start = time.perf_counter()
-    squeeze = squeeze_for(problem, dtype, squeeze, machine.target)
-    steps = passes(row, block, packed, problem, chosen, squeeze)
-    buffers, moved = run_fused(steps, packed, problem, machine, dtype, stores)
+    buffers, moved = run_fused(schedule, machine, stores)
     seconds = time.perf_counter() - start
     descriptor = describe(block, n, h, w)
     named = {"name": name or descriptor, "descriptor": descriptor}
@@ -70,41 +61,23 @@ def simulate_block(
         **accounted,
         **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(accounted)),
         "simulation_s": seconds,
-        "halo": halo_of(chosen) if has_choice("halo", block) else NO_CHOICE,
-        "squeeze": squeeze if has_choice("squeeze", block) else NO_CHOICE,
-        "recomputed_macs": row.recomputed_macs(problem, chosen, squeeze) if has_choice("halo", block) else 0,
+        "halo": schedule.halo or NO_CHOICE,
+        "squeeze": schedule.squeeze or NO_CHOICE,
+        "recomputed_macs": row.recomputed_macs(problem, chosen, schedule.squeeze) if schedule.halo else 0,
         "unfused": {**named, **unfused(block, n, h, w, machine, dtype, stores)},
     }
 
 
-def run_fused(steps, packed, problem, machine, dtype, stores):
-    """(buffers, lines moved) of the kernel calls of a fused block, as `refconv.fused_block` makes them.
-
-    Passes of one kernel share its workspace, whose buffers have their own names; those of further kernels have the kernel's in front.
-    """
-    sizes = {"input": problem.n * problem.h * problem.w * problem.c, "nothing": 0}
-    sizes |= {name: array.size for name, array in parameters(packed).items()} | {step.out: step.size for step in steps}
-    buffers, places, calls = [(name.split(".")[0], size, dtype.itemsize) for name, size in sizes.items()], list(sizes), []
-    for step in steps:
-        row = FUSED[step.name]
-        tiling = step.tiling or row.tiling(step.problem, dtype.work.itemsize, machine.target)
-        work = row.workspace(step.problem, tiling, machine.target.lanes(dtype.work.itemsize), dtype.half)
-        own = {name if step.name == steps[0].name else f"{step.name}_{name}": size for name, size in work.items()}
-        new = {name: size for name, size in own.items() if name not in places}
-        buffers += [(name, size, dtype.work.itemsize) for name, size in new.items()]
-        places += new
-        calls.append((step, row, tuple(own), tiling))
+def run_fused(schedule, machine, stores):
+    """(buffers, lines moved) of the calls of a block's Schedule."""
+    buffers = list(schedule.buffers.values())
     run = Run(machine, buffers, stores)
-    laid = dict(zip(places, run.buffers, strict=True))
-    for step, row, own, tiling in calls:
-        weights, biases, work = (tuple(laid[name] for name in names) for names in (step.weights, step.biases, own))
-        call_kernel(run, row, (laid[step.x], weights, biases, laid[step.out]), work, step.problem, tiling)
+    laid = dict(zip(schedule.buffers, run.buffers, strict=True))
+    for call in schedule.calls:
+        source, weights, biases, made = call.operands
+        operands = laid[source], tuple(laid[name] for name in weights), tuple(laid[name] for name in biases), laid[made]
+        call_kernel(run, call, operands, [laid[place] for place in call.places])
     return buffers, run.moved(last=True)
-
-
-def halo_of(tiling):
-    """The mode of a tiling: where a unit of `lines` rows has several steps of `step` rows, the halo between steps is kept."""
-    return "cache" if tiling.step < tiling.lines else "recompute"
 
 
 def describe(block, n, h, w):

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from refconv import kernels
 from refconv.elements import element
+from refconv.schedule import OPERANDS, weight_elements
 from refconv.weights.packed import ceil_div, spare_vectors
-from sim.account.layer import OPERANDS, buffers_of, packed_elements, plain_numbers, planned
+from sim.account.layer import plain_numbers, scheduled
 from sim.analysis.closed_form import Factor, Moved, boundaries, formula, on_machine, total
 from sim.analysis.loop_nest import LONG, kernel_nest, moving
 from sim.machine.quantities import show_bytes
@@ -56,7 +57,7 @@ def whole_vectors(row, problem, lanes):
     """Elements of the packed weight of a layer that a kernel reads: all but the spare vectors after its end."""
     k, c_group, r, s = problem.weight_shape
     spare = spare_vectors(ceil_div(k // problem.groups, lanes)) * r * s * c_group * lanes if row.order == "dense" else 0
-    return packed_elements(row, problem, lanes) - spare
+    return weight_elements(row, problem, lanes) - spare
 
 
 def count_lines(record, moved, packed=None):
@@ -140,13 +141,13 @@ def block_explanation(record):
 def untraced(kernel, problem, machine, *, dtype, bias, name, stores, why):
     """What a record of sim.simulate says before anything runs, for `explanation`; why: nothing does."""
     kind = element(dtype)
-    row, tiling = planned(kernel, problem, machine, kind)
-    buffers = buffers_of(row, problem, tiling, machine, kind, bias)
+    schedule = scheduled(kernel, problem, machine, kind, bias=bias)
+    call, buffers = schedule.calls[0], list(schedule.buffers.values())
     return {
         "name": name,
         "descriptor": str(problem),
-        "kernel": row.name,
-        "tiling": plain_numbers(tiling),
+        "kernel": call.kernel.name,
+        "tiling": plain_numbers(call.tiling),
         "dtype": str(kind),
         "stores": stores,
         "macs": problem.macs,

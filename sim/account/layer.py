@@ -7,11 +7,10 @@ import time
 
 from numba.core import config
 
-from refconv import kernels
 from refconv.elements import element
 from refconv.networks.layers import find_layer
 from refconv.problem.conv import Conv2d, PartialConv2d
-from refconv.weights.packed import packed_size
+from refconv.schedule import OPERANDS, layer_schedule
 from sim.analysis.bounds import beside, fast_elements, layer_bound
 from sim.hierarchy.miss_classes import FIRST, FULL
 from sim.hierarchy.words import READ, WRITTEN, WRITTEN_BY_FLUSH
@@ -20,7 +19,6 @@ from sim.trace.cores import PRIVATE, check_cores, run_on_cores, summed
 from sim.trace.nontemporal import TEMPORAL
 from sim.trace.run import Run
 
-OPERANDS = ("input", "weight", "bias", "output")
 COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
 
 
@@ -63,10 +61,10 @@ def simulate(
     check_cores(cores, private, machine)
     if cores > 1 and (stores != TEMPORAL or warm or classify):
         raise ValueError(f"cores = {cores}: must be 1 with stores, warm or classify")
-    row, chosen = planned(kernel, problem, machine, dtype, tiling, cores)
-    cores = min(cores, row.units(problem, chosen))
+    schedule = scheduled(kernel, problem, machine, dtype, tiling, bias, cores)
+    call, buffers = schedule.calls[0], list(schedule.buffers.values())
+    row, chosen, cores = call.kernel, call.tiling, call.threads
     start = time.perf_counter()
-    buffers = buffers_of(row, problem, chosen, machine, dtype, bias, cores)
     biases, workspace = problem.weight_shape[0] if bias else 0, [name for name, *_ in buffers[len(OPERANDS) :]]
     if classify and machine.inclusion == "exclusive":
         raise ValueError("classify = True: must be False where the hierarchy is exclusive, whose hits move lines away")
@@ -78,7 +76,7 @@ def simulate(
         run = Run(machine, buffers, stores, classify)
         for _ in range(2 if warm else 1):
             run.moved()
-            call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
+            call_kernel(run, call, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :])
         moved = run.moved(last=True)
         classes = run.classes if classify else None
     seconds = time.perf_counter() - start
@@ -119,28 +117,9 @@ def core_bytes(dram, machine):
     return {"read_bytes": read, "write_bytes": written + flushed}
 
 
-def planned(kernel, problem, machine, dtype, tiling=None, cores=1):
-    """(row of the table, tiling) that `simulate` runs a checked problem with."""
-    lanes = machine.target.lanes(dtype.work.itemsize)
-    if kernel is not None and kernel not in kernels.KERNELS:
-        raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
-    row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
-    row.check(problem, lanes)
-    return row, checked_tiling(row, problem, dtype, machine, tiling, cores)
-
-
-def buffers_of(row, problem, tiling, machine, dtype, bias, cores=1):
-    """[(name, elements, itemsize)] of a layer's run: its operands, then its workspace."""
-    lanes = machine.target.lanes(dtype.work.itemsize)
-    sizes = {**problem.tensors, "weight": packed_elements(row, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
-    work = row.workspace(problem, tiling, lanes, dtype.half)
-    return [(name, sizes[name], dtype.itemsize) for name in OPERANDS] + [(name, size * cores, dtype.work.itemsize) for name, size in work.items()]
-
-
-def checked_tiling(row, problem, dtype, machine, wanted, cores=1):
-    """The tiling asked for, checked, or the rule's for the machine and that many cores."""
-    chosen = row.tiling(problem, dtype.work.itemsize, machine.target._replace(threads=cores))
-    return chosen if wanted is None else row.checked(wanted, chosen, problem, machine.target.lanes(dtype.work.itemsize))
+def scheduled(kernel, problem, machine, dtype, tiling=None, bias=False, cores=1):
+    """The Schedule that `simulate` runs for a checked problem, of one call."""
+    return layer_schedule(problem, dtype, machine.target._replace(threads=cores), kernel=kernel, tiling=tiling, bias=bias)
 
 
 def plain_numbers(tiling):
@@ -148,14 +127,9 @@ def plain_numbers(tiling):
     return {field: int(value) for field, value in tiling._asdict().items()}
 
 
-def packed_elements(row, problem, lanes):
-    """Elements of the weight of a layer as the kernel takes it."""
-    return packed_size(problem.weight_shape, problem.groups, row.order, lanes)
-
-
-def call_kernel(run, row, operands, work, problem, tiling):
-    """Call a kernel of refconv's tables, all units on one thread. operands: (input, weight, bias, output), of a fused one tuples within."""
-    run.call(row.run, *operands, tuple(work), problem, tiling, 0, 1, 0, row.units(problem, tiling))
+def call_kernel(run, call, operands, work):
+    """Make a Call, all units on one thread. operands: (input, weight, bias, output), of a block's kernel tuples within; work: its workspace."""
+    run.call(call.kernel.run, *operands, tuple(work), call.problem, call.tiling, 0, 1, 0, call.units)
 
 
 def counters_of(counts, classes):

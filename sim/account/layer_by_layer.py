@@ -10,11 +10,11 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from refconv import kernels
 from refconv.jit import kernel
 from refconv.parts.staging import ONE
+from refconv.schedule import OPERANDS, layer_schedule
 from refconv.tile import lanes, length, load, store, zero
-from sim.account.layer import OPERANDS, account, call_kernel, moved_bytes, packed_elements, plain_numbers
+from sim.account.layer import account, call_kernel, moved_bytes, plain_numbers
 from sim.analysis.bounds import Bound, beside, chain_bound
 from sim.trace.nontemporal import TEMPORAL
 from sim.trace.run import Run
@@ -65,14 +65,13 @@ def stream(sources, out, parts):
 
 
 class Layer(NamedTuple):
-    """A step made ready: its kernel and tiling (None: a stream), and the numbers of its buffers; least: compulsory elements by tensor.
+    """A step made ready: its Call (None: a stream), and the numbers of its buffers; least: compulsory elements by tensor.
 
     operands: (input, weight, bias, output) of a kernel, (sources ..., output) of a stream; streamed: what is read besides; work: workspace.
     """
 
     link: Link
-    row: Any
-    tiling: Any
+    call: Any
     operands: tuple
     streamed: tuple
     work: tuple
@@ -116,17 +115,16 @@ class Layout:
 def convolution(link, own, layout, target):
     """The Layer of a convolution; own: {field: elements} of its weight, its bias and what else it takes."""
     name, problem, dtype = link.step.name, link.step.problem, layout.dtype
-    lanes = target.lanes(dtype.work.itemsize)
-    row = kernels.choose(problem, lanes)
-    tiling = row.tiling(problem, dtype.work.itemsize, target)
-    weight, bias = layout.add("weight", packed_elements(row, problem, lanes)), layout.add("bias", own.get(f"{name}_bias", 0))
+    schedule = layer_schedule(problem, dtype, target)
+    (call,) = schedule.calls
+    weight, bias = layout.add("weight", schedule.tensors["weight"]), layout.add("bias", own.get(f"{name}_bias", 0))
     besides = layout.parameters({field: size for field, size in own.items() if field not in (f"{name}_weight", f"{name}_bias")})
     streamed = *(layout.tensors[tensor] for tensor in link.besides), *besides
     operands = layout.tensors[link.source], weight, bias, layout.tensor(link.made, problem.tensors["output"])
-    work = [layout.work(f"{name}_{buffer}", size) for buffer, size in row.workspace(problem, tiling, lanes, dtype.half).items()]
+    work = [layout.work(f"{name}_{buffer}", size) for buffer, size in call.workspace.items()]
     least = layout.least((bias, *streamed))
     least.update({link.source: problem.compulsory["input"], "weight": problem.compulsory["weight"], link.made: problem.compulsory["output"]})
-    return Layer(link, row, tiling, operands, streamed, tuple(work), least)
+    return Layer(link, call, operands, streamed, tuple(work), least)
 
 
 def between(link, own, layout):
@@ -134,7 +132,7 @@ def between(link, own, layout):
     sources = [layout.tensors[tensor] for tensor in (link.source, *link.besides)]
     streamed = layout.parameters(own)
     operands = *sources, layout.tensor(link.made, link.step.written)
-    return Layer(link, None, None, operands, tuple(streamed), (), layout.least((*operands, *streamed)))
+    return Layer(link, None, operands, tuple(streamed), (), layout.least((*operands, *streamed)))
 
 
 def laid_out(block, n, h, w, target, dtype):
@@ -150,10 +148,10 @@ def laid_out(block, n, h, w, target, dtype):
 def run_layer(run, layer, nothing, parts):
     """Call the kernel of a layer, or stream its tensors; then what it reads besides. nothing: an empty buffer."""
     operands, streamed, work = ([run.buffers[i] for i in numbers] for numbers in (layer.operands, layer.streamed, layer.work))
-    if layer.row is None:
+    if layer.call is None:
         run.call(stream, tuple(operands[:-1]), operands[-1], parts)
     else:
-        call_kernel(run, layer.row, operands, work, layer.link.step.problem, layer.tiling)
+        call_kernel(run, layer.call, operands, work)
     if streamed:
         run.call(stream, tuple(streamed), nothing, 1)
 
@@ -214,8 +212,8 @@ def layer_record(layer, buffers, moved, machine, dtype, stores, start, seconds):
     return {
         "name": layer.link.step.name,
         "descriptor": str(problem or layer.link.step.name),
-        "kernel": layer.row.name if layer.row else STREAM,
-        "tiling": plain_numbers(layer.tiling) if layer.row else {},
+        "kernel": layer.call.kernel.name if layer.call else STREAM,
+        "tiling": plain_numbers(layer.call.tiling) if layer.call else {},
         "dtype": str(dtype),
         "stores": stores if any(buffers[i][0] == "output" for i in shown) else TEMPORAL,
         "start": start,

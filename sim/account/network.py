@@ -3,7 +3,7 @@
 from refconv.elements import element
 from refconv.graph.model import read_model
 from refconv.static import Static
-from sim.account.layer import planned, ready, simulate
+from sim.account.layer import ready, scheduled, simulate
 from sim.account.trace_cost import MOST_ACCESSES, check_size, estimated_accesses
 from sim.cli.parallel import run_all
 
@@ -36,7 +36,7 @@ def begun(keys, machine, dtype):
     longest = sorted(keys, key=lambda key: -estimated_accesses(key[0], machine, dtype))
     first = {}
     for key in longest:
-        row, tiling = planned(None, key[0], machine, dtype)
+        row, _, tiling = scheduled(None, key[0], machine, dtype).calls[0][:3]
         first.setdefault((row.name, *(value for value in tiling if isinstance(value, Static))), key)
     return list(dict.fromkeys((*first.values(), *longest)))
 

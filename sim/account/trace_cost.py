@@ -2,7 +2,7 @@
 
 from refconv.elements import element
 from refconv.weights import packed
-from sim.account.layer import planned
+from sim.account.layer import scheduled
 from sim.machine.quantities import show_count
 
 MOST_ACCESSES = 10_000_000_000
@@ -17,7 +17,7 @@ def estimated_accesses(problem, machine, dtype="float32", kernel=None):
     narrow group share those pixels). Besides, what has to move is touched once.
     """
     dtype = element(dtype)
-    row, tiling = planned(kernel, problem, machine, dtype)
+    row, _, tiling = scheduled(kernel, problem, machine, dtype).calls[0][:3]
     lanes = machine.target.lanes(dtype.work.itemsize)
     conv = getattr(problem, "conv", problem)
     if row.order == "dense":

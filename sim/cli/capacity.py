@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 from refconv.elements import element
-from sim.account.layer import OPERANDS
+from refconv.schedule import OPERANDS
 from sim.analysis.bounds import compulsory, fast_elements, layer_bound
 from sim.analysis.stack_distance import StackDistances
 from sim.cli import options as command

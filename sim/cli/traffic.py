@@ -7,9 +7,8 @@ import sys
 
 from refconv.cli import note, positive
 from refconv.graph.model import read_model
-from refconv.schedule import MODES
+from refconv.schedule import MODES, OPERANDS
 from sim.account.explain import check_explained, explanation, untraced
-from sim.account.layer import OPERANDS
 from sim.account.layer_by_layer import NO_CHOICE
 from sim.account.network import simulate_model
 from sim.account.trace_cost import TooLarge
