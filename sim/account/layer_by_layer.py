@@ -35,21 +35,10 @@ class Link(NamedTuple):
 
 def links(block, n, h, w):
     """The Links of a block, in order: tensors are "input", "output", and <step>_output in between."""
-    steps, result, at, gated = block.steps(n, h, w), [], "input", None
-    for step in steps:
-        last, besides = step is steps[-1], ()
-        if step.name == "blur":
-            besides = ("input",)
-        if step.name == "se_pool":
-            gated = at
-        if last and gated:
-            besides, at = (at,), gated
-        if last and block.residual:
-            besides += ("input",)
-        made = "output" if last else f"{step.name}_output"
-        result.append(Link(step, at, besides, made))
-        at = made
-    return result
+    block.sized(n, h, w)  # raises where the map is illegal
+    steps = block.graph.merged(n, h, w, block.c)
+    names = {"input": "input", **{step.name: f"{step.name}_output" for step in steps}, steps[-1].name: "output"}
+    return [Link(step, names[step.source], tuple(names[tensor] for tensor in step.besides), names[step.name]) for step in steps]
 
 
 def hidden_tensors(block, n, h, w):
@@ -149,11 +138,10 @@ def between(link, own, layout):
 
 def laid_out(block, n, h, w, target, dtype):
     """(Layers in order, Layout) of a block's layer-by-layer run."""
-    layout, layers, chain = Layout(dtype), [], links(block, n, h, w)
+    layout, layers = Layout(dtype), []
     layout.tensor("input", n * h * w * block.c)
-    for link in chain:
-        scale = "scale" if link is chain[-1] else None
-        own = {field: array.size for field, array in block.arrays.items() if field.startswith(f"{link.step.name}_") or field == scale}
+    for link in links(block, n, h, w):
+        own = {field: block.arrays[field].size for field in link.step.parameters}
         layers.append(between(link, own, layout) if link.step.problem is None else convolution(link, own, layout, target))
     return layers, layout
 
