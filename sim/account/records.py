@@ -149,13 +149,13 @@ class Traffic:
 
     @property
     def bound_ratio(self):
-        """Bytes moved over the lower bound: the less, the better."""
-        return self.moved_bytes / self.bound_bytes
+        """Bytes moved over the lower bound: the less, the better; None where the bound is 0."""
+        return self.moved_bytes / self.bound_bytes if self.bound_bytes else None
 
     @property
     def intensity(self):
-        """The Intensity."""
-        return Intensity(compulsory=self.flops / self.compulsory_bytes, simulated=self.flops / self.moved_bytes)
+        """The Intensity; 0 of what computes nothing, though it may find all that it touches in the caches."""
+        return Intensity(compulsory=self.flops / self.compulsory_bytes, simulated=self.flops / self.moved_bytes if self.flops else 0.0)
 
 
 @record
