@@ -8,6 +8,7 @@ import sys
 from sim.account.capacity import against_capacity
 from sim.account.parallel import run_all
 from sim.cli import options as command
+from sim.report.capacity import capacity_report
 from sim.report.output import show, write_json, write_rows
 from sim.report.rows import capacity_rows
 
@@ -26,8 +27,6 @@ def write(machine, records, arguments):
     elif arguments.csv:
         write_rows([row for record in records for row in capacity_rows(record)])
     else:
-        from sim.report.capacity import capacity_report
-
         show(machine, [part for record in records for part in capacity_report(record)])
 
 

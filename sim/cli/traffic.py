@@ -14,6 +14,9 @@ from sim.account.parallel import available_cores, run_all
 from sim.account.records import BlockAccount, NetworkAccount, UntracedLayer
 from sim.account.trace_cost import TooLarge
 from sim.cli import options as command
+from sim.report.block import block_report
+from sim.report.layer import fewer_cores, heading, layer_report
+from sim.report.network import left_out, model_report
 from sim.report.output import show, write_json, write_rows
 from sim.report.rows import account_rows
 from sim.trace.cores import PRIVATE
@@ -93,27 +96,24 @@ def write(machine, result, arguments):
     """The result of `simulated` in the form asked for, to stdout; what a form has no place for, to stderr."""
     model = result if isinstance(result, NetworkAccount) else None
     layers = model.layers if model else result
+    if arguments.json or arguments.csv:
+        for layer in layers:
+            if layer.cores_wanted:
+                note(f"--cores {arguments.cores}: {layer.name} on {fewer_cores(layer)}")
     if arguments.json:
         write_json(machine, model.as_json() if model else {"layers": [layer.as_json() for layer in layers]}, arguments.warm)
     elif arguments.csv:
         write_rows([row for layer in layers for row in account_rows(layer)])
         if model and model.totals.not_modelled:
-            from sim.report.network import left_out
-
             note(left_out(model.totals))
     elif model:
-        from sim.report.network import model_report
-
         show(machine, model_report(model.totals, layers), arguments.warm)
     else:
-        show(machine, layer_parts(machine, layers, arguments), arguments.warm)
+        show(machine, layer_parts(machine, layers, arguments), arguments.warm, arguments.cores)
 
 
 def layer_parts(machine, layers, arguments):
     """The renderables of layers and blocks."""
-    from sim.report.block import block_report
-    from sim.report.layer import heading, layer_report
-
     for layer, known in zip(layers, command.chosen_layers(arguments), strict=True):
         if isinstance(layer, UntracedLayer):
             yield from (*heading(layer), f"Not traced: {layer.untraced}.")

@@ -3,8 +3,9 @@
 from rich.text import Text
 
 from sim.account.records import by_operand
-from sim.machine.quantities import show_bytes, show_size
-from sim.report.layer import make_table, name_line
+from sim.machine.quantities import show_bytes
+from sim.report.layer import name_line
+from sim.report.table import Table, size
 
 
 def capacity_report(account):
@@ -19,17 +20,17 @@ def one_report(one):
     operands = [name for name in points[0][1] if any(tensors[name].moved_bytes for _, tensors in points)]
     bounded = any(point.bound_bytes > run.compulsory_bytes for point in one.points)
     columns = "capacity", "", "read", "written", "ratio", *(("bound",) if bounded else ()), *operands
-    table = make_table("DRAM traffic of a fully associative LRU cache", *columns)
+    table = Table("DRAM traffic of a fully associative LRU cache", *columns)
     for point, tensors in points:
-        bound = (show_size(point.bound_bytes),) if bounded else ()
+        bound = (size(point.bound_bytes),) if bounded else ()
         table.add_row(
-            show_size(point.capacity_bytes),
+            size(point.capacity_bytes),
             ", ".join(point.caches),
-            show_size(point.read_bytes),
-            show_size(point.write_bytes),
+            size(point.read_bytes),
+            size(point.write_bytes),
             f"{point.moved_bytes / run.compulsory_bytes:.2f}",
             *bound,
-            *(show_size(tensors[name].moved_bytes) for name in operands),
+            *(size(tensors[name].moved_bytes) for name in operands),
         )
     text = (
         f"{show_bytes(one.touched_bytes)} touched, {show_bytes(run.compulsory_bytes)} compulsory; "

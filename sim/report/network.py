@@ -5,7 +5,7 @@ from collections import Counter
 from rich.text import Text
 
 from sim.machine.quantities import show_bytes, show_count
-from sim.report.layer import make_table
+from sim.report.table import Table, count, size
 
 
 def model_report(model, layers):
@@ -31,12 +31,12 @@ def efficiency(record):
 
 def layers_table(model, layers):
     """A row a layer, and the totals."""
-    table = make_table("Layers", "layer", "problem", "kernel", "MACs", "DRAM read", "written", "ratio", "FLOP/B", "limited by", "of peak at most")
+    table = Table("Layers", "layer", "problem", "kernel", "MACs", "DRAM read", "written", "ratio", "FLOP/B", "limited by", "of peak at most")
 
     def row(record, limited_by, *names):
-        moved = map(show_bytes, (record.dram.read_bytes, record.dram.write_bytes))
+        moved = map(size, (record.dram.read_bytes, record.dram.write_bytes))
         rates = f"{record.traffic_ratio:.2f}", f"{record.intensity.simulated:.2f}", limited_by, efficiency(record)
-        table.add_row(*names, show_count(record.macs), *moved, *rates)
+        table.add_row(*names, count(record.macs), *moved, *rates)
 
     for layer in layers:
         row(layer, layer.limited_by, Text(layer.name), layer.descriptor, layer.kernel)
@@ -53,11 +53,18 @@ def not_modelled(model):
         nodes[key] += 1
         elements[key] += node.elements or 0
         unknown[key] += node.elements is None
-    table = make_table(f"Not modelled: {share(1 - model.modelled_share)} of the elements that all nodes move", "op", "nodes", "elements", "share", "")
-    table.columns[-1].justify = "left"
+    table = Table(
+        f"Not modelled: {share(1 - model.modelled_share)} of the elements that all nodes move",
+        "op",
+        "nodes",
+        "elements",
+        "share",
+        "why",
+        left=("why",),
+    )
     for key in sorted(nodes, key=lambda key: -elements[key]):
         if elements[key] or unknown[key]:
-            known = show_count(elements[key]), share(elements[key] / model.elements)
+            known = count(elements[key]), share(elements[key] / model.elements)
             table.add_row(Text(key[0]), str(nodes[key]), *(known if not unknown[key] else ("unknown", "-")), key[1])
     yield table
     still = ", ".join(f"{op} {nodes[op, remark]} ({remark})" for op, remark in nodes if not elements[op, remark] and not unknown[op, remark])
