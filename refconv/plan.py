@@ -12,9 +12,10 @@ from numba import types
 
 from refconv import host
 from refconv.elements import Element, element
-from refconv.jit import parallel, plain
+from refconv.jit import Part, parallel, plain
 from refconv.problem.conv import is_integer
-from refconv.schedule import Call, Schedule, kernel_called, prepared
+from refconv.kernels import KERNELS
+from refconv.schedule import Call, Schedule, prepared
 from refconv.weights.packed import empty
 
 _ARENA = threading.local()
@@ -32,19 +33,19 @@ class Plan(NamedTuple):
     places: tuple
     sizes: tuple
 
-    def run(self, x, weight, bias, out):
-        """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type, or tuples of them.
+    def run(self, operands, out):
+        """Compute: the kernel's operands are flat arrays of the plan's element type, in its record, out is one too.
 
-        Returns the workspace buffers, in the order of the call's `workspace`: valid until the next call of this Python thread.
+        Returns the workspace buffers, in the kernel's record: valid until the next call of this Python thread.
         """
-        call, work = self.call, _workspace(self.places, self.sizes, self.element.work)
+        call = self.call
+        work = type(call.workspace)._make(_workspace(self.places, self.sizes, self.element.work))
         if self.element.half and self.entry is not plain(call.kernel.run):
-            weight, bias, out = (_bits(operand, self.element.compiled) for operand in (weight, bias, out))
-            x = x if call.kernel.from_work else _bits(x, self.element.compiled)
+            operands, out = operands._make([_bits(array, self.element) for array in operands]), _bits(out, self.element)
         if call.threads == 1:
-            self.entry(x, weight, bias, out, work, call.problem, call.tiling, 0, 1, 0, call.units)
+            self.entry(operands, out, work, call.problem, call.tiling, Part(0, 1, 0, call.units))
         else:
-            self.entry(x, weight, bias, out, work, call.problem, call.tiling, call.units, call.threads)
+            self.entry(operands, out, work, call.problem, call.tiling, call.units, call.threads)
         return work
 
 
@@ -64,18 +65,17 @@ class Program(NamedTuple):
         """Make the calls on flat arrays: x NHWC, out of the output's size, both of the schedule's element type."""
         tensors = {"input": x, "output": out, **self.parameters}
         for plan in self.plans:
-            source, weights, biases, made = plan.call.operands
-            if made not in tensors:
-                tensors[made] = scratch(made, self.schedule.tensors[made], x.dtype)
-            weights, biases = (tuple([tensors[name] for name in names]) for names in (weights, biases))
-            work = plan.run(tensors[source], weights, biases, tensors[made])
+            call = plan.call
+            if call.out not in tensors:
+                tensors[call.out] = scratch(call.out, self.schedule.tensors[call.out], x.dtype)
+            work = plan.run(call.kernel.operands._make([tensors[key] for key in call.inputs]), tensors[call.out])
             if len(self.plans) > 1:
                 tensors.update(zip(plan.places, work, strict=True))
 
 
-def _bits(operand, dtype):
-    """An array, or each of a tuple of them, as compiled kernels take it."""
-    return tuple(array.view(dtype) for array in operand) if isinstance(operand, tuple) else operand.view(dtype)
+def _bits(array, stored):
+    """An array as compiled kernels take it: halves as their bits, what is of the workspace's type as it is."""
+    return array.view(stored.compiled) if array.dtype.itemsize == stored.itemsize else array
 
 
 def scratch(name, elements, dtype):
@@ -101,20 +101,21 @@ def _workspace(places, sizes, dtype):
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
     stored = element(dtype)
-    return plan_of(prepared(kernel_called(name), problem, stored, host.target()._replace(threads=threads), wanted_tiling), stored)
+    return plan_of(prepared(KERNELS[name], problem, stored, host.target()._replace(threads=threads), wanted_tiling), stored)
 
 
 def plan_of(call, stored):
     """The plan of a Call on tensors of an Element; compiles the kernel (or reads it from disk) for its tile shape."""
     row, problem, workspace = call.kernel, call.problem, call.workspace
     if sum(call.sizes) * stored.work.itemsize > MOST_WORKSPACE_BYTES:
-        raise ValueError(f"{problem}: {row.name} would stage {workspace} elements a thread; legal: a smaller dilation, map or number of threads")
+        staged = workspace._asdict()
+        raise ValueError(f"{problem}: {row.name} would stage {staged} elements a thread; legal: a smaller dilation, map or number of threads")
     run = row.run if call.threads == 1 else parallel(row.run)
-    work = types.UniTuple(flat(stored.work), len(workspace))
-    split = [types.intp] * (4 if call.threads == 1 else 2)  # slot, slots, first, last or units, threads
-    operands = (types.UniTuple(flat(stored), count) if count else flat(stored) for count in row.operands)
-    source = flat(stored.work) if row.from_work else flat(stored)
-    entry = compiled(run, (source, *operands, flat(stored), work, numba.typeof(problem), numba.typeof(call.tiling), *split))
+    operands = tuple(flat(stored.work if name in row.from_workspace else stored) for name in row.operands._fields)
+    inputs = types.BaseTuple.from_types(operands, row.operands)
+    work = types.BaseTuple.from_types((flat(stored.work),) * len(workspace), type(workspace))
+    split = (numba.typeof(Part(0, 1, 0, call.units)),) if call.threads == 1 else (types.intp, types.intp)  # the part, or units and threads
+    entry = compiled(run, (inputs, flat(stored), work, numba.typeof(problem), numba.typeof(call.tiling), *split))
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
     return Plan(call, stored, entry, out_shape, no_bias, call.places, call.sizes)
 

@@ -11,7 +11,8 @@ anything is projected (Hu et al.); both ways are derived here:
 from typing import Any, NamedTuple
 
 from refconv.elements import Element
-from refconv.kernels import FUSED, KERNELS, choose, choose_fused
+from refconv.kernels import KERNELS, LAYER_KERNELS, choose, choose_fused
+from refconv.problem.fused import POOLED, SPILLED
 from refconv.weights.blocks import block_problem, gate_problem, packed_elements
 from refconv.weights.packed import packed_size
 
@@ -30,8 +31,8 @@ class Buffer(NamedTuple):
 class Call(NamedTuple):
     """One call of a kernel.
 
-    kernel: its row of the tables; units: independent pieces of work, split over `threads`; workspace: {name: elements} of one thread, in the
-    kernel's order. operands: (input, weight, bias, output) as keys of Schedule.buffers; of a block's kernel weight and bias are tuples of keys.
+    kernel: its row of the table; units: independent pieces of work, split over `threads`; workspace: elements of each buffer of one thread,
+    in the kernel's record. inputs, out: keys of Schedule.buffers, the inputs in the order of the kernel's record.
     """
 
     kernel: Any
@@ -39,8 +40,9 @@ class Call(NamedTuple):
     tiling: Any
     units: int
     threads: int
-    workspace: dict
-    operands: tuple = OPERANDS
+    workspace: Any
+    inputs: tuple = OPERANDS[:-1]
+    out: str = OPERANDS[-1]
 
     @property
     def places(self):
@@ -50,7 +52,18 @@ class Call(NamedTuple):
     @property
     def sizes(self):
         """Elements of each workspace buffer, for all threads."""
-        return tuple(elements * self.threads for elements in self.workspace.values())
+        return tuple(elements * self.threads for elements in self.workspace)
+
+    @property
+    def keys(self):
+        """Of all its buffers: inputs, output, workspace."""
+        return (*self.inputs, self.out, *self.places)
+
+    def arguments(self, buffers):
+        """(operands, out, work, problem, tiling) of the kernel on buffers in the order of `keys`."""
+        count = len(self.inputs)
+        operands, out, work = self.kernel.operands._make(buffers[:count]), buffers[count], type(self.workspace)._make(buffers[count + 1 :])
+        return operands, out, work, self.problem, self.tiling
 
 
 class Schedule(NamedTuple):
@@ -74,14 +87,14 @@ class Schedule(NamedTuple):
         """
         result = {key: Buffer(key.partition(".")[0], elements, self.element.itemsize) for key, elements in self.tensors.items()}
         for call in self.calls:
-            for place, name, elements in zip(call.places, call.workspace, call.sizes, strict=True):
+            for place, name, elements in zip(call.places, call.workspace._fields, call.sizes, strict=True):
                 own = name if call.kernel.name == self.calls[0].kernel.name else f"{call.kernel.name}_{name}"
                 known = result.get(place, Buffer(own, 0, self.element.work.itemsize))
                 result[place] = known._replace(elements=max(known.elements, elements))
         return result
 
 
-def prepared(kernel, problem, element, target, tiling=None, operands=OPERANDS):
+def prepared(kernel, problem, element, target, tiling=None, inputs=OPERANDS[:-1], out=OPERANDS[-1]):
     """The Call of a kernel on a problem: the tiling asked for, checked, or the rule's for the target, and at most target.threads threads.
 
     ValueError or TypeError says what the kernel needs, or what is illegal about the tiling.
@@ -91,18 +104,14 @@ def prepared(kernel, problem, element, target, tiling=None, operands=OPERANDS):
     chosen = kernel.tiling(problem, itemsize, target)
     chosen = chosen if tiling is None else kernel.checked(tiling, chosen, problem, lanes)
     units = kernel.units(problem, chosen)
-    return Call(kernel, problem, chosen, units, min(target.threads, units), kernel.workspace(problem, chosen, lanes, element.half), operands)
-
-
-def kernel_called(name):
-    """The row of a kernel of layers or of blocks."""
-    return KERNELS.get(name) or FUSED[name]
+    workspace = kernel.workspace(problem, chosen, lanes, element.half)
+    return Call(kernel, problem, chosen, units, min(target.threads, units), workspace, inputs, out)
 
 
 def layer_kernel(name, problem, lanes):
     """The row of the kernel called `name`, of the one that is chosen for the problem if that is None; ValueError for an unknown name."""
-    if name is not None and name not in KERNELS:
-        raise ValueError(f"kernel {name!r}: must be {', '.join(KERNELS)}")
+    if name is not None and name not in LAYER_KERNELS:
+        raise ValueError(f"kernel {name!r}: must be {', '.join(LAYER_KERNELS)}")
     return choose(problem, lanes) if name is None else KERNELS[name]
 
 
@@ -135,24 +144,23 @@ def block_schedule(block, n, h, w, element, target, *, tiling=None, halo="auto",
     sizes = parameters(packed)
     pixels = problem.n * problem.p * problem.q
     weights, biases = (tuple(f"{name}.{i}" for i in range(len(packed.weights))) for name in ("weight", "bias"))
-    without_gates = *biases, *["nothing"] * (row.operands[1] - len(biases))
-    call = call._replace(operands=("input", weights, without_gates, "output"))
+    own = "input", *weights, *biases
+    call = call._replace(inputs=own + ("nothing",) * (len(row.operands._fields) - len(own)))  # no gates
     tensors = {"input": problem.n * problem.h * problem.w * problem.c, "nothing": 0, **sizes}
     halo = halo_of(call.tiling) if has_choice("halo", block) else None
     if not problem.gated:
         return Schedule(element, (call,), {**tensors, "output": pixels * problem.k}, halo)
     spill = _squeeze_for(problem, element, squeeze, target) == "spill"
     made = {"hidden_layer": pixels * problem.hidden} if spill else {}
-    first = call._replace(problem=problem._replace(pool=2 if spill else 1), operands=(*call.operands[:3], "hidden_layer" if spill else "nothing"))
-    of_gates = tuple(tuple(f"{name}.{i}" for i in range(len(weights), len(weights) + 2)) for name in ("weight", "bias"))
+    first = call._replace(problem=problem._replace(result=SPILLED if spill else POOLED), out="hidden_layer" if spill else "nothing")
+    of_gates = (f"{name}.{i}" for name in ("weight", "bias") for i in range(len(weights), len(weights) + 2))
     gating = gate_problem(block, problem.n, first.threads, problem.p * problem.q)
-    pooled = first.places[list(first.workspace).index("pooled")]
-    gates = prepared(FUSED["squeeze_excite"], gating, element, target._replace(threads=1), None, (pooled, *of_gates, "gates"))
+    pooled = first.places[first.workspace._fields.index("pooled")]
+    gates = prepared(KERNELS["squeeze_excite"], gating, element, target._replace(threads=1), None, (pooled, *of_gates), "gates")
     if spill:
-        operands = "hidden_layer", weights[-1:], (biases[-1], "gates", "input"), "output"
-        last = prepared(FUSED["gated"], problem, element, target, None, operands)
+        last = prepared(KERNELS["gated"], problem, element, target, None, ("hidden_layer", weights[-1], biases[-1], "gates", "input"))
     else:
-        last = call._replace(operands=("input", weights, (*biases, "gates"), "output"))
+        last = call._replace(inputs=(*own, "gates"))
     tensors |= {**made, "gates": problem.n * problem.hidden, "output": pixels * problem.k}
     return Schedule(element, (first, gates, last), tensors, halo, "spill" if spill else "recompute")
 

@@ -81,12 +81,12 @@ class Block(Weights):
     def compulsory(self, n, h, w):
         """Elements that any algorithm moves (derived here, as Conv2d.compulsory): {input, weight, bias, output}.
 
-        Input pixels and weights that some output depends on and every other parameter read once, the output written once. The weights of
-        norm and layer scale count as weight, those of norm that are added as bias.
+        Input pixels and weights that some output depends on and every other parameter read once, the output written once; but no vector that
+        may be folded into a convolution beforehand (Graph.foldable), such as layer scale and the weights of a LayerNorm.
         """
-        layers = self.layers(n, h, w)
+        layers, folded = self.layers(n, h, w), self.graph.foldable()
         pixels = min(problem.compulsory["input"] // problem.c for _, problem in layers if (problem.h, problem.w) == (h, w))
-        vectors = {name: array.size for name, array in self.arrays.items() if array.ndim == 1}
+        vectors = {name: array.size for name, array in self.arrays.items() if array.ndim == 1 and name not in folded}
         bias = sum(size for name, size in vectors.items() if name.endswith("bias"))
         weight = sum(problem.compulsory["weight"] for _, problem in layers)
         return {

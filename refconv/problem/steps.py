@@ -30,6 +30,9 @@ WHILE_READING = ("multiply", "concatenate", "pad")
 WHILE_STORING = ("activation", "scale", "add")
 """What needs one element of each source for one of its output, so that it could happen as the step after it reads, or as the step before stores."""
 
+LINEAR = ("scale", "blur_pool", "pad", "concatenate")
+"""What maps a tensor that is constant over the map, channel by channel, to such a tensor, and sums to sums."""
+
 
 class Step(NamedTuple):
     """name; op: of the table above; sources: names of steps, or "input"; parameters: {role: name of an array of the graph, which may lack it}."""
@@ -84,6 +87,33 @@ class Graph(NamedTuple):
             problem, shape = _SHAPES[step.op](self, step, *(shapes[source] for source in step.sources))
             result[step.name], shapes[step.name] = SizedStep(step, problem, shape), shape
         return result
+
+    def foldable(self):
+        """Names of the vectors that a program may fold into the arrays of a convolution beside them, beforehand: it need not read them.
+
+        Factors of a "scale" that alone takes a convolution's output; weight and bias of a LayerNorm, factors and the bias of a convolution
+        whose output reaches 1x1 convolutions without padding, by way of LINEAR steps at most, and nothing else. Derived here.
+        """
+        takers, found = {}, set()
+        for step in self.steps:
+            for source in step.sources:
+                takers.setdefault(source, []).append(step)
+        ops = {step.name: step.op for step in self.steps}
+
+        def absorbs(step):
+            if step.op == "conv":
+                return matrix_shape(self.array(step, "weight"))[2:] == (1, 1) and not any(step.attributes["pads"])
+            return step.op in LINEAR and reaches(step.name)
+
+        def reaches(name):
+            return name in takers and all(map(absorbs, takers[name]))
+
+        for step in self.steps:
+            folded = step.op == "scale" and ops.get(step.sources[0]) == "conv" and len(takers[step.sources[0]]) == 1
+            roles = {"conv": ("bias",), "partial_conv": ("bias",), "norm": ("weight", "bias"), "scale": ("weight",)}.get(step.op, ())
+            if roles and (folded or reaches(step.name)):
+                found.update(step.parameters[role] for role in roles)
+        return found & set(self.parameters)
 
     def run(self, x, make):
         """The output for an input x, step by step: make(step, tensors) makes a step's output of those of its sources.

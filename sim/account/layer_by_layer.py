@@ -1,9 +1,9 @@
-"""A residual block layer by layer on a simulated machine: this project's layer kernels one after another, nothing flushed in between.
+"""A residual block layer by layer on a simulated machine: the program that `refconv.unfused_block` runs, nothing flushed in between.
 
-The output of a layer is the input of the next, so what stays in cache is not moved again. Every buffer has a place of its own. Bias and
-activation happen as the convolution stores. What is no convolution is a stream: LayerNorm, blur pool and the pool of
-squeeze-excitation read their tensors and write theirs once, a share of each in turn; what the last convolution takes besides its input (gates,
-layer scale, residual) is read once more when it is done, and costs no store. That is Block.unfused_elements, on real caches.
+Its graph of steps (refconv/problem/steps.py) is walked in order; every step is one pass, and makes a tensor of its own. Convolutions and the
+blur pool run this project's layer kernels. Every other step (activation, LayerNorm, pool, gates, scale, residual, padding, concatenation) is a
+stream: it reads its parameters and then its tensors, and writes its own, once, a share of each in turn; temporaries that NumPy makes within such
+a step are not counted. What one pass leaves in cache the next does not read again.
 """
 
 import time
@@ -11,43 +11,36 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from refconv.jit import kernel
-from refconv.parts.staging import ONE
+from refconv.parts.operands import ONE
+from refconv.problem.steps import CONVOLUTIONS, INPUT
 from refconv.schedule import OPERANDS, layer_schedule
 from refconv.tile import lanes, length, load, store, zero
-from sim.account.layer import account, call_kernel, moved_bytes, plain_numbers
-from sim.analysis.bounds import Bound, beside, chain_bound
+from refconv.tiling.checked import as_numbers
+from sim.account.layer import Lines, Work, account, call_kernel
+from sim.account.records import LayerAccount, LayerByLayerAccount
+from sim.analysis.bounds import Bound, chain_bound, fast_elements
 from sim.trace.nontemporal import TEMPORAL
 from sim.trace.run import Run
 
 STREAM = "stream"
-"""The kernel of a step that is no convolution."""
-NO_CHOICE = "none"
-"""The halo of a run whose steps share no computed rows, what it does about squeeze-excitation where there is none; both layer by layer."""
+"""The kernel of a step that no kernel of refconv's tables runs."""
 
 
-class Link(NamedTuple):
-    """A step and its tensors: `source` is its operand, `besides` are read too, `made` is written."""
-
-    step: Any
-    source: str
-    besides: tuple
-    made: str
-
-
-def links(block, n, h, w):
-    """The Links of a block, in order: tensors are "input", "output", and <step>_output in between."""
-    block.sized(n, h, w)  # raises where the map is illegal
-    steps = block.graph.merged(n, h, w, block.c)
-    names = {"input": "input", **{step.name: f"{step.name}_output" for step in steps}, steps[-1].name: "output"}
-    return [Link(step, names[step.source], tuple(names[tensor] for tensor in step.besides), names[step.name]) for step in steps]
+def tensors_of(block, n, h, w):
+    """{step, or "input": the name of the tensor that it makes}: "output" of the last, <step>_output in between."""
+    steps = list(block.sized(n, h, w))
+    return {INPUT: "input", **{name: f"{name}_output" for name in steps[:-1]}, steps[-1]: "output"}
 
 
 def hidden_tensors(block, n, h, w):
     """Names of the block's hidden layers: what lies between expansion and projection, on the whole map."""
-    names = [link.step.name for link in links(block, n, h, w)]
-    first = "expand" if "expand" in names else "conv"
-    between = names[names.index(first) : -1]
-    return [f"{name}_output" for name in between if not name.startswith("se_")]
+    steps, tensors = block.sized(n, h, w), tensors_of(block, n, h, w)
+    first, hidden = "expand" if "expand" in steps else "conv", []
+    at = steps["project"].step.sources[0]
+    while at != steps[first].step.sources[0]:
+        hidden.append(tensors[at])
+        at = steps[at].step.sources[0]
+    return hidden[::-1]
 
 
 @kernel
@@ -64,18 +57,22 @@ def stream(sources, out, parts):
             store(out, i, 0, zero(ONE, ONE, out), last - i, 0)
 
 
-class Layer(NamedTuple):
-    """A step made ready: its Call (None: a stream), and the numbers of its buffers; least: compulsory elements by tensor.
+class Pass(NamedTuple):
+    """A step made ready: its Call (None: a stream), and the numbers of its buffers.
 
-    operands: (input, weight, bias, output) of a kernel, (sources ..., output) of a stream; streamed: what is read besides; work: workspace.
+    sources: tensors read; parameters: (weight, bias) of a kernel, all of a stream; made: the tensor written; work: workspace. least: elements
+    that the step alone must move, by tensor.
     """
 
-    link: Link
+    sized: Any
     call: Any
-    operands: tuple
-    streamed: tuple
+    sources: tuple
+    parameters: tuple
+    made: int
     work: tuple
     least: Counter
+
+    numbers = property(lambda self: {*self.sources, *self.parameters, self.made, *self.work}, doc="Of all its buffers.")
 
 
 class Layout:
@@ -99,10 +96,6 @@ class Layout:
         self.tensors[name] = self.add(name, elements)
         return self.tensors[name]
 
-    def parameters(self, arrays):
-        """Numbers of new buffers for arrays {field: elements}: those that are added are named "bias", the others "weight"."""
-        return [self.add("bias" if field.endswith("bias") else "weight", elements) for field, elements in arrays.items()]
-
     def least(self, numbers):
         """Counter {name: elements} of buffers that are met once."""
         total = Counter()
@@ -112,112 +105,131 @@ class Layout:
         return total
 
 
-def convolution(link, own, layout, target):
-    """The Layer of a convolution; own: {field: elements} of its weight, its bias and what else it takes."""
-    name, problem, dtype = link.step.name, link.step.problem, layout.dtype
-    schedule = layer_schedule(problem, dtype, target)
-    (call,) = schedule.calls
-    weight, bias = layout.add("weight", schedule.tensors["weight"]), layout.add("bias", own.get(f"{name}_bias", 0))
-    besides = layout.parameters({field: size for field, size in own.items() if field not in (f"{name}_weight", f"{name}_bias")})
-    streamed = *(layout.tensors[tensor] for tensor in link.besides), *besides
-    operands = layout.tensors[link.source], weight, bias, layout.tensor(link.made, problem.tensors["output"])
-    work = [layout.work(f"{name}_{buffer}", size) for buffer, size in call.workspace.items()]
-    least = layout.least((bias, *streamed))
-    least.update({link.source: problem.compulsory["input"], "weight": problem.compulsory["weight"], link.made: problem.compulsory["output"]})
-    return Layer(link, call, operands, streamed, tuple(work), least)
-
-
-def between(link, own, layout):
-    """The Layer of a step that is no convolution; own: {field: elements} of its parameters."""
-    sources = [layout.tensors[tensor] for tensor in (link.source, *link.besides)]
-    streamed = layout.parameters(own)
-    operands = *sources, layout.tensor(link.made, link.step.written)
-    return Layer(link, None, operands, tuple(streamed), (), layout.least((*operands, *streamed)))
-
-
 def laid_out(block, n, h, w, target, dtype):
-    """(Layers in order, Layout) of a block's layer-by-layer run."""
-    layout, layers = Layout(dtype), []
-    layout.tensor("input", n * h * w * block.c)
-    for link in links(block, n, h, w):
-        own = {field: block.arrays[field].size for field in link.step.parameters}
-        layers.append(between(link, own, layout) if link.step.problem is None else convolution(link, own, layout, target))
-    return layers, layout
+    """(Passes in order, Layout) of a block's layer-by-layer run."""
+    layout, passes, names = Layout(dtype), [], tensors_of(block, n, h, w)
+    layout.tensor(names[INPUT], n * h * w * block.c)
+    for name, sized in block.sized(n, h, w).items():
+        sources = tuple(layout.tensors[names[source]] for source in sized.step.sources)
+        own = {role: block.arrays[array].size for role, array in sized.step.parameters.items() if array in block.arrays}
+        passes.append((_kernel if sized.problem else _stream)(sized, sources, own, names[name], layout, target))
+    return passes, layout
 
 
-def run_layer(run, layer, nothing, parts):
-    """Call the kernel of a layer, or stream its tensors; then what it reads besides. nothing: an empty buffer."""
-    operands, streamed, work = ([run.buffers[i] for i in numbers] for numbers in (layer.operands, layer.streamed, layer.work))
-    if layer.call is None:
-        run.call(stream, tuple(operands[:-1]), operands[-1], parts)
-    else:
-        call_kernel(run, layer.call, operands, work)
-    if streamed:
-        run.call(stream, tuple(streamed), nothing, 1)
+def _kernel(sized, sources, own, made, layout, target):
+    """The Pass of a step that a kernel runs; own: {role: elements} of its parameters. A blur pool's filter is made for it: workspace."""
+    problem, dtype, name = sized.problem, layout.dtype, sized.step.name
+    schedule, convolution = layer_schedule(problem, dtype, target), sized.step.op in CONVOLUTIONS
+    (call,) = schedule.calls
+    weight = layout.add("weight" if convolution else f"{name}_filter", schedule.tensors["weight"])
+    parameters = weight, layout.add("bias", own.get("bias", 0))
+    number = layout.tensor(made, sized.elements)
+    work = tuple(layout.work(f"{name}_{buffer}", size) for buffer, size in call.workspace._asdict().items())
+    (source,), needed = (layout.buffers[i][0] for i in sources), problem.compulsory
+    least = Counter({source: needed["input"], **({"weight": needed["weight"]} if convolution else {}), "bias": own.get("bias", 0)})
+    least[made] = needed["output"]
+    return Pass(sized, call, sources, parameters, number, work if convolution else (*work, weight), least)
 
 
-def unfused(block, n, h, w, machine, dtype, stores=TEMPORAL):
-    """The record of a layer-by-layer run, keys as of sim.simulate_block; what it has besides, or what differs:
+def _stream(sized, sources, own, made, layout, target):
+    """The Pass of a step that is streamed; own: {role: elements} of its parameters."""
+    parameters = tuple(layout.add(role, elements) for role, elements in own.items())
+    number = layout.tensor(made, sized.elements)
+    return Pass(sized, None, sources, parameters, number, (), layout.least((*dict.fromkeys(sources), *parameters, number)))
 
-    layers: a record a step, as sim.simulate's, of what moves while it runs; dirty lines left at the end are flushed in the last. The block's
-    numbers are their sums; compulsory: what each layer alone must move. workspace_bytes: of the tensors between the layers and the kernels'
-    own, all of them at once. attainable_efficiency: operations over those possible while the layers run one after another, each under its
-    own roof. bound_bytes: of the block, however it is run: its compulsory traffic. hidden_share: of the hidden layers in the DRAM bytes of all
-    tensors between layers, input and output.
+
+def run_pass(run, one, nothing, parts):
+    """Call the kernel of a Pass, or stream its parameters and then its tensors. nothing: an empty buffer."""
+    at = lambda numbers: tuple(run.buffers[i] for i in numbers)
+    if one.call is not None:
+        call_kernel(run, one.call, (*at(one.sources), *at(one.parameters), run.buffers[one.made], *at(one.work)))
+        return
+    if one.parameters:
+        run.call(stream, at(one.parameters), nothing, 1)
+    run.call(stream, at(one.sources), run.buffers[one.made], parts)
+
+
+def simulate_layers(block, n, h, w, machine, dtype, stores=TEMPORAL, name=None):
+    """The LayerByLayerAccount of a block: compulsory bytes are what each pass alone must move.
+
+    layers: a LayerAccount a pass, of what moves while it runs; dirty lines left at the end are flushed in the last. The block's numbers are
+    their sums. workspace_bytes: of the tensors between the layers and the kernels' own, all of them at once. bound_bytes: of the block, however
+    it is run: its compulsory traffic. name: of the block; None: what `describe` says.
     """
-    layers, layout = laid_out(block, n, h, w, machine.target, dtype)
+    passes, layout = laid_out(block, n, h, w, machine.target, dtype)
+    descriptor = describe(block, n, h, w)
     nothing, buffers = layout.add("nothing", 0), layout.buffers
     start = time.perf_counter()
-    run, records, moved = Run(machine, buffers, stores), [], []
-    for layer in layers:
-        run_layer(run, layer, run.buffers[nothing], n * h)
-        moved.append(run.moved(last=layer is layers[-1]))
-        taken = time.perf_counter() - start - sum(record["simulation_s"] for record in records)
-        records.append(layer_record(layer, buffers, moved[-1], machine, dtype, stores, "warm" if records else "cold", taken))
-    inner = [name for name in layout.tensors if name not in OPERANDS]
-    workspace = inner + [buffers[i][0] for layer in layers for i in layer.work]
-    counts, dram = (sum(parts) for parts in zip(*moved, strict=True))
-    least = sum((layer.least for layer in layers), Counter())
-    total = account(block.macs(n, h, w), least, buffers, counts, dram, machine, dtype, workspace)
-    bytes_of = {name: tensor["read_bytes"] + tensor["write_bytes"] for name, tensor in total["tensors"].items()}
-    possible = sum(max(record["flops"], moved_bytes(record) * record["balance_flop_per_byte"]) for record in records)
-    return {
-        "kernel": "unfused",
-        "tiling": {},
-        "dtype": str(dtype),
-        "stores": stores,
-        "start": "cold",
-        **total,
-        **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(total)),
-        "attainable_efficiency": total["flops"] / possible,
-        "simulation_s": sum(record["simulation_s"] for record in records),
-        "halo": NO_CHOICE,
-        "squeeze": NO_CHOICE,
-        "recomputed_macs": 0,
-        "hidden_share": sum(bytes_of[name] for name in hidden_tensors(block, n, h, w)) / sum(bytes_of[name] for name in layout.tensors),
-        "layers": records,
-    }
+    run, accounts, moved = Run(machine, buffers, stores), [], []
+    for one in passes:
+        run_pass(run, one, run.buffers[nothing], n * h)
+        moved.append(Lines(*run.moved(last=one is passes[-1])))
+        taken = time.perf_counter() - start - sum(account.simulation_s for account in accounts)
+        bound = pass_bound(one, layout, machine, first=one is passes[0], last=one is passes[-1])
+        accounts.append(pass_account(one, buffers, moved[-1], bound, machine, dtype, stores, "warm" if accounts else "cold", taken))
+    inner = [tensor for tensor in layout.tensors if tensor not in OPERANDS]
+    workspace = dict.fromkeys((*inner, *(buffers[i][0] for one in passes for i in one.work)))
+    lines = Lines(sum(lines.counts for lines in moved), sum(lines.dram for lines in moved))
+    work = Work(block.macs(n, h, w), sum((one.least for one in passes), Counter()), chain_bound(block, n, h, w))
+    total = account(work, buffers, lines, machine, dtype, workspace)
+    bytes_of = {tensor: total.tensors[tensor].moved_bytes for tensor in layout.tensors}
+    return LayerByLayerAccount(
+        **vars(total),
+        name=name or descriptor,
+        descriptor=descriptor,
+        kernel="unfused",
+        tiling={},
+        dtype=str(dtype),
+        stores=stores,
+        start="cold",
+        simulation_s=sum(account.simulation_s for account in accounts),
+        hidden_share=sum(bytes_of[tensor] for tensor in hidden_tensors(block, n, h, w)) / sum(bytes_of.values()),
+        layers=tuple(accounts),
+    )
 
 
-def layer_record(layer, buffers, moved, machine, dtype, stores, start, seconds):
-    """The record of one layer of a block: keys as of sim.simulate; a stream has no operations and no tiling.
+def pass_bound(one, layout, machine, *, first, last):
+    """The Bound of a Pass between others: its parameters, which nothing has read before; of what it takes and makes, what the caches cannot hold.
 
-    stores: of the block's output; what lies between layers goes through the caches. start: "warm" after another layer. bound_bytes: of the
-    layer alone from a cold cache; after the layer before, what is still in cache may bring it below.
+    first: the caches are empty when it starts; last: what it makes is flushed when it ends. Derived here.
     """
-    problem, shown = layer.link.step.problem, {*layer.operands, *layer.streamed, *layer.work}
-    workspace = [buffers[i][0] for i in layer.work]
-    accounted = account(problem.macs if problem else 0, layer.least, buffers, *moved, machine, dtype, workspace, shown)
-    alone = Bound(sum(layer.least.values()), "compulsory traffic of the layer alone, from a cold cache")
-    return {
-        "name": layer.link.step.name,
-        "descriptor": str(problem or layer.link.step.name),
-        "kernel": layer.call.kernel.name if layer.call else STREAM,
-        "tiling": plain_numbers(layer.call.tiling) if layer.call else {},
-        "dtype": str(dtype),
-        "stores": stores if any(buffers[i][0] == "output" for i in shown) else TEMPORAL,
-        "start": start,
-        **accounted,
-        **beside(alone, dtype.itemsize, moved_bytes(accounted)),
-        "simulation_s": seconds,
-    }
+    fast = fast_elements(machine, layout.dtype.itemsize)
+    made = one.least[layout.buffers[one.made][0]]
+    taken = sum(one.least[name] for name in {layout.buffers[i][0] for i in one.sources})
+    parameters = sum(one.least.values()) - made - taken
+    elements = parameters + (taken if first else max(0, taken - fast)) + (made if last else max(0, made - fast))
+    sides = [side for side, at in (("before", first), ("after", last)) if not at]
+    return Bound(elements, "compulsory traffic" + (f" but for what the caches may hold from {' and '.join(sides)}" if sides else ""))
+
+
+def describe(block, n, h, w):
+    """A block in a line: its record, its input and its layers, each from its channels to its channels."""
+    layers = (f"{name} {problem.r}x{problem.s} {problem.c}>{problem.k}" + _group_width(problem) for name, problem in block.layers(n, h, w))
+    return f"{type(block).__name__} mb{n}ic{block.c}ih{h}iw{w}: {', '.join(layers)}"
+
+
+def _group_width(problem):
+    if hasattr(problem, "convolved"):
+        return f" ({problem.convolved} convolved)"
+    return f" g{problem.c_group}" if problem.groups > 1 else ""
+
+
+def pass_account(one, buffers, lines, bound, machine, dtype, stores, start, seconds):
+    """The LayerAccount of one Pass; a stream has no operations and no tiling.
+
+    stores: of the block's output; what lies between layers goes through the caches. start: "warm" after another pass.
+    """
+    step, problem = one.sized.step, one.sized.problem
+    work = Work(problem.macs if step.op in CONVOLUTIONS else 0, one.least, bound)
+    workspace = [buffers[i][0] for i in one.work]
+    return LayerAccount(
+        **vars(account(work, buffers, lines, machine, dtype, workspace, shown=one.numbers)),
+        name=step.name,
+        descriptor=str(problem or step.op),
+        kernel=one.call.kernel.name if one.call else STREAM,
+        tiling=as_numbers(one.call.tiling) if one.call else {},
+        dtype=str(dtype),
+        stores=stores if buffers[one.made][0] == "output" else TEMPORAL,
+        start=start,
+        simulation_s=seconds,
+    )

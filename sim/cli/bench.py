@@ -16,6 +16,8 @@ from refconv.networks.layers import PRESETS
 from sim.account.layer import simulate
 from sim.hierarchy.words import LOADS, STORES
 from sim.machine.record import load_machine
+from sim.report.bench import bench_table
+from sim.report.output import show_parts
 from sim.trace.run import Run
 from sim.trace.traced import read, write
 
@@ -67,7 +69,7 @@ def rate(machine, elements, function, *arguments, repeats=5):
 def kernel_rate(machine, name, repeats=9):
     """Accesses per second of a preset's kernel, the run's set-up and flush included: the median of `repeats`, after one to compile."""
     layers = [simulate(None, name, machine) for _ in range(1 + repeats)][1:]
-    return statistics.median((layer["levels"][0]["loads"] + layer["levels"][0]["stores"]) / layer["simulation_s"] for layer in layers)
+    return statistics.median(layer.levels[0].accesses / layer.simulation_s for layer in layers)
 
 
 def outside_rate(machine, addresses, stores=False, repeats=3):
@@ -129,14 +131,7 @@ def main(argv=None):
         rows += [nest(machine), *patterns(machine, arguments.accesses)]
     except (ValueError, OSError, MemoryError) as error:
         command.error(str(error) or type(error).__name__)
-    from rich.console import Console
-
-    from sim.report.layer import make_table
-
-    table = make_table(f"Accesses per second through {len(machine.levels)} levels of {machine.name}", "", "M/s", "pycachesim M/s", "ratio")
-    for name, ours, theirs in rows:
-        table.add_row(name, f"{ours / 1e6:.1f}", *(("-", "-") if theirs is None else (f"{theirs / 1e6:.1f}", f"{ours / theirs:.1f}")))
-    Console(highlight=False).print(table)
+    show_parts([bench_table(machine, rows)])
     return 0
 
 

@@ -2,56 +2,59 @@
 
 from rich.text import Text
 
-from sim.account.layer import moved_bytes
-from sim.machine.quantities import show_bytes, show_count
-from sim.report.layer import layer_report, make_table
+from sim.report.layer import layer_report
+from sim.report.table import BYTES, COUNTS, Table, count, size, texts, unit_for
 
 
 def block_report(block, machine):
-    """The renderables of one block record: the fused kernel as a layer, the layers of the unfused run, and the two side by side."""
+    """The renderables of one BlockAccount: the fused kernel as a layer, the layers of the unfused run, and the two side by side."""
     *fused, blank = layer_report(block, machine)
-    return [*fused, layers_table(block["unfused"]), comparison(block), share(block["unfused"]), blank]
+    return [*fused, layers_table(block.layer_by_layer), comparison(block), share(block.layer_by_layer), blank]
 
 
-def layers_table(unfused):
+def layers_table(account):
     """What each layer moves to and from DRAM while it runs, and the side of the roof that puts it on."""
-    table = make_table("Layer by layer", "layer", "kernel", "MACs", "DRAM read", "written", "FLOP/B", "bound", "of peak at most")
-    for layer in unfused["layers"]:
-        moved = (show_bytes(layer["dram"][key]) for key in ("read_bytes", "write_bytes"))
-        roof = f"{layer['intensity']['simulated']:.2f}", layer["bound"], f"{100 * layer['attainable_efficiency']:.0f} %"
-        table.add_row(layer["name"], layer["kernel"], show_count(layer["macs"]), *moved, *roof)
+    table = Table("Layer by layer", "layer", "kernel", "MACs", "DRAM read", "written", "FLOP/B", "limited by", "of peak at most")
+    for layer in account.layers:
+        moved = map(size, (layer.dram.read_bytes, layer.dram.write_bytes))
+        roof = f"{layer.intensity.simulated:.2f}", layer.limited_by, f"{100 * layer.attainable_efficiency:.0f} %"
+        table.add_row(layer.name, layer.kernel, count(layer.macs), *moved, *roof)
     return table
 
 
 def comparison(block):
-    """Fused beside unfused, and unfused over fused where that is a number."""
-    table = make_table("Fused beside layer by layer", "", "fused", "layer by layer", "ratio")
-    both = block, block["unfused"]
+    """Fused beside layer by layer; `times better` is how much better the fused kernel does, more than 1 where it does."""
+    table = Table("Fused beside layer by layer", "", "fused", "layer by layer", "times better")
+    both = block.runs
 
-    def row(name, value, show):
-        fused, unfused = map(value, both)
-        table.add_row(name, show(fused), show(unfused), f"{unfused / fused:.2f}" if fused else "-")
+    def row(name, value, units):
+        """A row in one unit, of what is the better the less there is."""
+        fused, apart = values = [value(run) for run in both]
+        unit, scale = unit_for(values, units)
+        table.add_row(f"{name}, {unit}" if unit else name, *texts(values, scale), f"{apart / fused:.2f}" if fused else "-")
 
-    row("DRAM bytes", moved_bytes, show_bytes)
-    row("  read", lambda record: record["dram"]["read_bytes"], show_bytes)
-    row("  written", lambda record: record["dram"]["write_bytes"], show_bytes)
-    row("workspace", lambda record: record["workspace_bytes"], show_bytes)
-    row("MACs", lambda record: record["macs"] + record["recomputed_macs"], show_count)
-    row("  of them recomputed", lambda record: record["recomputed_macs"], show_count)
-    row("FLOP/B simulated", lambda record: record["intensity"]["simulated"], "{:.2f}".format)
-    row("FLOP/B at compulsory traffic", lambda record: record["intensity"]["compulsory"], "{:.2f}".format)
-    table.add_row("side of the roof", *(f"{record['bound']}-bound" for record in both), "")
-    table.add_row("of peak at most", *(f"{100 * record['attainable_efficiency']:.0f} %" for record in both), "")
+    row("DRAM bytes", lambda run: run.moved_bytes, BYTES)
+    row("  read", lambda run: run.dram.read_bytes, BYTES)
+    row("  written", lambda run: run.dram.write_bytes, BYTES)
+    row("workspace", lambda run: run.workspace_bytes, BYTES)
+    row("MACs", lambda run: run.macs + run.recomputed_macs, COUNTS)
+    row("  of them recomputed", lambda run: run.recomputed_macs, COUNTS)
+    for name in ("simulated", "compulsory"):
+        fused, apart = (getattr(run.intensity, name) for run in both)
+        at = "simulated" if name == "simulated" else "at compulsory traffic"
+        table.add_row(f"FLOP/B {at}", f"{fused:.2f}", f"{apart:.2f}", f"{fused / apart:.2f}")
+    table.add_row("side of the roof", *(f"{run.limited_by}-bound" for run in both), "")
+    table.add_row("of peak at most", *(f"{100 * run.attainable_efficiency:.0f} %" for run in both), "")
     for mode in ("halo", "squeeze"):
-        table.add_row(mode, *(record[mode] for record in both), "")
+        table.add_row(mode, *(getattr(run, mode) for run in both), "")
     return table
 
 
-def share(unfused):
-    """The hidden layers' part of what the unfused run moves of activations."""
+def share(account):
+    """The hidden layers' part of what the layers one after another move of activations."""
     return Text(
-        f"Layer by layer, {100 * unfused['hidden_share']:.1f} % of the DRAM bytes of activations are those of the hidden layer "
-        "(Lavin Sec. 5.2: alpha / (alpha + 1) for a feed-forward network without residual, cold caches).\n"
-        "Steps that are no convolution are streamed; activations happen as the convolution before them stores. Of peak at most: the layers one "
-        "after another, each under its own roof."
+        f"Layer by layer, {100 * account.hidden_share:.1f} % of the DRAM bytes of activations are those of the hidden layer, which its activation "
+        "reads and writes once more (Lavin Sec. 5.2 counts it as part of the layer before: alpha / (alpha + 1) for a feed-forward network without "
+        "residual, cold caches).\nEvery step is a pass over its tensors, as unfused_block runs it. Of peak at most: the layers one after another, "
+        "each under its own roof."
     )
