@@ -12,8 +12,8 @@ from numba import types
 
 from refconv import host
 from refconv.elements import Element, element
-from refconv.jit import parallel, plain
-from refconv.kernels import FUSED, KERNELS
+from refconv.jit import Part, parallel, plain
+from refconv.kernels import KERNELS
 from refconv.problem.conv import is_integer
 from refconv.weights.packed import empty
 
@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     problem: Any
     tiling: Any
     units: int
-    workspace: dict
+    workspace: Any
     threads: int
     element: Element
     entry: Any
@@ -36,25 +36,24 @@ class Plan(NamedTuple):
     no_bias: Any
     sizes: tuple
 
-    def run(self, x, weight, bias, out):
-        """Compute: x, weight (packed), bias (may be empty) and out are flat arrays of the plan's element type, or tuples of them.
+    def run(self, operands, out):
+        """Compute: the kernel's operands are flat arrays of the plan's element type, in its record, out is one too.
 
-        Returns the workspace buffers, in the order of `workspace`: valid until the next call of this Python thread.
+        Returns the workspace buffers, in the kernel's record: valid until the next call of this Python thread.
         """
-        work = _workspace(self.sizes, self.element.work, self.kernel.from_work)
+        work = self.workspace._make(_workspace(self.sizes, self.element.work, bool(self.kernel.from_workspace)))
         if self.element.half and self.entry is not plain(self.kernel.run):
-            weight, bias, out = (_bits(operand, self.element.compiled) for operand in (weight, bias, out))
-            x = x if self.kernel.from_work else _bits(x, self.element.compiled)
+            operands, out = operands._make(_bits(array, self.element) for array in operands), _bits(out, self.element)
         if self.threads == 1:
-            self.entry(x, weight, bias, out, work, self.problem, self.tiling, 0, 1, 0, self.units)
+            self.entry(operands, out, work, self.problem, self.tiling, Part(0, 1, 0, self.units))
         else:
-            self.entry(x, weight, bias, out, work, self.problem, self.tiling, self.units, self.threads)
+            self.entry(operands, out, work, self.problem, self.tiling, self.units, self.threads)
         return work
 
 
-def _bits(operand, dtype):
-    """An array, or each of a tuple of them, as compiled kernels take it."""
-    return tuple(array.view(dtype) for array in operand) if isinstance(operand, tuple) else operand.view(dtype)
+def _bits(array, stored):
+    """An array as compiled kernels take it: halves as their bits, what is of the workspace's type as it is."""
+    return array.view(stored.compiled) if array.dtype.itemsize == stored.itemsize else array
 
 
 def scratch(name, elements, dtype):
@@ -79,7 +78,7 @@ def _workspace(sizes, dtype, behind):
 @functools.lru_cache(maxsize=4096, typed=True)
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
-    row, stored, target = KERNELS.get(name) or FUSED[name], element(dtype), host.target()._replace(threads=threads)
+    row, stored, target = KERNELS[name], element(dtype), host.target()._replace(threads=threads)
     lanes = target.lanes(stored.work.itemsize)
     row.check(problem, lanes)
     chosen = row.tiling(problem, stored.work.itemsize, target)
@@ -88,15 +87,17 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     units = row.units(problem, chosen)
     threads = min(threads, units)
     workspace = row.workspace(problem, chosen, lanes, stored.half)
-    if sum(workspace.values()) * threads * stored.work.itemsize > MOST_WORKSPACE_BYTES:
-        raise ValueError(f"{problem}: {name} would stage {workspace} elements a thread; legal: a smaller dilation, map or number of threads")
+    if sum(workspace) * threads * stored.work.itemsize > MOST_WORKSPACE_BYTES:
+        raise ValueError(
+            f"{problem}: {name} would stage {workspace._asdict()} elements a thread; legal: a smaller dilation, map or number of threads"
+        )
     run = row.run if threads == 1 else parallel(row.run)
-    work = types.UniTuple(flat(stored.work), len(workspace))
-    split = [types.intp] * (4 if threads == 1 else 2)  # slot, slots, first, last or units, threads
-    operands = (types.UniTuple(flat(stored), count) if count else flat(stored) for count in row.operands)
-    source = flat(stored.work) if row.from_work else flat(stored)
-    entry = compiled(run, (source, *operands, flat(stored), work, numba.typeof(problem), numba.typeof(chosen), *split))
-    sizes = tuple(size * threads for size in workspace.values())
+    operands = (flat(stored.work if operand in row.from_workspace else stored) for operand in row.operands._fields)
+    inputs = types.BaseTuple.from_types(tuple(operands), row.operands)
+    work = types.BaseTuple.from_types((flat(stored.work),) * len(workspace), type(workspace))
+    split = (numba.typeof(Part(0, 1, 0, units)),) if threads == 1 else (types.intp, types.intp)  # the part, or units and threads
+    entry = compiled(run, (inputs, flat(stored), work, numba.typeof(problem), numba.typeof(chosen), *split))
+    sizes = tuple(size * threads for size in workspace)
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
     return Plan(row, problem, chosen, units, workspace, threads, stored, entry, out_shape, no_bias, sizes)
 

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from refconv.elements import element
 from refconv.kernels import choose_fused
+from refconv.problem.fused import POOLED, SPILLED
 from refconv.weights.blocks import gate_problem
 
 
 class Pass(NamedTuple):
-    """One call: kernel by name, problem, tiling (None: the rule's), most threads, and the names of its operands; weights and biases are tuples.
+    """One call: kernel by name, problem, tiling (None: the rule's), most threads, and the names of its operands, in the order of its record's.
 
     "input" and "output" are the block's, "nothing" an empty one, "weight.0", "bias.0" ... those of `parameters`; other names are what a
     pass before has made: its `out`, of `size` elements of the block's type, or a workspace buffer of the first pass.
@@ -24,9 +25,7 @@ class Pass(NamedTuple):
     problem: Any
     tiling: Any
     threads: int
-    x: str
-    weights: tuple
-    biases: tuple
+    operands: tuple
     out: str
     size: int
 
@@ -45,20 +44,21 @@ def passes(row, block, packed, problem, tiling, squeeze="recompute", threads=1, 
     """
     weights, biases = (tuple(f"{name}.{i}" for i in range(len(arrays))) for name, arrays in (("weight", packed.weights), ("bias", packed.biases)))
     pixels = problem.n * problem.p * problem.q
-    without_gates = *biases, *["nothing"] * (row.operands[1] - len(biases))
-    last = Pass(row.name, problem, tiling, threads, "input", weights, without_gates, "output", pixels * problem.k)
+    own = "input", *weights, *biases
+    own += ("nothing",) * (len(row.operands._fields) - len(own))  # gates
+    last = Pass(row.name, problem, tiling, threads, own, "output", pixels * problem.k)
     if not problem.gated:
         return (last,)
     spill = squeeze == "spill"
     made = ("hidden_layer", pixels * problem.hidden) if spill else ("nothing", 0)
-    first = Pass(row.name, problem._replace(pool=2 if spill else 1), tiling, threads, "input", weights, without_gates, *made)
-    of_gates = tuple(f"weight.{len(weights) + i}" for i in range(2)), tuple(f"bias.{len(biases) + i}" for i in range(2))
+    first = Pass(row.name, problem._replace(result=SPILLED if spill else POOLED), tiling, threads, own, *made)
+    of_gates = "pooled", *(f"weight.{len(weights) + i}" for i in range(2)), *(f"bias.{len(biases) + i}" for i in range(2))
     gating = gate_problem(block, problem.n, parts, problem.p * problem.q)
-    gates = Pass("squeeze_excite", gating, None, 1, "pooled", *of_gates, "gates", problem.n * problem.hidden)
+    gates = Pass("squeeze_excite", gating, None, 1, of_gates, "gates", problem.n * problem.hidden)
     if spill:
-        last = last._replace(name="gated", tiling=None, x="hidden_layer", weights=weights[-1:], biases=(biases[-1], "gates", "input"))
+        last = last._replace(name="gated", tiling=None, operands=("hidden_layer", weights[-1], biases[-1], "gates", "input"))
     else:
-        last = last._replace(biases=(*biases, "gates"))
+        last = last._replace(operands=(*own[:-1], "gates"))
     return first, gates, last
 
 

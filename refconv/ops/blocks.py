@@ -77,10 +77,9 @@ def run_passes(calls, x, out):
     for step, plan in calls.steps:
         if step.out not in tensors:
             tensors[step.out] = scratch(step.out, step.size, x.dtype)
-        weights, biases = (tuple([tensors[name] for name in names]) for names in (step.weights, step.biases))
-        work = plan.run(tensors[step.x], weights, biases, tensors[step.out])
+        work = plan.run(plan.kernel.operands._make([tensors[name] for name in step.operands]), tensors[step.out])
         if len(calls.steps) > 1:
-            tensors.update(zip(plan.workspace, work, strict=True))
+            tensors.update(work._asdict())
 
 
 def unfused_block(x, weights, *, layout="NCHW", threads=None):

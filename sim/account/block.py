@@ -6,11 +6,12 @@ The fused kernels are called as `refconv.fused_block` calls them (refconv/schedu
 import time
 
 from refconv.elements import element
-from refconv.kernels import FUSED, choose_fused
+from refconv.kernels import KERNELS, choose_fused
 from refconv.networks.blocks import BLOCK_PRESETS, BlockPreset
 from refconv.schedule import MODES, check_modes, has_choice, parameters, passes, squeeze_for, tiling_for
+from refconv.tiling.checked import as_numbers
 from refconv.weights.blocks import block_problem, pack_block
-from sim.account.layer import OPERANDS, account, call_kernel, checked_tiling, moved_bytes, plain_numbers, ready
+from sim.account.layer import OPERANDS, account, call_kernel, checked_tiling, moved_bytes, ready
 from sim.account.layer_by_layer import NO_CHOICE, unfused
 from sim.analysis.bounds import beside, chain_bound
 from sim.trace.nontemporal import TEMPORAL
@@ -63,7 +64,7 @@ def simulate_block(
     return {
         **named,
         "kernel": "fused",
-        "tiling": plain_numbers(chosen),
+        "tiling": as_numbers(chosen),
         "dtype": str(dtype),
         "stores": stores,
         "start": "cold",
@@ -86,10 +87,10 @@ def run_fused(steps, packed, problem, machine, dtype, stores):
     sizes |= {name: array.size for name, array in parameters(packed).items()} | {step.out: step.size for step in steps}
     buffers, places, calls = [(name.split(".")[0], size, dtype.itemsize) for name, size in sizes.items()], list(sizes), []
     for step in steps:
-        row = FUSED[step.name]
+        row = KERNELS[step.name]
         tiling = step.tiling or row.tiling(step.problem, dtype.work.itemsize, machine.target)
         work = row.workspace(step.problem, tiling, machine.target.lanes(dtype.work.itemsize), dtype.half)
-        own = {name if step.name == steps[0].name else f"{step.name}_{name}": size for name, size in work.items()}
+        own = {name if step.name == steps[0].name else f"{step.name}_{name}": size for name, size in work._asdict().items()}
         new = {name: size for name, size in own.items() if name not in places}
         buffers += [(name, size, dtype.work.itemsize) for name, size in new.items()]
         places += new
@@ -97,8 +98,8 @@ def run_fused(steps, packed, problem, machine, dtype, stores):
     run = Run(machine, buffers, stores)
     laid = dict(zip(places, run.buffers, strict=True))
     for step, row, own, tiling in calls:
-        weights, biases, work = (tuple(laid[name] for name in names) for names in (step.weights, step.biases, own))
-        call_kernel(run, row, (laid[step.x], weights, biases, laid[step.out]), work, step.problem, tiling)
+        operands, work = ([laid[name] for name in names] for names in (step.operands, own))
+        call_kernel(run, row, operands, laid[step.out], work, step.problem, tiling)
     return buffers, run.moved(last=True)
 
 

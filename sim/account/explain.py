@@ -12,7 +12,7 @@ from rich.text import Text
 from refconv import kernels
 from refconv.elements import element
 from refconv.weights.packed import ceil_div, spare_vectors
-from sim.account.layer import OPERANDS, buffers_of, packed_elements, plain_numbers, planned
+from sim.account.layer import OPERANDS, as_numbers, buffers_of, packed_elements, planned
 from sim.analysis.closed_form import Factor, Moved, boundaries, formula, on_machine, total
 from sim.analysis.loop_nest import LONG, kernel_nest, moving
 from sim.machine.quantities import show_bytes
@@ -46,8 +46,8 @@ class Line(NamedTuple):
 
 def layer_nest(record, problem, machine):
     """The Nest of a record of sim.simulate with the machine's caches in it; problem and machine: those of that run."""
-    dtype, row = element(record["dtype"]), kernels.KERNELS[record["kernel"]]
-    tiling = row.tiling(problem, dtype.work.itemsize, machine.target)._replace(**record["tiling"])
+    dtype, row = element(record["dtype"]), kernels.LAYER_KERNELS[record["kernel"]]
+    tiling = with_numbers(row.tiling(problem, dtype.work.itemsize, machine.target), record["tiling"])
     nest = kernel_nest(row.name, problem, tiling, machine.target.lanes(dtype.work.itemsize))
     return on_machine(nest, machine, dtype.itemsize, record["workspace_bytes"])
 
@@ -110,7 +110,7 @@ def layer_explanation(record, problem, machine):
     """The lines that explain a record of sim.simulate."""
     nest, itemsize = layer_nest(record, problem, machine), element(record["dtype"]).itemsize
     found = boundaries(nest, itemsize, write_allocate=record["stores"] == TEMPORAL)
-    row, lanes = kernels.KERNELS[record["kernel"]], machine.target.lanes(element(record["dtype"]).work.itemsize)
+    row, lanes = kernels.LAYER_KERNELS[record["kernel"]], machine.target.lanes(element(record["dtype"]).work.itemsize)
     counts = count_lines(record, found[0].moved, whole_vectors(row, problem, lanes))
     return [
         f"The {row.name} kernel's loops, outer to inner (refconv/kernels/{row.run.__module__.rpartition('.')[2]}.py), loops of one turn left out.",
@@ -146,7 +146,7 @@ def untraced(kernel, problem, machine, *, dtype, bias, name, stores, why):
         "name": name,
         "descriptor": str(problem),
         "kernel": row.name,
-        "tiling": plain_numbers(tiling),
+        "tiling": as_numbers(tiling),
         "dtype": str(kind),
         "stores": stores,
         "macs": problem.macs,

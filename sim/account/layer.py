@@ -9,8 +9,10 @@ from numba.core import config
 
 from refconv import kernels
 from refconv.elements import element
+from refconv.jit import Part
 from refconv.networks.layers import find_layer
 from refconv.problem.conv import Conv2d, PartialConv2d
+from refconv.tiling.checked import as_numbers
 from refconv.weights.packed import packed_size
 from sim.analysis.bounds import beside, fast_elements, layer_bound
 from sim.hierarchy.miss_classes import FIRST, FULL
@@ -41,7 +43,7 @@ def simulate(
 ):
     """The traffic of a kernel as a JSON-ready dict (the `layers` entry of `python -m sim.traffic --json`).
 
-    kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
+    kernel: a name of refconv.kernels.LAYER_KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
     PartialConv2d, a preset's name or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one
     for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or "bfloat16" (workspace then float32).
     bias: whether the layer has one. stores: "nontemporal" for an output stored past the caches (sim/trace/nontemporal.py). warm: the kernel has
@@ -78,7 +80,8 @@ def simulate(
         run = Run(machine, buffers, stores, classify)
         for _ in range(2 if warm else 1):
             run.moved()
-            call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
+            x, weight, bias, out, *work = run.buffers
+            call_kernel(run, row, (x, weight, bias), out, work, problem, chosen)
         moved = run.moved(last=True)
         classes = run.classes if classify else None
     seconds = time.perf_counter() - start
@@ -90,7 +93,7 @@ def simulate(
         "name": name or str(problem),
         "descriptor": str(problem),
         "kernel": row.name,
-        "tiling": plain_numbers(chosen),
+        "tiling": as_numbers(chosen),
         "dtype": str(dtype),
         "stores": stores,
         "start": "warm" if warm else "cold",
@@ -122,9 +125,9 @@ def core_bytes(dram, machine):
 def planned(kernel, problem, machine, dtype, tiling=None, cores=1):
     """(row of the table, tiling) that `simulate` runs a checked problem with."""
     lanes = machine.target.lanes(dtype.work.itemsize)
-    if kernel is not None and kernel not in kernels.KERNELS:
-        raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
-    row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
+    if kernel is not None and kernel not in kernels.LAYER_KERNELS:
+        raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.LAYER_KERNELS)}")
+    row = kernels.choose(problem, lanes) if kernel is None else kernels.LAYER_KERNELS[kernel]
     row.check(problem, lanes)
     return row, checked_tiling(row, problem, dtype, machine, tiling, cores)
 
@@ -134,7 +137,9 @@ def buffers_of(row, problem, tiling, machine, dtype, bias, cores=1):
     lanes = machine.target.lanes(dtype.work.itemsize)
     sizes = {**problem.tensors, "weight": packed_elements(row, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
     work = row.workspace(problem, tiling, lanes, dtype.half)
-    return [(name, sizes[name], dtype.itemsize) for name in OPERANDS] + [(name, size * cores, dtype.work.itemsize) for name, size in work.items()]
+    return [(name, sizes[name], dtype.itemsize) for name in OPERANDS] + [
+        (name, size * cores, dtype.work.itemsize) for name, size in work._asdict().items()
+    ]
 
 
 def checked_tiling(row, problem, dtype, machine, wanted, cores=1):
@@ -143,19 +148,20 @@ def checked_tiling(row, problem, dtype, machine, wanted, cores=1):
     return chosen if wanted is None else row.checked(wanted, chosen, problem, machine.target.lanes(dtype.work.itemsize))
 
 
-def plain_numbers(tiling):
-    """A tiling as JSON."""
-    return {field: int(value) for field, value in tiling._asdict().items()}
-
-
 def packed_elements(row, problem, lanes):
     """Elements of the weight of a layer as the kernel takes it."""
     return packed_size(problem.weight_shape, problem.groups, row.order, lanes)
 
 
-def call_kernel(run, row, operands, work, problem, tiling):
-    """Call a kernel of refconv's tables, all units on one thread. operands: (input, weight, bias, output), of a fused one tuples within."""
-    run.call(row.run, *operands, tuple(work), problem, tiling, 0, 1, 0, row.units(problem, tiling))
+def call_kernel(run, row, operands, out, work, problem, tiling):
+    """Call a kernel of refconv's table, all units on one thread, on traced operands, output and workspace buffers, in order."""
+    run.call(row.run, *kernel_arguments(row, operands, out, work, problem, tiling), Part(0, 1, 0, row.units(problem, tiling)))
+
+
+def kernel_arguments(row, operands, out, work, problem, tiling):
+    """What a kernel is called with, but for the Part."""
+    buffers = type(row.workspace(problem, tiling, 1, False))._make(work)
+    return row.operands._make(operands), out, buffers, problem, tiling
 
 
 def counters_of(counts, classes):

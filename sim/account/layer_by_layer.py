@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from refconv import kernels
 from refconv.jit import kernel
-from refconv.parts.staging import ONE
+from refconv.parts.operands import ONE
 from refconv.tile import lanes, length, load, store, zero
-from sim.account.layer import OPERANDS, account, call_kernel, moved_bytes, packed_elements, plain_numbers
+from refconv.tiling.checked import as_numbers
+from sim.account.layer import OPERANDS, account, call_kernel, moved_bytes, packed_elements
 from sim.analysis.bounds import Bound, beside, chain_bound
 from sim.trace.nontemporal import TEMPORAL
 from sim.trace.run import Run
@@ -134,7 +135,7 @@ def convolution(link, own, layout, target):
     besides = layout.parameters({field: size for field, size in own.items() if field not in (f"{name}_weight", f"{name}_bias")})
     streamed = *(layout.tensors[tensor] for tensor in link.besides), *besides
     operands = layout.tensors[link.source], weight, bias, layout.tensor(link.made, problem.tensors["output"])
-    work = [layout.work(f"{name}_{buffer}", size) for buffer, size in row.workspace(problem, tiling, lanes, dtype.half).items()]
+    work = [layout.work(f"{name}_{buffer}", size) for buffer, size in row.workspace(problem, tiling, lanes, dtype.half)._asdict().items()]
     least = layout.least((bias, *streamed))
     least.update({link.source: problem.compulsory["input"], "weight": problem.compulsory["weight"], link.made: problem.compulsory["output"]})
     return Layer(link, row, tiling, operands, streamed, tuple(work), least)
@@ -165,7 +166,8 @@ def run_layer(run, layer, nothing, parts):
     if layer.row is None:
         run.call(stream, tuple(operands[:-1]), operands[-1], parts)
     else:
-        call_kernel(run, layer.row, operands, work, layer.link.step.problem, layer.tiling)
+        *inputs, out = operands
+        call_kernel(run, layer.row, inputs, out, work, layer.link.step.problem, layer.tiling)
     if streamed:
         run.call(stream, tuple(streamed), nothing, 1)
 
@@ -227,7 +229,7 @@ def layer_record(layer, buffers, moved, machine, dtype, stores, start, seconds):
         "name": layer.link.step.name,
         "descriptor": str(problem or layer.link.step.name),
         "kernel": layer.row.name if layer.row else STREAM,
-        "tiling": plain_numbers(layer.tiling) if layer.row else {},
+        "tiling": as_numbers(layer.tiling) if layer.row else {},
         "dtype": str(dtype),
         "stores": stores if any(buffers[i][0] == "output" for i in shown) else TEMPORAL,
         "start": start,
