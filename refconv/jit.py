@@ -17,6 +17,7 @@ import pathlib
 import shutil
 import time
 import types
+from typing import NamedTuple
 
 import numba
 from numba import njit, prange
@@ -29,6 +30,15 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STALE_AFTER_S = 30 * 24 * 3600.0
 
 routine = register_jitable(forceinline=True)
+
+
+class Part(NamedTuple):
+    """What one thread of a call does: units first to last - 1, on the part number `slot` of `slots` of each workspace buffer."""
+
+    slot: int
+    slots: int
+    first: int
+    last: int
 
 
 def source_hash(root=ROOT):
@@ -84,20 +94,21 @@ def plain(jitted):
     return getattr(jitted, "py_func", jitted)
 
 
-def _split(x, weight, bias, out, work, problem, tiling, units, threads):
+def _split(operands, out, work, problem, tiling, units, threads):
     for slot in prange(threads):
-        run(x, weight, bias, out, work, problem, tiling, slot, threads, slot * units // threads, (slot + 1) * units // threads)  # noqa: F821
+        part = Part(slot, threads, slot * units // threads, (slot + 1) * units // threads)
+        run(operands, out, work, problem, tiling, part)  # noqa: F821
 
 
 @functools.cache
 def parallel(jitted):
-    """The kernel with its units in equal shares over `threads` Numba threads: f(x, ..., tiling, units, threads).
+    """The kernel with its units in equal shares over `threads` Numba threads: f(operands, ..., tiling, units, threads).
 
     The loop above is compiled once for each kernel, with the kernel as the global name `run`: a closure would carry it
     into the key of the disk cache, where a compiled function is never equal to itself in the next process.
     """
     name = f"{plain(jitted).__name__}_parallel"
-    split = types.FunctionType(_split.__code__.replace(co_name=name), {"run": jitted, "prange": prange, "__name__": __name__}, name)
+    split = types.FunctionType(_split.__code__.replace(co_name=name), {"run": jitted, "Part": Part, "prange": prange, "__name__": __name__}, name)
     split.__qualname__ = name
     split.__module__ = __name__
     return kernel(split, parallel=True, _nrt=True)

@@ -12,7 +12,7 @@ import numpy as np
 from refconv import host
 from refconv.elements import element
 from refconv.jit import kernel
-from refconv.parts.staging import ONE
+from refconv.parts.operands import ONE
 from refconv.plan import compiled, flat
 from refconv.static import Static
 from refconv.tile import fused_multiply_add, load, store

@@ -21,40 +21,49 @@ from refconv.kernels import (
     spread,
     squeeze_excite,
 )
+from refconv.parts.operands import LayerOperands
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.tiling import blocks, layers
+from refconv.tiling.checked import checked
 from refconv.weights import packed
 
 
 class Kernel(NamedTuple):
-    """One row: how a kernel is run, packed, tiled, and for which problems it is legal.
+    """One row: how a kernel is run, what it is given, how it is tiled, and for which problems it is legal.
 
-    run(x, weight, bias, out, work, problem, tiling, slot, slots, first, last) is the compiled kernel; `order` the packed order of
-    its weights; tiling(problem, itemsize, target) the rule, itemsize being that of the sums; units(problem, tiling); workspace(problem, tiling,
-    lanes, half) the elements of each workspace buffer of a thread, where tensors are halves or not; `operands` (0, 0): one weight, one
-    bias; from_work: see refconv.fused; needs(problem, lanes) returns "" or what the problem lacks.
+    run(operands, out, work, problem, tiling, part) is the compiled kernel; `operands` the record of its inputs, of which those in
+    `from_workspace` are buffers of another kernel's workspace; tiling(problem, itemsize, target) the rule, itemsize being that of the sums;
+    units(problem, tiling); workspace(problem, tiling, lanes, half) the elements of each workspace buffer of a thread, where tensors are halves
+    or not, in a record that then holds the buffers.
+
+    A kernel of layers has the packed `order` of its weight and needs(problem, lanes): "" or what the problem lacks. A kernel of blocks has
+    the records that it runs and of which strides, and where there is a choice of halo, recomputed_macs(problem, tiling, squeeze); its tiling
+    rule then takes `halo`. One that has neither is a pass of another block's kernel.
     """
 
     name: str
     run: Any
-    order: str
+    operands: Any
     tiling: Any
     units: Any
     workspace: Any
-    needs: Any
-    operands: tuple = (0, 0)
-    from_work: bool = False
+    order: str = ""
+    needs: Any = None
+    records: tuple = ()
+    strides: tuple = (1, 2)
+    recomputed_macs: Any = None
+    from_workspace: tuple = ()
 
     def check(self, problem, lanes):
-        """Raise a ValueError that says what the kernel needs, unless the problem is legal for it."""
-        lacking = self.needs(problem, lanes)
+        """Raise a ValueError that says what the kernel needs, unless the problem is legal for it; every BlockProblem is."""
+        lacking = self.needs and self.needs(problem, lanes)
         if lacking:
             raise ValueError(f"kernel {self.name!r} on {problem}: needs {lacking}; legal kernels: {', '.join(legal(problem, lanes))}")
 
     def checked(self, wanted, chosen, problem, lanes):
         """A tiling asked for, checked against the rule's."""
-        return layers.checked(layers.normalised(wanted), chosen, problem, lanes)
+        return checked(wanted, chosen, problem, lanes)
 
     @property
     def source(self):
@@ -92,122 +101,60 @@ def _partial(problem, lanes):
     return "" if isinstance(problem, PartialConv2d) else "a PartialConv2d"
 
 
+def _layer(name, kernel, order, tiling, needs, run=None):
+    return Kernel(name, run or getattr(kernel, name), LayerOperands, tiling, kernel.units, kernel.workspace, order, needs)
+
+
+def _block(name, kernel, tiling, records=(), **more):
+    return Kernel(name, getattr(kernel, name), kernel.Operands, tiling, kernel.units, kernel.workspace, records=records, **more)
+
+
+FIRST = ConvFirstBlock, ConvNeXtBlock, FasterNetBlock
+
 KERNELS = {
     row.name: row
     for row in (
-        Kernel("depthwise", depthwise.depthwise, "depthwise", layers.depthwise_tiling, depthwise.units, depthwise.workspace, _depthwise),
-        Kernel("pointwise", pointwise.pointwise, "dense", layers.pointwise_tiling, pointwise.units, pointwise.workspace, _pointwise),
-        Kernel("conv2d", conv2d.conv2d, "dense", layers.dense_tiling, conv2d.units, conv2d.workspace, _conv2d),
-        Kernel("grouped", grouped.grouped, "grouped", layers.grouped_tiling, grouped.units, grouped.workspace, _grouped),
-        Kernel("spread", spread.spread_groups, "spread", layers.spread_tiling, spread.units, spread.workspace, _spread),
-        Kernel("partial", partial.partial, "dense", layers.partial_tiling, partial.units, partial.workspace, _partial),
+        _layer("depthwise", depthwise, "depthwise", layers.depthwise_tiling, _depthwise),
+        _layer("pointwise", pointwise, "dense", layers.pointwise_tiling, _pointwise),
+        _layer("conv2d", conv2d, "dense", layers.dense_tiling, _conv2d),
+        _layer("grouped", grouped, "grouped", layers.grouped_tiling, _grouped),
+        _layer("spread", spread, "spread", layers.spread_tiling, _spread, spread.spread_groups),
+        _layer("partial", partial, "dense", layers.partial_tiling, _partial),
+        _block("ffn", ffn, blocks.ffn_tiling, (FFNBlock,)),
+        _block("conv_first", conv_first, blocks.conv_first_tiling, FIRST, strides=(1,)),
+        _block(
+            "conv_first_down",
+            conv_first_down,
+            blocks.conv_first_down_tiling,
+            (ConvFirstBlock,),
+            strides=(2,),
+            recomputed_macs=conv_first_down.recomputed_macs,
+        ),
+        _block("fused_mbconv", fused_mbconv, blocks.fused_mbconv_tiling, (FusedMBConvBlock,)),
+        _block("mbconv", mbconv, blocks.mbconv_tiling, (MBConvBlock,), recomputed_macs=mbconv.recomputed_macs),
+        _block("gated", gated, blocks.gated_tiling),
+        _block("squeeze_excite", squeeze_excite, blocks.gate_tiling, from_workspace=("pooled",)),
     )
 }
+LAYER_KERNELS = {name: row for name, row in KERNELS.items() if row.needs}
+BLOCK_KERNELS = {name: row for name, row in KERNELS.items() if not row.needs}
 
 
 def legal(problem, lanes):
-    """Names of the kernels that can run the problem."""
-    return [name for name, row in KERNELS.items() if not row.needs(problem, lanes)]
+    """Names of the kernels of layers that can run the problem."""
+    return [name for name, row in LAYER_KERNELS.items() if not row.needs(problem, lanes)]
 
 
 def choose(problem, lanes):
     """The kernel for a problem: the one whose packed order the weight is kept in, pointwise before dense where it applies."""
     order = packed.order_of(problem.weight_shape, problem.groups, lanes)
-    return next(row for row in KERNELS.values() if row.order == order and not row.needs(problem, lanes))
-
-
-class Fused(NamedTuple):
-    """One row: the records it runs, and what refconv.kernels.Kernel has; `operands` are the numbers of weights and of biases;
-    strides: of the records it runs; from_work: whether it reads a workspace of another in the place of a tensor; recomputed_macs(problem,
-    tiling, squeeze): of those with a choice of halo, whose tiling rule takes `halo`."""
-
-    name: str
-    records: tuple
-    run: Any
-    operands: tuple
-    tiling: Any
-    units: Any
-    workspace: Any
-    strides: tuple = (1, 2)
-    from_work: bool = False
-    recomputed_macs: Any = None
-
-    def check(self, problem, lanes):
-        """Every BlockProblem is legal."""
-
-    def checked(self, wanted, chosen, problem, lanes):
-        """A tiling asked for, checked against the rule's."""
-        return blocks.checked(wanted, chosen, problem, lanes)
-
-    @property
-    def source(self):
-        """The kernel in plain Python."""
-        return plain(self.run)
-
-
-FUSED = {
-    row.name: row
-    for row in (
-        Fused("ffn", (FFNBlock,), ffn.ffn, (2, 2), blocks.ffn_tiling, ffn.units, ffn.workspace),
-        Fused(
-            "conv_first",
-            (ConvFirstBlock, ConvNeXtBlock, FasterNetBlock),
-            conv_first.conv_first,
-            (3, 3),
-            blocks.conv_first_tiling,
-            conv_first.units,
-            conv_first.workspace,
-            strides=(1,),
-        ),
-        Fused(
-            "conv_first_down",
-            (ConvFirstBlock,),
-            conv_first_down.conv_first_down,
-            (3, 3),
-            blocks.conv_first_down_tiling,
-            conv_first_down.units,
-            conv_first_down.workspace,
-            strides=(2,),
-            recomputed_macs=conv_first_down.recomputed_macs,
-        ),
-        Fused(
-            "fused_mbconv",
-            (FusedMBConvBlock,),
-            fused_mbconv.fused_mbconv,
-            (2, 2),
-            blocks.fused_mbconv_tiling,
-            fused_mbconv.units,
-            fused_mbconv.workspace,
-        ),
-        Fused(
-            "mbconv",
-            (MBConvBlock,),
-            mbconv.mbconv,
-            (3, 4),
-            blocks.mbconv_tiling,
-            mbconv.units,
-            mbconv.workspace,
-            recomputed_macs=mbconv.recomputed_macs,
-        ),
-        Fused("gated", (), gated.gated, (1, 3), blocks.gated_tiling, gated.units, gated.workspace),
-        Fused(
-            "squeeze_excite",
-            (),
-            squeeze_excite.squeeze_excite,
-            (2, 2),
-            blocks.gate_tiling,
-            squeeze_excite.units,
-            squeeze_excite.workspace,
-            from_work=True,
-        ),
-    )
-}
+    return next(row for row in LAYER_KERNELS.values() if row.order == order and not row.needs(problem, lanes))
 
 
 def choose_fused(block):
     """The row for a record; TypeError for what is none."""
-    for row in FUSED.values():
+    for row in BLOCK_KERNELS.values():
         if isinstance(block, row.records) and block.stride in row.strides:
             return row
-    names = ", ".join(dict.fromkeys(record.__name__ for row in FUSED.values() for record in row.records))
+    names = ", ".join(dict.fromkeys(record.__name__ for row in BLOCK_KERNELS.values() for record in row.records))
     raise TypeError(f"weights of type {type(block).__name__}: must be one of {names}")

@@ -1,7 +1,7 @@
 """An activation alone, of every element: what a layer-by-layer run of a block does between its layers."""
 
 from refconv.jit import kernel
-from refconv.parts.staging import ONE
+from refconv.parts.operands import ONE
 from refconv.tile import activate, lanes, load, store
 
 

@@ -7,21 +7,26 @@ for each group of channels. Loops, outer to inner:
 
     unit: image n, block of t.lines output rows, group, block of t.channels output channels   (units run in parallel)
         stage the input rows of the block, border included, into `lines`, as floats of the workspace
-        k  blocks of t.vectors vectors of output channels    weights of a block: r * s * c vectors each, from L2 (halves widened once)
+        k  blocks of t.tile.vectors vectors of output channels    weights of a block: r * s * c vectors each, from L2 (halves widened once)
         p  rows of the block
-        q  tiles of t.rows pixels                            accumulators: t.rows * t.vectors registers
+        q  tiles of t.tile.rows pixels                            accumulators: t.tile.rows * t.tile.vectors registers
         r, s, c                                              one outer product a step: rows * vectors FMAs, rows + vectors loads;
-                                                             t.ahead elements of the next block's weights are called into the L2
+                                                             t.ahead elements of the next block's weights are prefetched into the L2
 
-The last block of channels may be narrower: t.tail vectors.
+The last block of channels may be narrower: t.tile.tail vectors.
 """
 
-from refconv.jit import kernel
-from refconv.parts.dense import dense_block
-from refconv.parts.staging import image_rows, share, stage_lines, staged_count, widened
+from typing import Any, NamedTuple
+
+from refconv.jit import kernel, routine
+from refconv.parts.channel_blocks import Channels, channel_blocks
+from refconv.parts.dense import Staged, dense_block, dense_weights
+from refconv.parts.staging import image_rows, stage_lines, staged_count
+from refconv.parts.workspace import own_part
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
 from refconv.tile import lanes
+from refconv.tile.operands import Place, View, moved, shifted
 from refconv.weights.packed import ceil_div
 
 
@@ -30,39 +35,53 @@ def units(problem, t):
     return problem.n * ceil_div(problem.p, t.lines) * problem.groups * ceil_div(problem.k_group, t.channels)
 
 
+class Work(NamedTuple):
+    """Staged input lines; a block of weights widened from halves."""
+
+    lines: Any
+    wide_weights: Any
+
+
 def workspace(problem, t, lanes, half):
-    """Elements of each buffer of one thread; `wide_weights` is for tensors stored as halves."""
-    block = problem.r * problem.s * problem.c_group * t.vectors * lanes if half else 0
+    """Elements of each buffer of one thread."""
+    block = problem.r * problem.s * problem.c_group * t.tile.vectors * lanes if half else 0
     rows = staged_count(min(t.lines, problem.p), problem.stride_h, problem.r, problem.dilation_h)
-    return {"lines": rows * staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group, "wide_weights": block}
+    return Work(rows * staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group, block)
+
+
+class _Rows(NamedTuple):
+    to: View
+    staged: Staged
+    count: int
+    bias: Place
+    ahead: Any
+
+
+@routine
+def _channels(rows, k, columns, weights, tile):
+    dense_block(shifted(rows.to, k), rows.staged, rows.count, columns, weights, moved(rows.bias, k), IDENTITY, tile, rows.ahead)
 
 
 @kernel
-def conv2d(x, weight, bias, out, work, problem, t, slot, slots, first, last):
-    """Units first to last-1. x and out NHWC, weight packed dense, bias of length K or 0; all flat."""
-    lines, weights = work
-    lines_at, weights_at = share(lines, slot, slots), share(weights, slot, slots)
+def conv2d(operands, out, work, problem, t, part):
+    """Units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0; out NHWC; all flat."""
+    x, weight, bias = operands
+    lines, wide = own_part(work.lines, part), own_part(work.wide_weights, part)
     height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)
     c_group, k_group = problem.c // problem.groups, problem.k // problem.groups
-    blocks, chunks = ceil_div(height, t.lines), ceil_div(k_group, t.channels)
-    vector_stride = problem.r * problem.s * c_group * n_lanes
-    columns = staged_count(width, problem.stride_w, problem.s, problem.dilation_w)
-    for unit in range(first, last):
+    blocks, chunks, depth = ceil_div(height, t.lines), ceil_div(k_group, t.channels), problem.r * problem.s * c_group
+    group_size = ceil_div(k_group, n_lanes) * depth * n_lanes
+    for unit in range(part.first, part.last):
         rest, chunk = divmod(unit, chunks)
         rest, group = divmod(rest, problem.groups)
         n, block = divmod(rest, blocks)
         p_first = block * t.lines
         count = min(t.lines, height - p_first)
         top = p_first * problem.stride_h - problem.pad_top
-        rows = staged_count(count, problem.stride_h, problem.r, problem.dilation_h)
-        stage_lines(lines, lines_at, x, image_rows(group * c_group, problem.c, problem.h, n, top), problem, c_group, top, rows, columns)
-        for k in range(chunk * t.channels, min((chunk + 1) * t.channels, k_group), t.vectors * n_lanes):
-            block_at = (group * ceil_div(k_group, n_lanes) + k // n_lanes) * vector_stride
-            near, near_at = widened(weight, block_at, t.vectors * vector_stride, weights, weights_at)
-            k_at = group * k_group + k
-            out_at = (n * height + p_first) * width * problem.k + k_at
-            arguments = out, out_at, problem.k, k_group - k, lines, lines_at, problem, c_group, count, near, near_at, bias, k_at, IDENTITY, t.rows
-            if k_group - k > t.tail * n_lanes:
-                dense_block(*arguments, t.vectors, t.ahead)
-            else:
-                dense_block(*arguments, t.tail, t.ahead)
+        staged_rows = staged_count(count, problem.stride_h, problem.r, problem.dilation_h)
+        rows = image_rows(Place(x, group * c_group), problem.c, problem.h, n, top)
+        stage_lines(lines, rows, problem, c_group, top, staged_rows)
+        to = View(out, (n * height + p_first) * width * problem.k + group * k_group, problem.k)
+        those = _Rows(to, Staged(lines.buffer, lines.at, problem, c_group), count, Place(bias, group * k_group), t.ahead)
+        channels = Channels(chunk * t.channels, min((chunk + 1) * t.channels, k_group), k_group)
+        channel_blocks(_channels, those, channels, dense_weights(weight, group * group_size, depth), wide, t.tile)

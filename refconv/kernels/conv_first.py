@@ -13,14 +13,20 @@ bias are folded into U and b1, its layer scale into V and b2 when the record is 
         feed_forward (parts/feed_forward.py): the hidden layer of these rows alone, in the workspace
 """
 
+from typing import Any, NamedTuple
+
 from refconv.jit import kernel
-from refconv.parts.convolve import DENSE, convolve_rows
-from refconv.parts.feed_forward import feed_forward, feed_forward_workspace, odd_pitch
+from refconv.parts.convolve import Convolution, convolve_rows, staged_elements
+from refconv.parts.copy import copy
+from refconv.parts.feed_forward import Coming, FeedForwardWeights, FeedForwardWork, feed_forward, feed_forward_workspace, odd_pitch
 from refconv.parts.normalise import normalise
-from refconv.parts.staging import copy, image_rows, share, staged_count, widened
+from refconv.parts.operands import as_source
+from refconv.parts.staging import image_rows
+from refconv.parts.workspace import own_part, widened
 from refconv.problem.activations import IDENTITY
 from refconv.problem.fused import first_conv
 from refconv.tile import lanes
+from refconv.tile.operands import Place, View
 from refconv.weights.packed import ceil_div
 
 
@@ -29,41 +35,62 @@ def units(block, t):
     return block.n * ceil_div(block.h, t.lines)
 
 
+class Operands(NamedTuple):
+    """The input, the packed weights, the biases (of length 0: none)."""
+
+    x: Any
+    conv: Any
+    expand: Any
+    project: Any
+    conv_bias: Any
+    expand_bias: Any
+    project_bias: Any
+
+
+class Work(NamedTuple):
+    """The convolved pixels; staged lines; the convolution's weights widened from halves; and as in the kernel ffn."""
+
+    mixed: Any
+    lines: Any
+    wide_conv: Any
+    hidden: Any
+    sums: Any
+    wide_weights: Any
+
+
 def workspace(block, t, lanes, half):
-    """Elements of each buffer of one thread; `wide_*` are for tensors stored as halves."""
-    rows, conv = min(t.lines, block.h), first_conv(block)
-    lines = staged_count(rows, 1, conv.r, 1) * staged_count(block.w, 1, conv.s, 1) * conv.c_group if t.conv_kind == DENSE else 0
-    return {
-        "mixed": rows * block.w * odd_pitch(block.c, lanes),
-        "lines": lines,
-        "wide_conv": block.conv_size if half else 0,
-        **feed_forward_workspace(block, t, rows * block.w, lanes, half),
-    }
+    """Elements of each buffer of one thread."""
+    rows = min(t.lines, block.h)
+    return Work(
+        rows * block.w * odd_pitch(block.c, lanes),
+        staged_elements(first_conv(block), rows, t.conv),
+        block.conv_size if half else 0,
+        *feed_forward_workspace(block, t, rows * block.w, lanes, half),
+    )
 
 
 @kernel
-def conv_first(x, weight, bias, out, work, block, t, slot, slots, first, last):
-    """Units first to last-1. x and out NHWC, weight (conv, expand, project) packed, bias (C or 0, hidden or 0, K or 0); all flat."""
-    conv_weight, expand, project = weight
-    conv_bias, expand_bias, project_bias = bias
-    mixed, lines, conv_wide, hidden, sums, weights, absent = work
-    mixed_at, lines_at = share(mixed, slot, slots), share(lines, slot, slots)
-    places = share(hidden, slot, slots), share(sums, slot, slots), share(weights, slot, slots)
-    near, near_at = widened(conv_weight, 0, block.conv_size, conv_wide, share(conv_wide, slot, slots))
-    blocks, pitch, conv = ceil_div(block.h, t.lines), odd_pitch(block.c, lanes(expand)), first_conv(block)
-    for unit in range(first, last):
+def conv_first(operands, out, work, block, t, part):
+    """Units of the Part. x and out NHWC; all flat."""
+    x, conv = operands.x, first_conv(block)
+    weights = FeedForwardWeights(operands.expand, operands.project, operands.expand_bias, operands.project_bias)
+    places = FeedForwardWork(own_part(work.hidden, part), own_part(work.sums, part), own_part(work.wide_weights, part))
+    near = widened(Place(operands.conv, 0), block.conv_size, own_part(work.wide_conv, part))
+    convolution, lines = Convolution(conv, near, Place(operands.conv_bias, 0), IDENTITY), own_part(work.lines, part)
+    mixed, pitch, blocks = own_part(work.mixed, part), odd_pitch(block.c, lanes(operands.expand)), ceil_div(block.h, t.lines)
+    for unit in range(part.first, part.last):
         n, row = divmod(unit, blocks)
         p_first = row * t.lines
         count = min(t.lines, block.h - p_first)
         at, pixels = (n * block.h + p_first) * block.w, count * block.w
-        rows = image_rows(0, block.c, block.h, n, p_first - conv.pad_top)
-        convolve_rows((mixed, mixed_at, pitch), x, rows, p_first, count, conv, near, near_at, conv_bias, IDENTITY, lines, lines_at, t)
+        rows, convolved = image_rows(Place(x, 0), block.c, block.h, n, p_first - conv.pad_top), View(mixed.buffer, mixed.at, pitch)
+        convolve_rows(convolved, rows, p_first, count, convolution, lines, t.conv)
         if conv.c < block.c:
             for i in range(pixels):
-                copy(mixed, mixed_at + i * pitch + conv.c, x, (at + i) * block.c + conv.c, block.c - conv.c)
+                copy(mixed.buffer, mixed.at + i * pitch + conv.c, x, (at + i) * block.c + conv.c, block.c - conv.c)
         if block.norm > 0:
-            normalise(mixed, mixed_at, pitch, pixels, block.c, block.eps)
+            normalise(convolved, pixels, block.c, block.eps)
         coming_at = (at + pixels + conv.pad_bottom * block.w) * block.c
-        coming = t.lines * block.w * block.c if unit + 1 < last else 0
-        to = out, at * block.k, mixed, mixed_at, pitch, mixed, mixed_at, x, at * block.c, 0, pixels, coming_at, coming
-        feed_forward(*to, block, (expand, project), (expand_bias, project_bias), (hidden, sums, weights, absent), places, t)
+        coming = Coming(coming_at, t.lines * block.w * block.c if unit + 1 < part.last else 0)
+        to = View(out, at * block.k, block.k)
+        feed_forward(to, as_source(convolved), Place(x, at * block.c), (0, pixels), coming, block, weights, places, t)

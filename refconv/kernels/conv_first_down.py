@@ -15,14 +15,20 @@ derived here. Loops, outer to inner:
             feed_forward (parts/feed_forward.py): the hidden layer of these rows alone, in the workspace
 """
 
+from typing import Any, NamedTuple
+
 from refconv.jit import kernel, routine
 from refconv.parts.blur import blur_row, reflected
-from refconv.parts.convolve import DENSE, convolve_rows
-from refconv.parts.feed_forward import feed_forward, feed_forward_workspace, odd_pitch
-from refconv.parts.staging import copy, image_rows, share, staged_count, widened
+from refconv.parts.convolve import Convolution, convolve_rows, staged_elements
+from refconv.parts.copy import copy
+from refconv.parts.feed_forward import Coming, FeedForwardWeights, FeedForwardWork, feed_forward, feed_forward_workspace, odd_pitch
+from refconv.parts.operands import as_source
+from refconv.parts.staging import image_rows
+from refconv.parts.workspace import own_part, widened
 from refconv.problem.activations import IDENTITY
 from refconv.problem.fused import first_conv
 from refconv.tile import lanes
+from refconv.tile.operands import Place, View, shifted
 from refconv.weights.packed import ceil_div
 
 WINDOW_ROWS = 3
@@ -33,17 +39,40 @@ def units(block, t):
     return block.n * ceil_div(block.p, t.lines)
 
 
+class Operands(NamedTuple):
+    """The input, the packed weights, the biases (of length 0: none)."""
+
+    x: Any
+    conv: Any
+    expand: Any
+    project: Any
+    conv_bias: Any
+    expand_bias: Any
+    project_bias: Any
+
+
+class Work(NamedTuple):
+    """Three convolved rows; the blurred pixels; staged lines; the convolution's weights widened from halves; and as in the kernel ffn."""
+
+    window: Any
+    mixed: Any
+    lines: Any
+    wide_conv: Any
+    hidden: Any
+    sums: Any
+    wide_weights: Any
+
+
 def workspace(block, t, lanes, half):
-    """Elements of each buffer of one thread; `wide_*` are for tensors stored as halves."""
-    conv, pixels = first_conv(block), min(t.step, t.lines, block.p) * block.q
-    lines = staged_count(WINDOW_ROWS, 1, conv.r, 1) * staged_count(block.w, 1, conv.s, 1) * conv.c_group if t.conv_kind == DENSE else 0
-    return {
-        "window": WINDOW_ROWS * block.w * ceil_div(block.c, lanes) * lanes,
-        "mixed": pixels * odd_pitch(block.source, lanes),
-        "lines": lines,
-        "wide_conv": block.conv_size if half else 0,
-        **feed_forward_workspace(block, t, pixels, lanes, half),
-    }
+    """Elements of each buffer of one thread."""
+    pixels = min(t.step, t.lines, block.p) * block.q
+    return Work(
+        WINDOW_ROWS * block.w * ceil_div(block.c, lanes) * lanes,
+        pixels * odd_pitch(block.source, lanes),
+        staged_elements(first_conv(block), WINDOW_ROWS, t.conv),
+        block.conv_size if half else 0,
+        *feed_forward_workspace(block, t, pixels, lanes, half),
+    )
 
 
 def recomputed_macs(block, t, squeeze="recompute"):
@@ -59,38 +88,37 @@ def seen_rows(p, height, at, row):
 
 
 @kernel
-def conv_first_down(x, weight, bias, out, work, block, t, slot, slots, first, last):
-    """Units first to last-1. x and out NHWC, weight (conv, expand, project) packed, bias (C or 0, hidden or 0, K or 0); all flat."""
-    conv_weight, expand, project = weight
-    conv_bias, expand_bias, project_bias = bias
-    window, mixed, lines, conv_wide, hidden, sums, weights, absent = work
-    window_at, mixed_at, lines_at = share(window, slot, slots), share(mixed, slot, slots), share(lines, slot, slots)
-    places = share(hidden, slot, slots), share(sums, slot, slots), share(weights, slot, slots)
-    near, near_at = widened(conv_weight, 0, block.conv_size, conv_wide, share(conv_wide, slot, slots))
-    n_lanes, conv = lanes(expand), first_conv(block)
+def conv_first_down(operands, out, work, block, t, part):
+    """Units of the Part. x and out NHWC; all flat."""
+    x, conv, n_lanes = operands.x, first_conv(block), lanes(operands.expand)
+    weights = FeedForwardWeights(operands.expand, operands.project, operands.expand_bias, operands.project_bias)
+    places = FeedForwardWork(own_part(work.hidden, part), own_part(work.sums, part), own_part(work.wide_weights, part))
+    near = widened(Place(operands.conv, 0), block.conv_size, own_part(work.wide_conv, part))
+    convolution, lines = Convolution(conv, near, Place(operands.conv_bias, 0), IDENTITY), own_part(work.lines, part)
+    window, mixed = own_part(work.window, part), own_part(work.mixed, part)
     height, width, blocks = ceil_div(block.h, 2), ceil_div(block.w, 2), ceil_div(ceil_div(block.h, 2), t.lines)
     conv_pitch, pitch = ceil_div(block.c, n_lanes) * n_lanes, odd_pitch(block.source, n_lanes)
     conv_row, raw_row = block.w * conv_pitch, block.w * block.c
-    for unit in range(first, last):
-        n, part = divmod(unit, blocks)
-        p_last = min((part + 1) * t.lines, height)
-        for p_first in range(part * t.lines, p_last, t.step):
+    for unit in range(part.first, part.last):
+        n, row = divmod(unit, blocks)
+        p_last = min((row + 1) * t.lines, height)
+        for p_first in range(row * t.lines, p_last, t.step):
             p_end = min(p_first + t.step, p_last)
             for p in range(p_first, p_end):
                 top, new = 2 * p - 1, max(2 * p - 1, 0)
-                if p > part * t.lines:
-                    copy(window, window_at, window, window_at + 2 * conv_row, conv_row)
+                if p > row * t.lines:
+                    copy(window.buffer, window.at, window.buffer, window.at + 2 * conv_row, conv_row)
                     new = 2 * p
-                to, count = (window, window_at + (new - top) * conv_row, conv_pitch), min(2 * p + 2, block.h) - new
-                rows = image_rows(0, block.c, block.h, n, new - conv.pad_top)
-                convolve_rows(to, x, rows, new, count, conv, near, near_at, conv_bias, IDENTITY, lines, lines_at, t)
-                row_at = mixed_at + (p - p_first) * width * pitch
-                seen = seen_rows(p, block.h, window_at - top * conv_row, conv_row)
-                blur_row(mixed, row_at, pitch, window, seen, conv_pitch, block.w, block.c)
+                convolved, count = View(window.buffer, window.at + (new - top) * conv_row, conv_pitch), min(2 * p + 2, block.h) - new
+                rows = image_rows(Place(x, 0), block.c, block.h, n, new - conv.pad_top)
+                convolve_rows(convolved, rows, new, count, convolution, lines, t.conv)
+                blurred = View(mixed.buffer, mixed.at + (p - p_first) * width * pitch, pitch)
+                seen = seen_rows(p, block.h, window.at - top * conv_row, conv_row)
+                blur_row(blurred, window.buffer, seen, conv_pitch, block.w, block.c)
                 seen = seen_rows(p, block.h, n * block.h * raw_row, raw_row)
-                blur_row(mixed, row_at + block.c, pitch, x, seen, block.c, block.w, block.c)
+                blur_row(shifted(blurred, block.c), x, seen, block.c, block.w, block.c)
             at = (n * height + p_first) * width
             coming_at = (n * block.h + 2 * p_end + conv.pad_bottom) * raw_row
-            coming = 2 * t.step * raw_row if p_end < p_last else 0
-            to = out, at * block.k, mixed, mixed_at, pitch, mixed, mixed_at, x, 0, 0, (p_end - p_first) * width, coming_at, coming
-            feed_forward(*to, block, (expand, project), (expand_bias, project_bias), (hidden, sums, weights, absent), places, t)
+            coming = Coming(coming_at, 2 * t.step * raw_row if p_end < p_last else 0)
+            to, source = View(out, at * block.k, block.k), as_source(View(mixed.buffer, mixed.at, pitch))
+            feed_forward(to, source, Place(x, 0), (0, (p_end - p_first) * width), coming, block, weights, places, t)

@@ -7,20 +7,24 @@ Loops, outer to inner:
     unit: image n, block of t.lines output rows, block of t.channels channels   (units run in parallel; weights that are halves are widened here)
         p  rows of the block            the r input rows under the window stay in L1 or L2 as p moves down
         c  vectors of channels
-        q  strips of t.rows pixels          accumulators: t.rows registers
+        q  strips of t.strip.rows pixels          accumulators: t.strip.rows registers
         r  kernel rows inside the image     the border is clipped, not padded: no work outside the image
-        s  t.taps columns a step            each pixel is loaded once for all the taps and outputs it meets
+        s  t.strip.taps columns a step            each pixel is loaded once for all the taps and outputs it meets
 
-With t.taps = S (dilation 1) a strip loads rows * stride + S - stride pixels for rows * S multiply-adds; with t.taps = 1 any dilation
+With t.strip.taps = S (dilation 1) a strip loads rows * stride + S - stride pixels for rows * S multiply-adds; with t.strip.taps = 1 any dilation
 and stride works, at one load for each multiply-add.
 """
 
+from typing import Any, NamedTuple
+
 from refconv.jit import kernel
-from refconv.parts.staging import image_rows, share, widened
+from refconv.parts.staging import image_rows
 from refconv.parts.strips import depthwise_row
+from refconv.parts.workspace import own_part, widened
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
 from refconv.tile import lanes
+from refconv.tile.operands import Place, View
 from refconv.weights.packed import ceil_div
 
 
@@ -29,26 +33,31 @@ def units(problem, t):
     return problem.n * ceil_div(problem.p, t.lines) * ceil_div(problem.c, t.channels)
 
 
+class Work(NamedTuple):
+    """A unit's weights, widened from halves."""
+
+    wide_weights: Any
+
+
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since the border is clipped."""
-    return {"wide_weights": min(t.channels, ceil_div(problem.c, lanes) * lanes) * problem.r * problem.s if half else 0}
+    return Work(min(t.channels, ceil_div(problem.c, lanes) * lanes) * problem.r * problem.s if half else 0)
 
 
 @kernel
-def depthwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
-    """Units first to last-1. x and out NHWC, weight packed depthwise, bias of length C or 0; all flat."""
-    (weights,) = work
-    weights_at = share(weights, slot, slots)
+def depthwise(operands, out, work, problem, t, part):
+    """Units of the Part. operands: x NHWC, weight packed depthwise, bias of length C or 0; out NHWC; all flat."""
+    x, weight, bias = operands
+    wide = own_part(work.wide_weights, part)
     height, width, n_lanes, channels = out_height(problem), out_width(problem), lanes(weight), problem.c
     blocks, chunks, window_size = ceil_div(height, t.lines), ceil_div(channels, t.channels), problem.r * problem.s
-    for unit in range(first, last):
+    for unit in range(part.first, part.last):
         rest, chunk = divmod(unit, chunks)
         n, block = divmod(rest, blocks)
         c_first = chunk * t.channels
         c_last = min(c_first + t.channels, channels)
-        near, near_at = widened(weight, c_first * window_size, ceil_div(c_last - c_first, n_lanes) * n_lanes * window_size, weights, weights_at)
+        weights = widened(Place(weight, c_first * window_size), ceil_div(c_last - c_first, n_lanes) * n_lanes * window_size, wide)
         for p in range(block * t.lines, min((block + 1) * t.lines, height)):
-            out_at = (n * height + p) * width * channels
-            under = image_rows(0, channels, problem.h, n, p * problem.stride_h - problem.pad_top)
-            those = c_first, c_last, near, near_at, bias, IDENTITY
-            depthwise_row(out, out_at, channels, x, under, p, problem, *those, t.rows, t.taps, t.stride)
+            to = View(out, (n * height + p) * width * channels, channels)
+            under = image_rows(Place(x, 0), channels, problem.h, n, p * problem.stride_h - problem.pad_top)
+            depthwise_row(to, under, p, problem, (c_first, c_last), weights, Place(bias, 0), IDENTITY, t.strip)

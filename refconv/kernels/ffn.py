@@ -8,16 +8,20 @@ Source: Lavin, "On the Efficiency of Convolutional Neural Networks", Sec. 5.2, e
         feed_forward (parts/feed_forward.py): the hidden layer of these pixels alone, in the workspace
 """
 
+from typing import Any, NamedTuple
+
 from refconv.jit import kernel, routine
-from refconv.parts.feed_forward import feed_forward, feed_forward_workspace
-from refconv.parts.staging import share, wide
+from refconv.parts.feed_forward import Coming, FeedForwardWeights, FeedForwardWork, feed_forward, feed_forward_workspace
+from refconv.parts.operands import Source
+from refconv.parts.workspace import in_work_type, own_part
+from refconv.tile.operands import Place, View
 from refconv.weights.packed import ceil_div
 
 
 @routine
 def most_rows(t):
     """Pixels of the taller of the two register tiles."""
-    return max(t.expand_rows + 0, t.project_rows + 0)  # a sum of Statics is a plain integer
+    return max(t.expand.rows + 0, t.project.rows + 0)  # a sum of Statics is a plain integer
 
 
 def units(block, t):
@@ -25,23 +29,44 @@ def units(block, t):
     return ceil_div(block.n * block.h * block.w, t.pixels)
 
 
+class Operands(NamedTuple):
+    """The input, the packed matrices, their biases (of length 0: none)."""
+
+    x: Any
+    expand: Any
+    project: Any
+    expand_bias: Any
+    project_bias: Any
+
+
+class Work(NamedTuple):
+    """A unit's pixels widened from halves; a chunk of hidden channels; sums of chunks; a block of weights widened from halves."""
+
+    wide_pixels: Any
+    hidden: Any
+    sums: Any
+    wide_weights: Any
+
+
 def workspace(block, t, lanes, half):
-    """Elements of each buffer of one thread; `wide_*` are for tensors stored as halves."""
+    """Elements of each buffer of one thread."""
     held = max(min(t.pixels, block.n * block.h * block.w), most_rows(t))
-    return {"wide_pixels": held * block.c if half else 0, **feed_forward_workspace(block, t, held, lanes, half)}
+    return Work(held * block.c if half else 0, *feed_forward_workspace(block, t, held, lanes, half))
 
 
 @kernel
-def ffn(x, weight, bias, out, work, block, t, slot, slots, first, last):
-    """Units first to last-1. x and out NHWC, weight (expand, project) packed dense, bias (hidden or 0, K or 0); all flat."""
-    pixels, hidden, sums, weights, absent = work
-    places = share(hidden, slot, slots), share(sums, slot, slots), share(weights, slot, slots)
+def ffn(operands, out, work, block, t, part):
+    """Units of the Part. x and out NHWC, weights packed dense; all flat."""
+    x, wide_pixels = operands.x, own_part(work.wide_pixels, part)
+    weights = FeedForwardWeights(operands.expand, operands.project, operands.expand_bias, operands.project_bias)
+    places = FeedForwardWork(own_part(work.hidden, part), own_part(work.sums, part), own_part(work.wide_weights, part))
     total = block.n * block.h * block.w
-    for unit in range(first, last):
+    for unit in range(part.first, part.last):
         start, i_last = unit * t.pixels, min((unit + 1) * t.pixels, total)
         i_first = min(start, total - most_rows(t))  # the last tile of all is moved back into its neighbour
-        at, count = i_first * block.c, i_last - i_first
-        source, source_at = wide(x, at, pixels, share(pixels, slot, slots))
-        coming = t.pixels * block.c if unit + 1 < last else 0
-        to = out, i_first * block.k, source, source_at, block.c, x, at, x, at, start - i_first, count, at + count * block.c, coming
-        feed_forward(*to, block, weight, bias, (hidden, sums, weights, absent), places, t)
+        raw, count = Place(x, i_first * block.c), i_last - i_first
+        pixels = in_work_type(raw, wide_pixels)
+        source = Source(View(pixels.buffer, pixels.at, block.c), raw, True)
+        coming = Coming(raw.at + count * block.c, t.pixels * block.c if unit + 1 < part.last else 0)
+        to = View(out, i_first * block.k, block.k)
+        feed_forward(to, source, raw, (start - i_first, count), coming, block, weights, places, t)

@@ -10,14 +10,19 @@ Lavin, "On the Efficiency of Convolutional Neural Networks", Fig. 6 (a); the loo
         h  chunks of t.hidden hidden channels: convolved into `hidden`, then projected and added up in `sums`
 """
 
-from refconv.jit import kernel
-from refconv.parts.convolve import ZERO
-from refconv.parts.dense import dense_block
-from refconv.parts.feed_forward import first_sums, odd_pitch, project_chunk
-from refconv.parts.staging import image_rows, share, stage_lines, staged_count, widened
+from typing import Any, NamedTuple
+
+from refconv.jit import kernel, routine
+from refconv.parts.channel_blocks import Channels, channel_blocks
+from refconv.parts.dense import NO_PREFETCH, Staged, dense_block, dense_weights
+from refconv.parts.feed_forward import Projection, odd_pitch, project_chunk, residual_start
+from refconv.parts.operands import Span
+from refconv.parts.staging import image_rows, stage_lines, staged_count
+from refconv.parts.workspace import own_part
 from refconv.problem.conv import out_height, out_width
 from refconv.problem.fused import hidden_conv
 from refconv.tile import lanes
+from refconv.tile.operands import Place, View, moved, shifted
 from refconv.weights.packed import ceil_div
 
 
@@ -26,48 +31,73 @@ def units(block, t):
     return block.n * ceil_div(block.p, t.lines)
 
 
+class Operands(NamedTuple):
+    """The input, the weights packed dense, the biases (of length 0: none)."""
+
+    x: Any
+    conv: Any
+    project: Any
+    conv_bias: Any
+    project_bias: Any
+
+
+class Work(NamedTuple):
+    """Staged input lines; a chunk of hidden channels; sums of chunks; a block of weights widened from halves."""
+
+    lines: Any
+    hidden: Any
+    sums: Any
+    wide_weights: Any
+
+
 def workspace(block, t, lanes, half):
-    """Elements of each buffer of one thread; `wide_weights` is for tensors stored as halves."""
+    """Elements of each buffer of one thread."""
     conv, rows = hidden_conv(block), min(t.lines, block.p)
     staged = staged_count(rows, conv.stride_h, conv.r, 1) * staged_count(conv.q, conv.stride_w, conv.s, 1) * conv.c
-    widest = max(t.conv_vectors * conv.r * conv.s * conv.c, t.project_vectors * block.hidden) * lanes
-    return {
-        "lines": staged,
-        "hidden": rows * conv.q * odd_pitch(min(t.hidden, block.hidden), lanes),
-        "sums": rows * conv.q * block.k if half or t.hidden < block.hidden else 0,
-        "wide_weights": widest if half else 0,
-        "absent": 0,
-    }
+    widest = max(t.conv.vectors * conv.r * conv.s * conv.c, t.project.vectors * block.hidden) * lanes
+    return Work(
+        staged,
+        rows * conv.q * odd_pitch(min(t.hidden, block.hidden), lanes),
+        rows * conv.q * block.k if half or t.hidden < block.hidden else 0,
+        widest if half else 0,
+    )
+
+
+class _Rows(NamedTuple):
+    to: View
+    staged: Staged
+    count: int
+    bias: Place
+    activation: Any
+
+
+@routine
+def _channels(rows, k, columns, weights, tile):
+    to, bias = shifted(rows.to, k), moved(rows.bias, k)
+    dense_block(to, rows.staged, rows.count, columns, weights, bias, rows.activation, tile, NO_PREFETCH)
 
 
 @kernel
-def fused_mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last):
-    """Units first to last-1. x and out NHWC, weight (conv, project) packed dense, bias (hidden or 0, K or 0); all flat."""
-    (conv_weight, project), (conv_bias, project_bias) = weight, bias
-    lines, hidden, sums, wide, absent = work
-    lines_at, hidden_at = share(lines, slot, slots), share(hidden, slot, slots)
-    sums_at, wide_at = share(sums, slot, slots), share(wide, slot, slots)
-    conv, n_lanes = hidden_conv(block), lanes(project)
+def fused_mbconv(operands, out, work, block, t, part):
+    """Units of the Part. x and out NHWC; all flat."""
+    x, conv, n_lanes = operands.x, hidden_conv(block), lanes(operands.project)
+    lines, hidden = own_part(work.lines, part), own_part(work.hidden, part)
+    sums, wide = own_part(work.sums, part), own_part(work.wide_weights, part)
     height, width, pitch = out_height(conv), out_width(conv), odd_pitch(min(t.hidden, block.hidden), n_lanes)
-    blocks, stride = ceil_div(height, t.lines), conv.r * conv.s * conv.c * n_lanes
-    columns = staged_count(width, conv.stride_w, conv.s, 1)
-    for unit in range(first, last):
+    blocks, weights = ceil_div(height, t.lines), dense_weights(operands.conv, 0, conv.r * conv.s * conv.c)
+    projection = Projection(Place(operands.project, 0), Place(operands.project_bias, 0), block.hidden, block.k, sums, wide)
+    for unit in range(part.first, part.last):
         n, row = divmod(unit, blocks)
         p_first = row * t.lines
         count = min(t.lines, height - p_first)
         at, pixels, top = (n * height + p_first) * width, count * width, p_first * conv.stride_h - conv.pad_top
-        rows = staged_count(count, conv.stride_h, conv.r, 1)
-        stage_lines(lines, lines_at, x, image_rows(0, conv.c, conv.h, n, top), conv, conv.c, top, rows, columns)
-        base, base_at = first_sums(x, at * block.c, block.residual, 0, pixels, block.k, sums, sums_at, absent)
+        staged_rows = staged_count(count, conv.stride_h, conv.r, 1)
+        stage_lines(lines, image_rows(Place(x, 0), conv.c, conv.h, n, top), conv, conv.c, top, staged_rows)
+        start = residual_start(Place(x, at * block.c), block.residual, Span(0, pixels, block.k), sums)
+        staged = Staged(lines.buffer, lines.at, conv, conv.c)
         for h in range(0, block.hidden, t.hidden):
             h_last = min(h + t.hidden, block.hidden)
-            for k in range(h, h_last, t.conv_vectors * n_lanes):
-                near, near_at = widened(conv_weight, k // n_lanes * stride, t.conv_vectors * stride, wide, wide_at)
-                to = hidden, hidden_at + k - h, pitch, h_last - k
-                those = lines, lines_at, conv, conv.c, count, near, near_at, conv_bias, k, block.activation, t.conv_rows
-                if block.hidden - k > t.conv_tail * n_lanes:
-                    dense_block(*to, *those, t.conv_vectors, ZERO)
-                else:
-                    dense_block(*to, *those, t.conv_tail, ZERO)
-            places = project, 0, project_bias, base, base_at, hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent
-            project_chunk(out, at * block.k, 0, pixels, h, h_last, block.hidden, block.k, *places, t)
+            rows = _Rows(View(hidden.buffer, hidden.at - h, pitch), staged, count, Place(operands.conv_bias, 0), block.activation)
+            channel_blocks(_channels, rows, Channels(h, h_last, block.hidden), weights, wide, t.conv)
+            to, made = View(out, at * block.k, block.k), View(hidden.buffer, hidden.at, pitch)
+            project_chunk(to, (0, pixels), (h, h_last), projection, made, start, t.project)

@@ -9,11 +9,15 @@ Derived here. Loops, outer to inner:
         projected (parts/feed_forward.py)
 """
 
+from typing import Any, NamedTuple
+
 from refconv.jit import kernel
-from refconv.parts.feed_forward import first_sums, project_chunk
+from refconv.parts.feed_forward import Projection, project_chunk, residual_start
 from refconv.parts.gates import gate_weights, projection_size
-from refconv.parts.staging import share, widen, widened
+from refconv.parts.operands import Span
+from refconv.parts.workspace import own_part, widen, widened
 from refconv.tile import length
+from refconv.tile.operands import Place, View
 from refconv.weights.packed import ceil_div
 
 
@@ -22,47 +26,47 @@ def units(block, t):
     return block.n * ceil_div(block.p * block.q, t.pixels)
 
 
+class Operands(NamedTuple):
+    """The spilled hidden layer, the projection's packed weights and bias, the gates, and the block's input for the residual."""
+
+    hidden_layer: Any
+    project: Any
+    project_bias: Any
+    gates: Any
+    x: Any
+
+
+class Work(NamedTuple):
+    """Sums begun with the residual, and pixels, widened from halves; the projection's weights with the gates of an image in them."""
+
+    sums: Any
+    projection: Any
+    wide_pixels: Any
+
+
 def workspace(block, t, lanes, half):
-    """Elements of each buffer of one thread; `wide_pixels` is for tensors stored as halves."""
+    """Elements of each buffer of one thread."""
     pixels = min(t.pixels, block.p * block.q)
-    return {
-        "sums": pixels * block.k if half else 0,
-        "projection": projection_size(block, lanes, half),
-        "wide_pixels": pixels * block.hidden if half else 0,
-        "absent": 0,
-    }
+    return Work(pixels * block.k if half else 0, projection_size(block, lanes, half), pixels * block.hidden if half else 0)
 
 
 @kernel
-def gated(x, weight, bias, out, work, block, t, slot, slots, first, last):
-    """Units first to last-1. x: the spilled hidden layer, NHWC; weight (project,) packed dense; bias (K or 0, gates, the block's input)."""
-    (project,), (project_bias, gates, residual), (sums, projection, wide, absent) = weight, bias, work
-    sums_at, projection_at, wide_at = share(sums, slot, slots), share(projection, slot, slots), share(wide, slot, slots)
+def gated(operands, out, work, block, t, part):
+    """Units of the Part. hidden_layer, x and out NHWC; all flat."""
+    sums, projection, wide = own_part(work.sums, part), own_part(work.projection, part), own_part(work.wide_pixels, part)
     all_pixels = -(-block.h // block.stride) * -(-block.w // block.stride)
-    blocks, size, gated_image = ceil_div(all_pixels, t.pixels), length(project), -1
-    plain, plain_at = widened(project, 0, size, projection, projection_at)
-    for unit in range(first, last):
-        n, part = divmod(unit, blocks)
+    blocks, size, gated_image = ceil_div(all_pixels, t.pixels), length(operands.project), -1
+    packed = Place(operands.project, 0)
+    plain = widened(packed, size, projection)
+    matrix = Projection(projection, Place(operands.project_bias, 0), block.hidden, block.k, sums, None)
+    for unit in range(part.first, part.last):
+        n, row = divmod(unit, blocks)
         if n != gated_image:
-            widen(projection, projection_at, project, 0, size)
-            gate_weights(projection, projection_at, plain, plain_at, gates, n * block.hidden, block.hidden, block.k)
+            widen(projection, packed, size)
+            gate_weights(projection, plain, Place(operands.gates, n * block.hidden), block.hidden, block.k)
             gated_image = n
-        count, at = min(t.pixels, all_pixels - part * t.pixels), n * all_pixels + part * t.pixels
-        base, base_at = first_sums(residual, at * block.c, block.residual, 0, count, block.k, sums, sums_at, absent)
-        pixels, pixels_at = widened(x, at * block.hidden, count * block.hidden, wide, wide_at)
-        places = (
-            projection,
-            projection_at,
-            project_bias,
-            base,
-            base_at,
-            pixels,
-            pixels_at,
-            block.hidden,
-            sums,
-            sums_at,
-            projection,
-            projection_at,
-            absent,
-        )
-        project_chunk(out, at * block.k, 0, count, 0, block.hidden, block.hidden, block.k, *places, t)
+        count, at = min(t.pixels, all_pixels - row * t.pixels), n * all_pixels + row * t.pixels
+        start = residual_start(Place(operands.x, at * block.c), block.residual, Span(0, count, block.k), sums)
+        pixels = widened(Place(operands.hidden_layer, at * block.hidden), count * block.hidden, wide)
+        to, hidden = View(out, at * block.k, block.k), View(pixels.buffer, pixels.at, block.hidden)
+        project_chunk(to, (0, count), (0, block.hidden), matrix, hidden, start, t.project)

@@ -12,46 +12,56 @@ Loops, outer to inner:
           halves are widened here)
         p  rows of the block
         v  vectors of channels
-        q  strips of t.rows pixels          accumulators: t.rows * g registers
+        q  strips of t.strip.rows pixels          accumulators: t.strip.rows * g registers
         r  kernel rows inside the image     the border is clipped
-        s  t.taps columns a step            each pixel is loaded once and meets t.taps * g weights, which come from L1
+        s  t.strip.taps columns a step            each pixel is loaded once and meets t.strip.taps * g weights, which come from L1
 """
 
+from typing import Any, NamedTuple
+
 from refconv.jit import kernel
-from refconv.parts.staging import image_rows, share, widened
+from refconv.parts.staging import image_rows
 from refconv.parts.strips import grouped_row
+from refconv.parts.workspace import own_part, widened
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
 from refconv.tile import lanes
+from refconv.tile.operands import Place, View
 from refconv.weights.packed import ceil_div
 
 
 def units(problem, t):
     """Independent pieces of work."""
-    return problem.n * ceil_div(problem.p, t.lines) * ceil_div(ceil_div(problem.groups, t.groups), t.vectors_per_unit)
+    return problem.n * ceil_div(problem.p, t.lines) * ceil_div(ceil_div(problem.groups, t.strip.groups), t.vectors_per_unit)
+
+
+class Work(NamedTuple):
+    """A unit's weights, widened from halves."""
+
+    wide_weights: Any
 
 
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since the border is clipped."""
-    vectors = min(t.vectors_per_unit, ceil_div(problem.groups, t.groups))
-    return {"wide_weights": vectors * problem.r * problem.s * t.inputs * lanes if half else 0}
+    vectors = min(t.vectors_per_unit, ceil_div(problem.groups, t.strip.groups))
+    return Work(vectors * problem.r * problem.s * t.strip.inputs * lanes if half else 0)
 
 
 @kernel
-def grouped(x, weight, bias, out, work, problem, t, slot, slots, first, last):
-    """Units first to last-1. x and out NHWC, weight packed by diagonals, bias of length K or 0; all flat."""
-    (weights,) = work
-    weights_at = share(weights, slot, slots)
+def grouped(operands, out, work, problem, t, part):
+    """Units of the Part. operands: x NHWC, weight packed by diagonals, bias of length K or 0; out NHWC; all flat."""
+    x, weight, bias = operands
+    wide = own_part(work.wide_weights, part)
     height, width, channels = out_height(problem), out_width(problem), problem.c
-    v_all, vector_size = ceil_div(problem.groups, t.groups), problem.r * problem.s * t.inputs * lanes(weight)
+    v_all, vector_size = ceil_div(problem.groups, t.strip.groups + 0), problem.r * problem.s * t.strip.inputs * lanes(weight)
     blocks, chunks = ceil_div(height, t.lines), ceil_div(v_all, t.vectors_per_unit)
-    for unit in range(first, last):
+    for unit in range(part.first, part.last):
         rest, chunk = divmod(unit, chunks)
         n, block = divmod(rest, blocks)
         v_first = chunk * t.vectors_per_unit
         v_last = min(v_first + t.vectors_per_unit, v_all)
-        near, near_at = widened(weight, v_first * vector_size, (v_last - v_first) * vector_size, weights, weights_at)
+        weights = widened(Place(weight, v_first * vector_size), (v_last - v_first) * vector_size, wide)
         for p in range(block * t.lines, min((block + 1) * t.lines, height)):
-            out_at, under = (n * height + p) * width * channels, image_rows(0, channels, problem.h, n, p * problem.stride_h - problem.pad_top)
-            those = v_first, v_last, near, near_at, bias, IDENTITY
-            grouped_row(out, out_at, channels, x, under, p, problem, *those, t.groups, t.inputs, t.rows, t.taps, t.stride)
+            to = View(out, (n * height + p) * width * channels, channels)
+            under = image_rows(Place(x, 0), channels, problem.h, n, p * problem.stride_h - problem.pad_top)
+            grouped_row(to, under, p, problem, (v_first, v_last), weights, Place(bias, 0), IDENTITY, t.strip)

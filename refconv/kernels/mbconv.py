@@ -12,18 +12,26 @@ Convolutional Neural Networks"; both modes and the loops are derived here. Loops
         p  steps of t.step output rows
             the input rows that are new under them, expanded into `ring`
             the rows convolved into `hidden`
-            projected to the output, or with block.pool > 0 only added up in `pooled`, for squeeze-excitation
+            projected to the output, or or, where only gates are wanted, added up in `pooled`, for squeeze-excitation
 """
 
+from typing import Any, NamedTuple
+
 from refconv.jit import kernel, routine
-from refconv.parts.convolve import DENSE, convolve_rows
-from refconv.parts.feed_forward import first_sums, odd_pitch, project_chunk
+from refconv.parts.channel_blocks import Channels, channel_blocks
+from refconv.parts.convolve import Convolution, convolve_rows, staged_elements
+from refconv.parts.copy import FOUR, fill
+from refconv.parts.dense import dense_weights
+from refconv.parts.feed_forward import Projection, odd_pitch, project_chunk, residual_start
 from refconv.parts.gates import gate_weights, projection_size
 from refconv.parts.matrix import matrix_block
-from refconv.parts.staging import FOUR, ONE, Rows, fill, row_place, share, staged_count, wide, widen, widened
+from refconv.parts.operands import ONE, Source, Span
+from refconv.parts.staging import Rows, row_view
+from refconv.parts.workspace import in_work_type, own_part, widen, widened
 from refconv.problem.conv import out_height, out_width
-from refconv.problem.fused import middle_conv
+from refconv.problem.fused import PROJECTED, SPILLED, middle_conv
 from refconv.tile import add_row, lanes, length, load, store
+from refconv.tile.operands import Place, View, moved, shifted
 from refconv.weights.packed import ceil_div
 
 
@@ -38,24 +46,50 @@ def units(block, t):
     return block.n * ceil_div(block.p, t.lines)
 
 
+class Operands(NamedTuple):
+    """The input, the packed weights, the biases (of length 0: none), the gates of a pass that projects (of length 0: none)."""
+
+    x: Any
+    expand: Any
+    conv: Any
+    project: Any
+    expand_bias: Any
+    conv_bias: Any
+    project_bias: Any
+    gates: Any
+
+
+class Work(NamedTuple):
+    """Hidden rows in a ring; convolved rows; sums begun with the residual, widened from halves; this thread's sums for the gates.
+
+    projection: the projection's weights with the gates of an image in them; lines: staged lines; and what is widened from halves.
+    """
+
+    ring: Any
+    hidden: Any
+    sums: Any
+    pooled: Any
+    projection: Any
+    lines: Any
+    wide_pixels: Any
+    wide_weights: Any
+    wide_conv: Any
+
+
 def workspace(block, t, lanes, half):
-    """Elements of each buffer of one thread; `wide_*` are for tensors stored as halves."""
+    """Elements of each buffer of one thread."""
     conv, held, pitch = middle_conv(block), ring_rows(block, t), odd_pitch(block.hidden, lanes)
-    staged = 0
-    if t.conv_kind == DENSE:
-        staged = staged_count(t.step, conv.stride_h, conv.r, 1) * staged_count(conv.q, conv.stride_w, conv.s, 1) * conv.c_group
-    return {
-        "ring": held * block.w * pitch,
-        "hidden": t.step * conv.q * pitch,
-        "sums": t.step * conv.q * block.k if half else 0,
-        "pooled": block.n * pitch if block.gated else 0,
-        "projection": projection_size(block, lanes, half),
-        "lines": staged,
-        "wide_pixels": held * block.w * block.c if half else 0,
-        "wide_weights": t.expand_vectors * block.c * lanes if half else 0,
-        "wide_conv": block.conv_size if half else 0,
-        "absent": 0,
-    }
+    return Work(
+        held * block.w * pitch,
+        t.step * conv.q * pitch,
+        t.step * conv.q * block.k if half else 0,
+        block.n * pitch if block.gated else 0,
+        projection_size(block, lanes, half),
+        staged_elements(conv, t.step, t.conv),
+        held * block.w * block.c if half else 0,
+        t.expand.vectors * block.c * lanes if half else 0,
+        block.conv_size if half else 0,
+    )
 
 
 def recomputed_macs(block, t, squeeze="recompute"):
@@ -72,65 +106,68 @@ def recomputed_macs(block, t, squeeze="recompute"):
     return max(0, passes * rows - block.h) * row_macs + (passes - 1) * conv.macs
 
 
-@routine
-def expand_rows(ring, rows, x, x_at, made, first, last, block, weight, bias, wide_weights, weights_at, wide_pixels, pixels_at, absent, t):
-    """Input rows first to last-1 of the image at x_at expanded into the ring, whose first row is row `made`."""
-    n_lanes = lanes(weight)
-    stride = block.c * n_lanes
-    for k in range(0, block.hidden, t.expand_vectors * n_lanes):
-        near, near_at = widened(weight, k // n_lanes * stride, t.expand_vectors * stride, wide_weights, weights_at)
-        for y in range(first, last):
-            at = x_at + y * block.w * block.c
-            source, source_at = wide(x, at, wide_pixels, pixels_at + (y - first) * block.w * block.c)
-            to = ring, row_place(rows, y - made, block.w) + k, rows.pitch, block.hidden - k
-            pixels = source, source_at, block.c, 0, block.w, block.c, near, near_at, stride, bias, k
-            rest = absent, 0, 0, x, at, k == 0, x, at, 0, 1, 0, block.activation, t.expand_rows
-            if block.hidden - k > t.expand_tail * n_lanes:
-                matrix_block(*to, *pixels, *rest, t.expand_vectors)
-            else:
-                matrix_block(*to, *pixels, *rest, t.expand_tail)
+class _NewRows(NamedTuple):
+    ring: Rows
+    ring_first: int
+    x: Place
+    first: int
+    last: int
+    wide_pixels: Place
+    bias: Place
+    block: Any
 
 
 @routine
-def add_pixels(sums, sums_at, hidden, hidden_at, pitch, pixels, channels, out, out_at, spill):
-    """sums[c] += sum of the pixels' channel c; with spill > 0 the pixels are copied to out as well."""
-    step = 4 * lanes(hidden)
+def _expand_channels(rows, k, columns, weights, tile):
+    block = rows.block
+    for y in range(rows.first, rows.last):
+        raw = moved(rows.x, y * block.w * block.c)
+        pixels = in_work_type(raw, moved(rows.wide_pixels, (y - rows.first) * block.w * block.c))
+        source = Source(View(pixels.buffer, pixels.at, block.c), raw, k == 0)
+        to = shifted(row_view(rows.ring, y - rows.ring_first, block.w), k)
+        matrix_block(to, columns, source, Span(0, block.w, block.c), weights, moved(rows.bias, k), None, None, block.activation, tile)
+
+
+@routine
+def add_pixels(sums, hidden, pixels, channels, to, spill):
+    """sums[c] += sum of the pixels' channel c, sums a Place, hidden a View; with `spill` the pixels are copied to the View `to` as well."""
+    step = 4 * lanes(hidden.buffer)
     for c in range(0, channels, step):
-        total = load(ONE, FOUR, sums, sums_at + c, 0, channels - c)
+        total = load(ONE, FOUR, sums.buffer, sums.at + c, 0, channels - c)
         for i in range(pixels):
-            pixel = load(ONE, FOUR, hidden, hidden_at + i * pitch + c, 0, channels - c)
+            pixel = load(ONE, FOUR, hidden.buffer, hidden.at + i * hidden.pitch + c, 0, channels - c)
             total = add_row(total, pixel)
-            if spill > 0:
-                store(out, out_at + i * channels + c, 0, pixel, channels - c, 0)
-        store(sums, sums_at + c, 0, total, channels - c, 0)
+            if spill:
+                store(to.buffer, to.at + i * to.pitch + c, 0, pixel, channels - c, 0)
+        store(sums.buffer, sums.at + c, 0, total, channels - c, 0)
 
 
 @kernel
-def mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last):
-    """Units first to last-1. x and out NHWC, weight (expand, conv, project) packed, bias (expand, conv, project, gates), each may be absent.
+def mbconv(operands, out, work, block, t, part):
+    """Units of the Part. x and out NHWC; all flat.
 
-    With block.pool > 0 nothing is projected: this thread's part of `pooled` holds the sums over its pixels of every image's hidden
-    channels, and with block.pool = 2 out is the hidden layer itself.
+    Where block.result is not PROJECTED, nothing is projected: this thread's part of `pooled` holds the sums over its pixels of every image's
+    hidden channels, and with SPILLED out is the hidden layer itself.
     """
-    (expand, conv_weight, project), (expand_bias, conv_bias, project_bias, gates) = weight, bias
-    ring, hidden, sums, pooled, projection, lines, pixels, weights, conv_wide, absent = work
-    ring_at, hidden_at, sums_at = share(ring, slot, slots), share(hidden, slot, slots), share(sums, slot, slots)
-    pooled_at, projection_at, lines_at = share(pooled, slot, slots), share(projection, slot, slots), share(lines, slot, slots)
-    pixels_at, weights_at = share(pixels, slot, slots), share(weights, slot, slots)
-    near, near_at = widened(conv_weight, 0, block.conv_size, conv_wide, share(conv_wide, slot, slots))
-    conv, n_lanes, held = middle_conv(block), lanes(expand), ring_rows(block, t)
-    height, width, pitch = out_height(conv), out_width(conv), odd_pitch(block.hidden, n_lanes)
-    blocks, wide_size = ceil_div(height, t.lines), length(project)
-    plain, plain_at = widened(project, 0, wide_size, projection, projection_at)
-    matrix, matrix_at, gated_image = plain, plain_at, -1
-    if block.pool > 0:
-        fill(pooled, pooled_at, block.n * pitch)
-    for unit in range(first, last):
+    x, project, conv, n_lanes = operands.x, operands.project, middle_conv(block), lanes(operands.expand)
+    ring, hidden, sums = own_part(work.ring, part), own_part(work.hidden, part), own_part(work.sums, part)
+    pooled, projection, lines = own_part(work.pooled, part), own_part(work.projection, part), own_part(work.lines, part)
+    wide_pixels, wide_weights = own_part(work.wide_pixels, part), own_part(work.wide_weights, part)
+    near = widened(Place(operands.conv, 0), block.conv_size, own_part(work.wide_conv, part))
+    convolution = Convolution(conv, near, Place(operands.conv_bias, 0), block.activation)
+    height, width, pitch, held = out_height(conv), out_width(conv), odd_pitch(block.hidden, n_lanes), ring_rows(block, t)
+    blocks, packed, size = ceil_div(height, t.lines), Place(project, 0), length(project)
+    plain = widened(packed, size, projection)
+    matrix, gated_image = plain, -1
+    expand, every = dense_weights(operands.expand, 0, block.c), Channels(0, block.hidden, block.hidden)
+    if block.result != PROJECTED:
+        fill(pooled.buffer, pooled.at, block.n * pitch)
+    for unit in range(part.first, part.last):
         n, row = divmod(unit, blocks)
-        if block.gated > 0 and block.pool == 0 and n != gated_image:
-            widen(projection, projection_at, project, 0, wide_size)
-            gate_weights(projection, projection_at, plain, plain_at, gates, n * block.hidden, block.hidden, block.k)
-            matrix, matrix_at, gated_image = projection, projection_at, n
+        if block.gated > 0 and block.result == PROJECTED and n != gated_image:
+            widen(projection, packed, size)
+            gate_weights(projection, plain, Place(operands.gates, n * block.hidden), block.hidden, block.k)
+            matrix, gated_image = projection, n
         base = row * t.lines * block.stride - conv.pad_top  # the row that lies in slot 0
         made = base
         for p in range(row * t.lines, min((row + 1) * t.lines, height), t.step):
@@ -139,16 +176,17 @@ def mbconv(x, weight, bias, out, work, block, t, slot, slots, first, last):
             end = top + (count - 1) * block.stride + block.r
             new = max(made, max(top, 0))
             made = end
-            at, x_at = (n * height + p) * width, n * block.h * block.w * block.c
-            rows = Rows(ring_at, pitch, (top - base) % held, held)
-            of_pixels = weights, weights_at, pixels, pixels_at, absent
-            expand_rows(ring, rows, x, x_at, top, new, min(end, block.h), block, expand, expand_bias, *of_pixels, t)
-            to, those = (hidden, hidden_at, pitch), (near, near_at, conv_bias, block.activation, lines, lines_at)
-            convolve_rows(to, ring, rows, p, count, conv, *those, t)
-            if block.pool > 0:
-                chunk = hidden, hidden_at, pitch, count * width, block.hidden, out, at * block.hidden, block.pool - 1
-                add_pixels(pooled, pooled_at + n * pitch, *chunk)
+            at, image = (n * height + p) * width, Place(x, n * block.h * block.w * block.c)
+            rows = Rows(ring.buffer, ring.at, pitch, (top - base) % held, held)
+            fresh = _NewRows(rows, top, image, new, min(end, block.h), wide_pixels, Place(operands.expand_bias, 0), block)
+            channel_blocks(_expand_channels, fresh, every, expand, wide_weights, t.expand)
+            convolved = View(hidden.buffer, hidden.at, pitch)
+            convolve_rows(convolved, rows, p, count, convolution, lines, t.conv)
+            if block.result != PROJECTED:
+                to = View(out, at * block.hidden, block.hidden)
+                add_pixels(moved(pooled, n * pitch), convolved, count * width, block.hidden, to, block.result == SPILLED)
             else:
-                added, added_at = first_sums(x, at * block.c, block.residual, 0, count * width, block.k, sums, sums_at, absent)
-                places = matrix, matrix_at, project_bias, added, added_at, hidden, hidden_at, pitch, sums, sums_at, projection, projection_at, absent
-                project_chunk(out, at * block.k, 0, count * width, 0, block.hidden, block.hidden, block.k, *places, t)
+                start = residual_start(Place(x, at * block.c), block.residual, Span(0, count * width, block.k), sums)
+                whole = Projection(matrix, Place(operands.project_bias, 0), block.hidden, block.k, sums, None)
+                to = View(out, at * block.k, block.k)
+                project_chunk(to, (0, count * width), (0, block.hidden), whole, convolved, start, t.project)

@@ -7,17 +7,22 @@ Source: FasterNet (Chen et al. 2023), Sec. 3.2. Loops, outer to inner:
 
     unit: image n, block of t.lines output rows              (units run in parallel)
         stage the first Cp channels of the block's input rows, border included, into `lines`, as floats of the workspace
-        k  blocks of t.vectors vectors of output channels
-        p  rows of the block;  q  tiles of t.rows pixels;  r, s, c    as in conv2d, pixels C apart in the output
+        k  blocks of t.tile.vectors vectors of output channels
+        p  rows of the block;  q  tiles of t.tile.rows pixels;  r, s, c    as in conv2d, pixels C apart in the output
         pass channels Cp to C of the block's pixels through
 """
 
-from refconv.jit import kernel
-from refconv.parts.dense import dense_block
-from refconv.parts.staging import ZERO, copy, image_rows, share, stage_lines, staged_count, widened
+from typing import Any, NamedTuple
+
+from refconv.jit import kernel, routine
+from refconv.parts.channel_blocks import Channels, channel_blocks
+from refconv.parts.copy import copy
+from refconv.parts.dense import NO_PREFETCH, Staged, dense_block, dense_weights
+from refconv.parts.staging import image_rows, stage_lines, staged_count
+from refconv.parts.workspace import own_part
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import convolved_part
-from refconv.tile import lanes
+from refconv.tile.operands import Place, View, moved, shifted
 from refconv.weights.packed import ceil_div
 
 
@@ -26,39 +31,50 @@ def units(problem, t):
     return problem.n * ceil_div(problem.p, t.lines)
 
 
+class Work(NamedTuple):
+    """Staged input lines; a block of weights widened from halves."""
+
+    lines: Any
+    wide_weights: Any
+
+
 def workspace(problem, t, lanes, half):
-    """Elements of each buffer of one thread; `wide_weights` is for tensors stored as halves."""
+    """Elements of each buffer of one thread."""
     conv = problem.conv
     rows = staged_count(min(t.lines, conv.p), 1, conv.r, conv.dilation_h)
-    block = conv.r * conv.s * conv.c * t.vectors * lanes if half else 0
-    return {"lines": rows * staged_count(conv.q, 1, conv.s, conv.dilation_w) * conv.c, "wide_weights": block}
+    block = conv.r * conv.s * conv.c * t.tile.vectors * lanes if half else 0
+    return Work(rows * staged_count(conv.q, 1, conv.s, conv.dilation_w) * conv.c, block)
+
+
+class _Rows(NamedTuple):
+    to: View
+    staged: Staged
+    count: int
+    bias: Place
+
+
+@routine
+def _channels(rows, k, columns, weights, tile):
+    dense_block(shifted(rows.to, k), rows.staged, rows.count, columns, weights, moved(rows.bias, k), IDENTITY, tile, NO_PREFETCH)
 
 
 @kernel
-def partial(x, weight, bias, out, work, problem, t, slot, slots, first, last):
-    """Units first to last-1. x and out NHWC, weight packed dense, bias of length Cp or 0; all flat."""
-    lines, weights = work
-    lines_at, weights_at = share(lines, slot, slots), share(weights, slot, slots)
+def partial(operands, out, work, problem, t, part):
+    """Units of the Part. operands: x NHWC, weight packed dense, bias of length Cp or 0; out NHWC; all flat."""
+    x, weight, bias = operands
+    lines, wide = own_part(work.lines, part), own_part(work.wide_weights, part)
     conv, channels = convolved_part(problem), problem.c
-    height, width, n_lanes = problem.h, problem.w, lanes(weight)
-    blocks = ceil_div(height, t.lines)
-    vector_stride = conv.r * conv.s * conv.c * n_lanes
-    columns = staged_count(width, 1, conv.s, conv.dilation_w)
-    for unit in range(first, last):
+    height, width, blocks = problem.h, problem.w, ceil_div(problem.h, t.lines)
+    weights, every = dense_weights(weight, 0, conv.r * conv.s * conv.c), Channels(0, conv.k, conv.k)
+    for unit in range(part.first, part.last):
         n, block = divmod(unit, blocks)
         p_first = block * t.lines
         p_last = min(p_first + t.lines, height)
-        image = n * height * width * channels
-        rows = staged_count(p_last - p_first, 1, conv.r, conv.dilation_h)
-        top = p_first - conv.pad_top
-        stage_lines(lines, lines_at, x, image_rows(0, channels, height, n, top), conv, conv.c, top, rows, columns)
-        for k in range(0, conv.k, t.vectors * n_lanes):
-            near, near_at = widened(weight, k // n_lanes * vector_stride, t.vectors * vector_stride, weights, weights_at)
-            out_at = image + p_first * width * channels + k
-            arguments = out, out_at, channels, conv.k - k, lines, lines_at, conv, conv.c, p_last - p_first, near, near_at, bias, k, IDENTITY, t.rows
-            if conv.k - k > t.tail * n_lanes:
-                dense_block(*arguments, t.vectors, ZERO)
-            else:
-                dense_block(*arguments, t.tail, ZERO)
+        image, top = n * height * width * channels, p_first - conv.pad_top
+        staged_rows = staged_count(p_last - p_first, 1, conv.r, conv.dilation_h)
+        stage_lines(lines, image_rows(Place(x, 0), channels, height, n, top), conv, conv.c, top, staged_rows)
+        to = View(out, image + p_first * width * channels, channels)
+        those = _Rows(to, Staged(lines.buffer, lines.at, conv, conv.c), p_last - p_first, Place(bias, 0))
+        channel_blocks(_channels, those, every, weights, wide, t.tile)
         for i in range(p_first * width, p_last * width):
             copy(out, image + i * channels + conv.c, x, image + i * channels + conv.c, channels - conv.c)

@@ -5,18 +5,24 @@
 Loops, outer to inner:
 
     unit: block of t.pixels pixels, block of t.channels output channels      (units run in parallel)
-        k  blocks of t.vectors vectors of output channels    the block's c * t.vectors weight vectors come from L1 or L2
-        i  tiles of t.rows pixels                            the block's pixels stay in L2 from one k to the next (halves: widened, once)
+        k  blocks of t.tile.vectors vectors of output channels    the block's c * t.tile.vectors weight vectors come from L1 or L2
+        i  tiles of t.tile.rows pixels                            the block's pixels stay in L2 from one k to the next (halves: widened, once)
         c                                                    one outer product a step: rows * vectors FMAs, rows + vectors loads
 
-The last block of channels may be narrower: t.tail vectors.
+The last block of channels may be narrower: t.tile.tail vectors.
 """
 
-from refconv.jit import kernel
-from refconv.parts.matrix import WHOLE, matrix_block
-from refconv.parts.staging import share, wide, widened
+from typing import Any, NamedTuple
+
+from refconv.jit import kernel, routine
+from refconv.parts.channel_blocks import Channels, channel_blocks
+from refconv.parts.dense import dense_weights
+from refconv.parts.matrix import matrix_block
+from refconv.parts.operands import WHOLE, Prefetch, Source, Span
+from refconv.parts.workspace import in_work_type, own_part
 from refconv.problem.activations import IDENTITY
 from refconv.tile import lanes
+from refconv.tile.operands import Place, View, moved, shifted
 from refconv.weights.packed import ceil_div
 
 
@@ -25,40 +31,61 @@ def units(problem, t):
     return ceil_div(problem.n * problem.p * problem.q, t.pixels) * ceil_div(problem.k, t.channels)
 
 
+class Work(NamedTuple):
+    """A unit's pixels and a block of weights, widened from halves."""
+
+    wide_pixels: Any
+    wide_weights: Any
+
+
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since windows of one pixel need no border."""
     pixels = min(t.pixels, problem.n * problem.h * problem.w)
-    return {
-        "wide_pixels": max(pixels, t.rows) * problem.c if half else 0,
-        "wide_weights": problem.c * t.vectors * lanes if half else 0,
-        "absent": 0,
-    }
+    return Work(max(pixels, t.tile.rows) * problem.c if half else 0, problem.c * t.tile.vectors * lanes if half else 0)
+
+
+class _Pixels(NamedTuple):
+    to: View
+    source: Source
+    span: Span
+    bias: Place
+    next_pixels: Prefetch
+    next_weights: Prefetch
+    k_first: int
+
+
+@routine
+def _channels(pixels, k, columns, weights, tile):
+    stretch, following = pixels.next_pixels, pixels.next_weights
+    fresh = k == pixels.k_first
+    if not fresh:  # the first block prefetches the next tile's pixels, which are contiguous; the others the next block's weights
+        stretch = Prefetch(following.buffer, following.at + k // lanes(weights.buffer) * weights.stride, following.step, WHOLE, 0)
+    source = Source(pixels.source.pixels, pixels.source.raw, fresh)
+    matrix_block(shifted(pixels.to, k), columns, source, pixels.span, weights, moved(pixels.bias, k), None, stretch, IDENTITY, tile)
 
 
 @kernel
-def pointwise(x, weight, bias, out, work, problem, t, slot, slots, first, last):
-    """Units first to last-1. x and out NHWC, weight packed dense, bias of length K or 0; all flat."""
-    pixel_work, weight_work, absent = work
-    pixels_at, weights_at = share(pixel_work, slot, slots), share(weight_work, slot, slots)
-    n_lanes, pixels = lanes(weight), problem.n * problem.h * problem.w
-    chunks, vector_stride = ceil_div(problem.k, t.channels), problem.c * n_lanes
-    for unit in range(first, last):
+def pointwise(operands, out, work, problem, t, part):
+    """Units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0; out NHWC; all flat."""
+    x, weight, bias = operands
+    wide_pixels, wide = own_part(work.wide_pixels, part), own_part(work.wide_weights, part)
+    pixels, rows, chunks = problem.n * problem.h * problem.w, t.tile.rows + 0, ceil_div(problem.k, t.channels)
+    weights = dense_weights(weight, 0, problem.c)
+    next_weights = Prefetch(weight, t.tile.vectors * weights.stride, t.ahead, WHOLE, 0)
+    for unit in range(part.first, part.last):
         block, chunk = divmod(unit, chunks)
         i_start, i_last = block * t.pixels, min((block + 1) * t.pixels, pixels)
-        i_first = min(i_start, pixels - t.rows)  # the last tile of all is moved back into its neighbour
-        source, source_at = wide(x, i_first * problem.c, pixel_work, pixels_at)
-        for k in range(chunk * t.channels, min((chunk + 1) * t.channels, problem.k), t.vectors * n_lanes):
-            near, near_at = widened(weight, k // n_lanes * vector_stride, t.vectors * vector_stride, weight_work, weights_at)
-            to = out, i_first * problem.k + k, problem.k, problem.k - k
-            those = source, source_at, problem.c, i_start - i_first, i_last - i_first
-            fresh = k == chunk * t.channels
-            start = problem.c, near, near_at, vector_stride, bias, k, absent, 0, 0, x, i_first * problem.c, fresh
-            if fresh:  # the next tile's pixels, which are contiguous; then the next block's weights
-                ahead = x, (i_start + t.rows) * problem.c, t.rows + 0, WHOLE, 0
-            else:
-                ahead = weight, (k // n_lanes + t.vectors) * vector_stride, t.ahead, WHOLE, 0
-            rest = *start, *ahead, IDENTITY, t.rows
-            if problem.k - k > t.tail * n_lanes:
-                matrix_block(*to, *those, *rest, t.vectors)
-            else:
-                matrix_block(*to, *those, *rest, t.tail)
+        i_first = min(i_start, pixels - rows)  # the last tile of all is moved back into its neighbour
+        raw = Place(x, i_first * problem.c)
+        source = in_work_type(raw, wide_pixels)
+        channels = Channels(chunk * t.channels, min((chunk + 1) * t.channels, problem.k), problem.k)
+        those = _Pixels(
+            View(out, i_first * problem.k, problem.k),
+            Source(View(source.buffer, source.at, problem.c), raw, True),
+            Span(i_start - i_first, i_last - i_first, problem.c),
+            Place(bias, 0),
+            Prefetch(x, (i_start + rows) * problem.c, rows, WHOLE, 0),
+            next_weights,
+            channels.first,
+        )
+        channel_blocks(_channels, those, channels, weights, wide, t.tile)

@@ -5,11 +5,17 @@
 Source: Hu et al., "Squeeze-and-Excitation Networks". Units are images.
 """
 
-from refconv.jit import kernel
+from typing import Any, NamedTuple
+
+from refconv.jit import kernel, routine
+from refconv.parts.channel_blocks import Channels, channel_blocks
+from refconv.parts.dense import dense_weights
 from refconv.parts.feed_forward import odd_pitch
 from refconv.parts.matrix import matrix_block
-from refconv.parts.staging import ONE, share, widened
+from refconv.parts.operands import ONE, Span, as_source
+from refconv.parts.workspace import own_part
 from refconv.tile import add_row, lanes, load, store, zero
+from refconv.tile.operands import Place, View, moved, shifted
 from refconv.tile.registers import scaled
 
 
@@ -18,33 +24,58 @@ def units(problem, t):
     return problem.n
 
 
+class Operands(NamedTuple):
+    """The pooled sums, the matrices packed dense, their biases (of length 0: none)."""
+
+    pooled: Any
+    reduce: Any
+    expand: Any
+    reduce_bias: Any
+    expand_bias: Any
+
+
+class Work(NamedTuple):
+    """Means of an image, squeezed channels, a block of weights widened from halves."""
+
+    means: Any
+    squeezed: Any
+    wide_weights: Any
+
+
 def workspace(problem, t, lanes, half):
-    """Elements of each buffer of one thread; `wide_weights` is for tensors stored as halves."""
-    wide = t.vectors * max(problem.hidden, problem.squeezed) * lanes
-    return {"means": problem.hidden, "squeezed": problem.squeezed, "wide_weights": wide if half else 0, "absent": 0}
+    """Elements of each buffer of one thread."""
+    return Work(problem.hidden, problem.squeezed, t.tile.vectors * max(problem.hidden, problem.squeezed) * lanes if half else 0)
+
+
+class _Vector(NamedTuple):
+    to: View
+    source: View
+    depth: int
+    bias: Place
+    activation: Any
+
+
+@routine
+def _channels(vector, k, columns, weights, tile):
+    to, source, span = shifted(vector.to, k), as_source(vector.source), Span(0, 1, vector.depth)
+    matrix_block(to, columns, source, span, weights, moved(vector.bias, k), None, None, vector.activation, tile)
 
 
 @kernel
-def squeeze_excite(x, weight, bias, out, work, problem, t, slot, slots, first, last):
-    """Units first to last-1. x: the pooled sums; weight (reduce, expand) packed dense; bias, each may be absent; out (N, hidden); all flat."""
-    (reduce, expand), (reduce_bias, expand_bias) = weight, bias
-    means, squeezed, wide, absent = work
-    means_at, squeezed_at, wide_at = share(means, slot, slots), share(squeezed, slot, slots), share(wide, slot, slots)
-    n_lanes, hidden, narrow = lanes(expand), problem.hidden, problem.squeezed
+def squeeze_excite(operands, out, work, problem, t, part):
+    """Units of the Part. out (N, hidden); all flat."""
+    means, squeezed, wide = own_part(work.means, part), own_part(work.squeezed, part), own_part(work.wide_weights, part)
+    n_lanes, hidden, narrow = lanes(operands.expand), problem.hidden, problem.squeezed
     pitch = odd_pitch(hidden, n_lanes)
-    for n in range(first, last):
+    mean, inner = View(means.buffer, means.at, hidden), View(squeezed.buffer, squeezed.at, narrow)
+    reduce, expand = dense_weights(operands.reduce, 0, hidden), dense_weights(operands.expand, 0, narrow)
+    for n in range(part.first, part.last):
         for c in range(0, hidden, n_lanes):
-            total = zero(ONE, ONE, means)
-            for part in range(problem.parts):
-                total = add_row(total, load(ONE, ONE, x, (part * problem.n + n) * pitch + c, 0, hidden - c))
-            store(means, means_at + c, 0, scaled(total, 1.0 / problem.pixels), hidden - c, 0)
-        for k in range(0, narrow, t.vectors * n_lanes):
-            near, near_at = widened(reduce, k * hidden, t.vectors * hidden * n_lanes, wide, wide_at)
-            to, pixel = (squeezed, squeezed_at + k, narrow, narrow - k), (means, means_at, hidden, 0, 1, hidden)
-            rest = near, near_at, hidden * n_lanes, reduce_bias, k, absent, 0, 0, means, means_at, False, means, means_at, 0, 1, 0
-            matrix_block(*to, *pixel, *rest, problem.activation, ONE, t.vectors)
-        for k in range(0, hidden, t.vectors * n_lanes):
-            near, near_at = widened(expand, k * narrow, t.vectors * narrow * n_lanes, wide, wide_at)
-            to, pixel = (out, n * hidden + k, hidden, hidden - k), (squeezed, squeezed_at, narrow, 0, 1, narrow)
-            rest = near, near_at, narrow * n_lanes, expand_bias, k, absent, 0, 0, squeezed, squeezed_at, False, squeezed, squeezed_at, 0, 1, 0
-            matrix_block(*to, *pixel, *rest, problem.gate, ONE, t.vectors)
+            total = zero(ONE, ONE, means.buffer)
+            for i in range(problem.parts):
+                total = add_row(total, load(ONE, ONE, operands.pooled, (i * problem.n + n) * pitch + c, 0, hidden - c))
+            store(means.buffer, means.at + c, 0, scaled(total, 1.0 / problem.pixels), hidden - c, 0)
+        first = _Vector(inner, mean, hidden, Place(operands.reduce_bias, 0), problem.activation)
+        channel_blocks(_channels, first, Channels(0, narrow, narrow), reduce, wide, t.tile)
+        second = _Vector(View(out, n * hidden, hidden), inner, narrow, Place(operands.expand_bias, 0), problem.gate)
+        channel_blocks(_channels, second, Channels(0, hidden, hidden), expand, wide, t.tile)

@@ -7,9 +7,10 @@ import numpy as np
 from refconv import host, kernels
 from refconv.elements import LEGAL, element
 from refconv.ops.convert import copy_transposed
+from refconv.parts.operands import LayerOperands
 from refconv.plan import make_plan, thread_count
 from refconv.problem.conv import LARGEST, Conv2d, PartialConv2d, is_integer, same_pads
-from refconv.tiling.layers import normalised
+from refconv.tiling.checked import normalised
 from refconv.weights.packed import empty, order_of, pack_weight
 
 
@@ -123,7 +124,7 @@ def _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, t
     target = result(out, plan.out_shape, x, others, layout, batched)
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
     flat_bias = plan.no_bias if bias is None else np.ascontiguousarray(bias)
-    plan.run(contiguous(x).reshape(-1), packed.data, flat_bias, direct.reshape(-1))
+    plan.run(LayerOperands(contiguous(x).reshape(-1), packed.data, flat_bias), direct.reshape(-1))
     return deliver(direct, target, out, layout, batched)
 
 

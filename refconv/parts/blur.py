@@ -1,7 +1,7 @@
 """The blur pool of ConvFirst's stride 2: [1, 2, 1] x [1, 2, 1] / 16 at every second pixel of a map that is reflected by 1 at its border."""
 
 from refconv.jit import routine
-from refconv.parts.staging import ONE
+from refconv.parts.operands import ONE
 from refconv.tile.instructions import lanes, load, store
 from refconv.tile.registers import add_row, scaled
 from refconv.weights.packed import ceil_div
@@ -28,17 +28,17 @@ def summed_column(x, rows, at, columns):
 
 
 @routine
-def blur_row(out, out_at, out_pitch, x, rows, pitch, width, channels):
-    """An output row of ceil(width / 2) pixels; rows: the places in x of the three rows of `width` pixels that it sees.
+def blur_row(to, x, rows, pitch, width, channels):
+    """An output row of ceil(width / 2) pixels, a View; rows: the places in x of the three rows of `width` pixels that it sees.
 
-    Pixels are out_pitch and pitch elements apart. A column is summed once for the two output pixels that meet it; the weights are powers of
+    The pixels of x are `pitch` elements apart. A column is summed once for the two output pixels that meet it; the weights are powers of
     two, so only sums are rounded.
     """
-    n_lanes = lanes(out)
+    n_lanes = lanes(to.buffer)
     for c in range(0, channels, n_lanes):
         left = summed_column(x, rows, reflected(-1, width) * pitch + c, channels - c)
         for q in range(ceil_div(width, 2)):
             centre = summed_column(x, rows, 2 * q * pitch + c, channels - c)
             right = summed_column(x, rows, reflected(2 * q + 1, width) * pitch + c, channels - c)
-            store(out, out_at + q * out_pitch + c, 0, scaled(binomial(left, centre, right), 1 / 16), channels - c, 0)
+            store(to.buffer, to.at + q * to.pitch + c, 0, scaled(binomial(left, centre, right), 1 / 16), channels - c, 0)
             left = right

@@ -1,60 +1,76 @@
 """The inner part of a dense convolution: staged lines (parts/staging.py) times a block of vectors of output channels."""
 
+from typing import Any, NamedTuple
+
 from refconv.jit import routine
-from refconv.parts.staging import ONE, staged_count, staged_step
+from refconv.parts.operands import with_bias
+from refconv.parts.staging import staged_count, staged_step
 from refconv.problem.conv import out_width
 from refconv.static import Static
 from refconv.tile.activations import activate
-from refconv.tile.instructions import lanes, length, load, outer, prefetch, store, zero
-from refconv.tile.registers import add_row
+from refconv.tile.instructions import lanes, outer, prefetch, store, zero
+from refconv.tile.operands import Weights
 
 L2 = Static(2)
+NO_PREFETCH = Static(0)
+
+
+class Staged(NamedTuple):
+    """Lines of the input of `conv`, staged from `at` on with `channels` channels a pixel."""
+
+    buffer: Any
+    at: int
+    conv: Any
+    channels: int
 
 
 @routine
-def window(acc, lines, at, line_stride, conv, channels, weight, weight_at, vector_stride, ahead, ahead_at):
+def window(acc, staged, at, line, weights, ahead_at, ahead):
     """acc[q] + sum_(r, s, c) line r * dilation_h, pixel q + s * dilation_w, channel c of the staged lines * weight[r, s, c].
 
-    `at` is the first pixel's first element; successive q are one staged step apart. Weights run on in the order r, s, c, a vector each.
-    With every step `ahead` more elements of the weights from `ahead_at` on are called into the L2 (0: none).
+    `at` is the first pixel's first element, lines are `line` elements apart, successive q one staged step. Weights run on in the order r, s,
+    c, a vector each. With every step `ahead` more elements of the weights from `ahead_at` on are prefetched into the L2 (NO_PREFETCH: none).
     """
-    n = lanes(weight)
+    conv, channels, n = staged.conv, staged.channels, lanes(weights.buffer)
     pixel_step = staged_step(conv.stride_w, conv.s, conv.dilation_w) * channels
     runs, run = (1, conv.s * channels) if conv.dilation_w == 1 else (conv.s, channels)
+    weight_at = weights.at
     for r in range(conv.r):
         for s in range(runs):
-            tap_at = at + r * conv.dilation_h * line_stride + s * conv.dilation_w * channels
+            tap_at = at + r * conv.dilation_h * line + s * conv.dilation_w * channels
             for i in range(run):
-                acc = outer(acc, lines, tap_at + i, pixel_step, weight, weight_at, vector_stride)
+                acc = outer(acc, staged.buffer, tap_at + i, pixel_step, weights.buffer, weight_at, weights.stride)
                 weight_at += n
                 if ahead > 0:
-                    prefetch(weight, ahead_at, L2)
+                    prefetch(weights.buffer, ahead_at, L2)
                     ahead_at += ahead
     return acc
 
 
 @routine
-def dense_block(
-    out, out_at, pixel_stride, columns, lines, lines_at, conv, channels, count, weight, weight_at, bias, bias_at, activation, rows, vectors, ahead
-):  # fmt: skip
-    """`count` output rows of one block of `vectors` vectors of output channels, of which `columns` exist, from the lines staged for them.
+def dense_block(to, staged, count, columns, weights, bias, activation, tile, ahead):
+    """`count` output rows of one block of output channels, of which `columns` exist, from the lines staged for them.
 
-    The result is activation(sum + bias). out_at is the block's first pixel's first channel, pixel_stride the elements between neighbouring
-    pixels; weight_at and bias_at are the block's. The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored
-    is not stored again.
+    The result, activation(sum + bias), goes to the View `to`, which begins at the block's first pixel and channel; weights and bias (a
+    Place) are the block's. The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again.
     """
+    conv, channels = staged.conv, staged.channels
     width, depth = out_width(conv), conv.r * conv.s * channels
     line = staged_count(width, conv.stride_w, conv.s, conv.dilation_w) * channels
     step_h = staged_step(conv.stride_h, conv.r, conv.dilation_h) * line
     step_w = staged_step(conv.stride_w, conv.s, conv.dilation_w) * channels
-    vector_stride = depth * lanes(weight)
-    ahead_at = weight_at + vectors * vector_stride
+    ahead_at = weights.at + tile.vectors * weights.stride
     for p in range(count):
-        for q_next in range(0, width, rows):
-            q = min(q_next, width - rows)
-            acc = zero(rows, vectors, out)
-            acc = window(acc, lines, lines_at + p * step_h + q * step_w, line, conv, channels, weight, weight_at, vector_stride, ahead, ahead_at)
+        for q_next in range(0, width, tile.rows):
+            q = min(q_next, width - tile.rows)
+            acc = zero(tile.rows, tile.vectors, to.buffer)
+            acc = window(acc, staged, staged.at + p * step_h + q * step_w, line, weights, ahead_at, ahead)
             ahead_at += ahead * depth
-            if length(bias) > 0:
-                acc = add_row(acc, load(ONE, vectors, bias, bias_at, 0, columns))
-            store(out, out_at + (p * width + q) * pixel_stride, pixel_stride, activate(acc, activation), columns, q_next - q)
+            acc = activate(with_bias(acc, bias, columns, tile.vectors), activation)
+            store(to.buffer, to.at + (p * width + q) * to.pitch, to.pitch, acc, columns, q_next - q)
+
+
+@routine
+def dense_weights(weight, at, depth):
+    """The Weights packed dense from `at` on, `depth` products a sum."""
+    return Weights(weight, at, depth * lanes(weight))

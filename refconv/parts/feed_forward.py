@@ -3,17 +3,21 @@
     out[i] = x[i] (where there is a residual) + b2 + sum over chunks h of hidden channels: activation(source[i] @ U[:, h] + b1[h]) @ V[h]
 
 Source of the formula: Lavin, "On the Efficiency of Convolutional Neural Networks", Sec. 5.2, eq. (30). The chunks and buffers are derived here:
-all pixels of a unit meet a block of expand_vectors vectors of U, whose hidden pixels stay in cache until a block of V takes them; t.hidden
+all pixels of a unit meet a block of expand.vectors vectors of U, whose hidden pixels stay in cache until a block of V takes them; t.hidden
 hidden channels are made at a time, and the projections of several such chunks are added up in `sums`.
 """
 
-from numba.extending import overload
+from typing import Any, NamedTuple
 
 from refconv.jit import routine
-from refconv.parts.matrix import WHOLE, matrix_block
-from refconv.parts.staging import wide, widen, widened
+from refconv.parts.channel_blocks import Channels, channel_blocks
+from refconv.parts.dense import dense_weights
+from refconv.parts.matrix import matrix_block
+from refconv.parts.operands import WHOLE, Prefetch, Source, Span, Start, as_source
+from refconv.parts.workspace import in_work_type, widen
 from refconv.problem.activations import IDENTITY
 from refconv.tile.instructions import lanes
+from refconv.tile.operands import Place, View, Weights, moved, shifted
 from refconv.weights.packed import ceil_div
 
 
@@ -23,109 +27,171 @@ def odd_pitch(channels, n_lanes):
     return (ceil_div(channels, n_lanes) | 1) * n_lanes
 
 
+class FeedForwardWork(NamedTuple):
+    """What feed_forward needs of a workspace: elements, and then this thread's Places.
+
+    hidden: a chunk of hidden channels; sums: where chunks are added up; wide_weights: a block of weights widened from halves.
+    """
+
+    hidden: Any
+    sums: Any
+    wide_weights: Any
+
+
 def feed_forward_workspace(block, t, pixels, lanes, half):
-    """Elements of each buffer of one thread, for at most `pixels` pixels a unit; `wide_weights` is for tensors stored as halves."""
-    widest = max(t.expand_vectors * block.source, t.project_vectors * block.hidden) * lanes
-    return {
-        "hidden": pixels * odd_pitch(min(t.hidden, block.hidden), lanes),
-        "sums": pixels * block.k if half or t.hidden < block.hidden else 0,
-        "wide_weights": widest if half else 0,
-        "absent": 0,
-    }
+    """The FeedForwardWork of one thread, in elements, for at most `pixels` pixels a unit."""
+    widest = max(t.expand.vectors * block.source, t.project.vectors * block.hidden) * lanes
+    return FeedForwardWork(
+        pixels * odd_pitch(min(t.hidden, block.hidden), lanes),
+        pixels * block.k if half or t.hidden < block.hidden else 0,
+        widest if half else 0,
+    )
 
 
-def first_sums(x, x_at, residual, first, last, channels, sums, sums_at, absent):
-    """(buffer, place) of what the first chunk of pixels first <= i < last is added to: the block's input, or nothing without a residual.
+@routine
+def residual_start(x, residual, span, sums):
+    """The Start of a projection: the block's input where it has a residual.
 
-    A chunk's sums begin in the registers with the input itself; only halves are widened into `sums` before.
+    x, sums: the Places of pixel 0; span: pixels of as many channels as the block has. A chunk's sums begin in the registers with the input
+    itself; only halves are widened into `sums` before.
     """
     if residual > 0:
-        widen(sums, sums_at + first * channels, x, x_at + first * channels, (last - first) * channels)
-        return wide(x, x_at, sums, sums_at)
-    return absent, 0
-
-
-@overload(first_sums, jit_options={"forceinline": True})
-def _first_sums(x, x_at, residual, first, last, channels, sums, sums_at, absent):
-    return first_sums
+        widen(moved(sums, span.first * span.depth), moved(x, span.first * span.depth), (span.last - span.first) * span.depth)
+    place = in_work_type(x, sums)
+    return Start(View(place.buffer, place.at, span.depth), residual > 0)
 
 
 @routine
 def pace(elements, pixels, rows, depth):
-    """Elements to call in with each step of the sums of a block of pixels, so that `elements` are there at its end."""
+    """Elements to prefetch with each step of the sums of a block of pixels, so that `elements` are there at its end."""
     return max(1, elements // (ceil_div(pixels, rows + 0) * depth))
 
 
-@routine
-def project_chunk(
-    out, out_at, first, last, h, h_last, hidden_channels, channels, weight, weight_at, bias, base, base_at, hidden, hidden_at, pitch, sums, sums_at,
-    wide, wide_at, absent, t
-):  # fmt: skip
-    """Pixels first <= i < last of hidden channels h to h_last-1 projected.
+class Projection(NamedTuple):
+    """The second product: the Places of its packed weights and of its bias, its channels in (`hidden`) and out, and where it works.
 
-    They are added to `base` (`first_sums`) where h = 0, else to `sums`, where the chunks before have left theirs; the last chunk's go to `out`,
-    with the bias.
+    sums: the Place where chunks are added up; wide: the Place where weights that are halves are widened, or None.
     """
-    n_lanes = lanes(weight)
-    stride, run = hidden_channels * n_lanes, (h_last - h) * n_lanes
-    step = pace(t.project_vectors * run, last - first, t.project_rows, h_last - h)
-    start, start_at = (base, base_at) if h == 0 else (sums, sums_at)
-    for k in range(0, channels, t.project_vectors * n_lanes):
-        near, near_at = widened(weight, weight_at + k // n_lanes * stride, t.project_vectors * stride, wide, wide_at)
-        pixels = hidden, hidden_at, pitch, first, last, h_last - h, near, near_at + h * n_lanes, stride
-        ahead = weight, weight_at + (k // n_lanes + t.project_vectors) * stride + h * n_lanes, step, run, stride
-        rest = start, start_at + k, channels, hidden, hidden_at, False, *ahead, IDENTITY, t.project_rows
-        narrow = channels - k <= t.project_tail * n_lanes
-        if h_last < hidden_channels:
-            to = sums, sums_at + k, channels, channels - k
-            if narrow:
-                matrix_block(*to, *pixels, absent, 0, *rest, t.project_tail)
-            else:
-                matrix_block(*to, *pixels, absent, 0, *rest, t.project_vectors)
-        elif narrow:
-            matrix_block(out, out_at + k, channels, channels - k, *pixels, bias, k, *rest, t.project_tail)
-        else:
-            matrix_block(out, out_at + k, channels, channels - k, *pixels, bias, k, *rest, t.project_vectors)
+
+    weights: Place
+    bias: Place
+    hidden: int
+    channels: int
+    sums: Place
+    wide: Any
+
+
+class _Chunk(NamedTuple):
+    to: View
+    bias: Any
+    source: Source
+    span: Span
+    start: Start
+    next_block: Prefetch
+    weights_before: int
 
 
 @routine
-def feed_forward(
-    out, out_at, source, source_at, source_pitch, raw, raw_at, x, x_at, first, last, coming_at, coming, block, weight, bias, work, places, t
-):  # fmt: skip
-    """Pixels first <= i < last of a unit, from its expanded sources to the output; *_at is the place of the unit's pixel 0.
+def _project_block(chunk, k, columns, weights, tile):
+    following = chunk.next_block
+    stretch = Prefetch(following.buffer, following.at + k // lanes(weights.buffer) * following.jump, following.step, following.run, following.jump)
+    start = Start(shifted(chunk.start.pixels, k), chunk.start.given)
+    near = Weights(weights.buffer, weights.at + chunk.weights_before, weights.stride)
+    matrix_block(shifted(chunk.to, k), columns, chunk.source, chunk.span, near, moved(chunk.bias, k), start, stretch, IDENTITY, tile)
 
-    source: `block.source` channels a pixel, as floats of the workspace, or to be widened into it from `raw` as they are met; x: the block's
-    input, for the residual, of which `coming` elements from coming_at on, those of the next unit, are called in during the expansion; with
-    none coming it is the next block of weights. weight, bias: (expand, project). work, places: (hidden, sums, wide_weights, absent) and where
-    this thread's parts of the first three begin.
+
+@routine
+def project_chunk(to, pixels, chunk, projection, hidden, start, tile):
+    """Hidden channels h to h_last - 1 of pixels first <= i < last projected; pixels = (first, last), chunk = (h, h_last).
+
+    hidden: the View of those channels. They are added to `start` where h = 0, else to the sums that the chunks before have left; the last
+    chunk's go to the View `to`, with the bias.
     """
-    (expand, project), (expand_bias, project_bias) = weight, bias
-    (hidden, sums, wide, absent), (hidden_at, sums_at, wide_at) = work, places
-    n_lanes, pitch = lanes(expand), odd_pitch(min(t.hidden, block.hidden), lanes(expand))
-    expand_stride = block.source * n_lanes
-    expand_step = pace(t.expand_vectors * expand_stride, last - first, t.expand_rows, block.source)
-    blocks = ceil_div(block.hidden, t.expand_vectors * n_lanes)
-    coming_step = ceil_div(coming, blocks * ceil_div(last - first, t.expand_rows + 0) * block.source)
-    base, base_at = first_sums(x, x_at, block.residual, first, last, block.k, sums, sums_at, absent)
+    (first, last), (h, h_last), (weights, bias, depth, channels, sums, wide) = pixels, chunk, projection
+    n_lanes = lanes(weights.buffer)
+    packed, run = dense_weights(weights.buffer, weights.at, depth), (h_last - h) * n_lanes
+    step = pace(tile.vectors * run, last - first, tile.rows, h_last - h)
+    next_block = Prefetch(weights.buffer, weights.at + tile.vectors * packed.stride + h * n_lanes, step, run, packed.stride)
+    so_far = View(sums.buffer, sums.at, channels)
+    begun = start if h == 0 else Start(so_far, True)
+    source, span, every = as_source(hidden), Span(first, last, h_last - h), Channels(0, channels, channels)
+    if h_last < depth:
+        channel_blocks(_project_block, _Chunk(so_far, None, source, span, begun, next_block, h * n_lanes), every, packed, wide, tile)
+    else:
+        channel_blocks(_project_block, _Chunk(to, bias, source, span, begun, next_block, h * n_lanes), every, packed, wide, tile)
+
+
+class FeedForwardWeights(NamedTuple):
+    """The packed matrices and the biases, flat buffers."""
+
+    expand: Any
+    project: Any
+    expand_bias: Any
+    project_bias: Any
+
+
+class Coming(NamedTuple):
+    """Input elements of the next unit, from `at` on: prefetched during the expansion of this one."""
+
+    at: int
+    elements: int
+
+
+class _Expansion(NamedTuple):
+    to: View
+    source: Source
+    span: Span
+    bias: Place
+    x: Place
+    coming: Coming
+    weights: FeedForwardWeights
+    chunk: tuple
+    block: Any
+    t: Any
+
+
+@routine
+def _wanted_next(e, k):
+    """The Prefetch for a block of hidden channels: of the next unit's input, else of the next block of weights."""
+    n_lanes, block, t = lanes(e.weights.expand), e.block, e.t
+    (h, h_last), pixels, after = e.chunk, e.span.last - e.span.first, k + t.expand.vectors * n_lanes
+    if e.coming.elements > 0:
+        blocks = ceil_div(block.hidden, t.expand.vectors * n_lanes)
+        step = ceil_div(e.coming.elements, blocks * ceil_div(pixels, t.expand.rows + 0) * block.source)
+        stretch = Prefetch(e.x.buffer, e.coming.at + k * e.coming.elements // block.hidden, step, WHOLE, 0)
+    elif after < h_last:
+        stride = block.source * n_lanes
+        step = pace(t.expand.vectors * stride, pixels, t.expand.rows, block.source)
+        stretch = Prefetch(e.weights.expand, after // n_lanes * stride, step, WHOLE, 0)
+    else:
+        run = (h_last - h) * n_lanes
+        step = pace(t.project.vectors * run, pixels, t.expand.rows, block.source)
+        stretch = Prefetch(e.weights.project, h * n_lanes, step, run, block.hidden * n_lanes)
+    return stretch
+
+
+@routine
+def _expand_block(e, k, columns, weights, tile):
+    source = Source(e.source.pixels, e.source.raw, e.source.fresh and k == 0)
+    to = shifted(e.to, k - e.chunk[0])
+    matrix_block(to, columns, source, e.span, weights, moved(e.bias, k), None, _wanted_next(e, k), e.block.activation, tile)
+
+
+@routine
+def feed_forward(to, source, x, pixels, coming, block, weights, work, t):
+    """Pixels first <= i < last of a unit, from their expanded sources to the output; pixels = (first, last).
+
+    to: the View of the output; source: `block.source` channels a pixel; x: the Place of the block's input, for the residual. Each begins
+    with the unit's pixel 0. coming: the next unit's input.
+    """
+    n_lanes, (first, last) = lanes(weights.expand), pixels
+    hidden = View(work.hidden.buffer, work.hidden.at, odd_pitch(min(t.hidden, block.hidden), n_lanes))
+    expand, expand_bias = dense_weights(weights.expand, 0, block.source), Place(weights.expand_bias, 0)
+    project, project_bias = Place(weights.project, 0), Place(weights.project_bias, 0)
+    projection = Projection(project, project_bias, block.hidden, block.k, work.sums, work.wide_weights)
+    span, start = Span(first, last, block.source), residual_start(x, block.residual, Span(first, last, block.k), work.sums)
     for h in range(0, block.hidden, t.hidden):
-        h_last = min(h + t.hidden, block.hidden)
-        for k in range(h, h_last, t.expand_vectors * n_lanes):
-            near, near_at = widened(expand, k // n_lanes * expand_stride, t.expand_vectors * expand_stride, wide, wide_at)
-            to = hidden, hidden_at + k - h, pitch, h_last - k
-            pixels = source, source_at, source_pitch, first, last, block.source
-            after = k + t.expand_vectors * n_lanes
-            if coming > 0:
-                ahead = x, coming_at + k * coming // block.hidden, coming_step, WHOLE, 0
-            elif after < h_last:
-                ahead = expand, after // n_lanes * expand_stride, expand_step, WHOLE, 0
-            else:
-                run = (h_last - h) * n_lanes
-                ahead = project, h * n_lanes, pace(t.project_vectors * run, last - first, t.expand_rows, block.source), run, block.hidden * n_lanes
-            start = near, near_at, expand_stride, expand_bias, k, absent, 0, 0, raw, raw_at, k == 0
-            rest = *start, *ahead, block.activation, t.expand_rows
-            if block.hidden - k > t.expand_tail * n_lanes:
-                matrix_block(*to, *pixels, *rest, t.expand_vectors)
-            else:
-                matrix_block(*to, *pixels, *rest, t.expand_tail)
-        at = hidden, hidden_at, pitch, sums, sums_at, wide, wide_at, absent
-        project_chunk(out, out_at, first, last, h, h_last, block.hidden, block.k, project, 0, project_bias, base, base_at, *at, t)
+        chunk = h, min(h + t.hidden, block.hidden)
+        expansion = _Expansion(hidden, source, span, expand_bias, x, coming, weights, chunk, block, t)
+        channel_blocks(_expand_block, expansion, Channels(*chunk, block.hidden), expand, work.wide_weights, t.expand)
+        project_chunk(to, pixels, chunk, projection, hidden, start, t.project)

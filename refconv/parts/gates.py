@@ -4,7 +4,7 @@ The weights are fewer than the hidden pixels, and no pass over those is needed. 
 """
 
 from refconv.jit import routine
-from refconv.parts.staging import ONE
+from refconv.parts.operands import ONE
 from refconv.tile.instructions import lanes, outer, store, zero
 from refconv.weights.packed import packed_size
 
@@ -15,11 +15,11 @@ def projection_size(block, lanes, half):
 
 
 @routine
-def gate_weights(scaled, scaled_at, weight, weight_at, gates, gates_at, hidden, channels):
-    """scaled[h, k] = gates[h] * weight[h, k]: the weights of a projection, packed dense, with the gates of one image in them."""
-    n_lanes = lanes(weight)
+def gate_weights(scaled, weights, gates, hidden, channels):
+    """scaled[h, k] = gates[h] * weights[h, k]: the weights of a projection, packed dense, with the gates of one image in them; all Places."""
+    n_lanes = lanes(weights.buffer)
     for k in range(0, channels, n_lanes):
         for h in range(hidden):
             at = k * hidden + h * n_lanes
-            row = outer(zero(ONE, ONE, scaled), gates, gates_at + h, 0, weight, weight_at + at, n_lanes)
-            store(scaled, scaled_at + at, 0, row, n_lanes, 0)
+            row = outer(zero(ONE, ONE, scaled.buffer), gates.buffer, gates.at + h, 0, weights.buffer, weights.at + at, n_lanes)
+            store(scaled.buffer, scaled.at + at, 0, row, n_lanes, 0)

@@ -1,45 +1,33 @@
 """The inner part of every matrix product: pixels times a block of vectors of output channels."""
 
 from refconv.jit import routine
-from refconv.parts.staging import L1, ONE, widen
+from refconv.parts.operands import elements_asked, first_sum, prefetch_next, prefetch_place, with_bias
+from refconv.parts.workspace import widen
 from refconv.tile.activations import activate
-from refconv.tile.instructions import lanes, length, load, outer, prefetch, store, zero
-from refconv.tile.registers import add_row
-
-WHOLE = 1 << 60
-"""The run of what is called in where it is contiguous."""
+from refconv.tile.instructions import lanes, outer, store
+from refconv.tile.operands import Place, moved
 
 
 @routine
-def matrix_block(
-    out, out_at, out_pitch, columns, x, x_at, x_pitch, first, last, depth, weight, weight_at, vector_stride, bias, bias_at, start, start_at,
-    start_pitch, raw, raw_at, fresh, stream, stream_at, stream_step, stream_run, stream_jump, activation, rows, vectors
-):  # fmt: skip
-    """out[i, k] = activation(start[i, k] + bias[k] + sum_(c < depth) x[i, c] * weight[k, c]) for pixels first <= i < last, k < columns.
+def matrix_block(to, columns, source, span, weights, bias, start, stretch, activation, tile):
+    """to[i, k] = activation(start[i, k] + bias[k] + sum_(c < depth) source[i, c] * weights[k, c]) for the pixels of the Span, k < columns.
 
-    *_at is the place of pixel 0 (of the block's first vector or channel), *_pitch the elements between neighbouring pixels, vector_stride
-    those between the weights of neighbouring vectors. Tiles of `rows` pixels; the last is moved back to overlap its neighbour, so
-    pixel last - rows must exist, and what is stored is not stored again. `bias` and `start` may be absent (length 0). Where the pixels
-    are `fresh`, a tile's are widened into x from `raw` (see `widen`), whose pixels are contiguous. With every step of a sum `stream_step` more
-    elements of `stream`, from stream_at on, are called into the L1: what the caller will want next. They lie in runs of stream_run elements, the
-    begins of neighbouring runs stream_jump apart.
+    to: a View from the block's first channel on; source: a Source; weights: the block's; bias: its Place, or None; start: a Start, or None;
+    stretch: a Prefetch of what the caller wants next, or None. Tiles of tile.rows pixels; the last is moved back to overlap its neighbour,
+    so pixel last - rows must exist, and what is stored is not stored again.
     """
-    n_lanes, gone = lanes(weight), 0
-    for i_next in range(first, last, rows):
-        i = min(i_next, last - rows)
-        acc = zero(rows, vectors, out)
-        if length(start) > 0:
-            acc = load(rows, vectors, start, start_at + i * start_pitch, start_pitch, columns)
-        pixel_at, w_at = x_at + i * x_pitch, weight_at
-        if fresh:
-            widen(x, pixel_at, raw, raw_at + i * depth, rows * depth)
-        ahead_at = stream_at + gone // stream_run * stream_jump + gone % stream_run
-        for c in range(depth):
-            acc = outer(acc, x, pixel_at + c, x_pitch, weight, w_at, vector_stride)
-            prefetch(stream, ahead_at, L1)
+    n_lanes, pixels, gone = lanes(weights.buffer), source.pixels, 0
+    for i_next in range(span.first, span.last, tile.rows):
+        i = min(i_next, span.last - tile.rows)
+        acc = first_sum(start, i, columns, tile, to.buffer)
+        pixel_at, w_at = pixels.at + i * pixels.pitch, weights.at
+        if source.fresh:
+            widen(Place(pixels.buffer, pixel_at), moved(source.raw, i * span.depth), tile.rows * span.depth)
+        ahead_at = prefetch_place(stretch, gone)
+        for c in range(span.depth):
+            acc = outer(acc, pixels.buffer, pixel_at + c, pixels.pitch, weights.buffer, w_at, weights.stride)
             w_at += n_lanes
-            ahead_at += stream_step
-        gone += depth * stream_step
-        if length(bias) > 0:
-            acc = add_row(acc, load(ONE, vectors, bias, bias_at, 0, columns))
-        store(out, out_at + i * out_pitch, out_pitch, activate(acc, activation), columns, i_next - i)
+            ahead_at = prefetch_next(stretch, ahead_at)
+        gone += elements_asked(stretch, span.depth)
+        acc = activate(with_bias(acc, bias, columns, tile.vectors), activation)
+        store(to.buffer, to.at + i * to.pitch, to.pitch, acc, columns, i_next - i)

@@ -6,14 +6,17 @@ from refconv.jit import routine
 from refconv.problem.conv import Conv2d, same_pads
 from refconv.static import Static
 
+PROJECTED, POOLED, SPILLED = 0, 1, 2
+"""What a call of an MBConv kernel makes: the block's output; the sums for the gates alone; those sums and the hidden layer."""
+
 
 class BlockProblem(NamedTuple):
     """A block on n images of h x w pixels and c channels: `source` channels are expanded to `hidden`, projected to k.
 
-    residual, norm, gated: whether the input is added, the convolved pixels are normalised, and the hidden channels have gates (0 or 1); pool: 1
-    where only the sums for those gates are wanted, 2 where the hidden layer is as well; eps: of the norm; convolved, r, s, stride,
+    residual, norm, gated: whether the input is added, the convolved pixels are normalised, and the hidden channels have gates (0 or 1); result: what a call makes,
+    PROJECTED, POOLED or SPILLED; eps: of the norm; convolved, r, s, stride,
     groups: the convolution's channels in, kernel, stride and groups (FFN: none, zeros and stride 1), conv_size: elements of its packed
-    weight; activation: of refconv.tile.activations.
+    weight; activation: of refconv.problem.activations.
     """
 
     n: int
@@ -26,7 +29,7 @@ class BlockProblem(NamedTuple):
     residual: int
     norm: int
     gated: int
-    pool: int
+    result: int
     convolved: int
     r: int
     s: int

@@ -162,16 +162,24 @@ def _slide_one(builder, acc, acc_v, schedule, weights, load_pixel, within):
     return acc_v
 
 
+def _fields(context, builder, record, value):
+    """(buffer, position, stride) of a View or Weights in registers."""
+    buffer, *numbers = (builder.extract_value(value, i) for i in range(3))
+    return buffer, *(context.cast(builder, number, kind, types.intp) for number, kind in zip(numbers, list(record)[1:], strict=True))
+
+
 @implement(op.slide)
-def _slide(typing_context, acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
-    if not _is_array(x):
+def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel, taps):
+    if not _is_array(pixels[0]):
         return None
-    n_taps, n_stride = taps.value, stride.value
+    n_taps, n_stride = strip.record.taps, strip.record.stride
 
     def codegen(context, builder, signature, args):
-        acc_v, _, _, x_v, x_i, pixel_step, columns_v, first, last, w_v, w_i, tap_step = args
-        w_p = element_pointer(context, builder, w, w_v, w_i)
-        x_p = opaque(builder, element_pointer(context, builder, x, x_v, x_i))
+        acc_v, _, pixels_v, columns_v, first, last, taps_v = args
+        x_v, x_i, pixel_step = _fields(context, builder, pixels, pixels_v)
+        w_v, w_i, tap_step = _fields(context, builder, taps, taps_v)
+        w_p = element_pointer(context, builder, taps[0], w_v, w_i)
+        x_p = opaque(builder, element_pointer(context, builder, pixels[0], x_v, x_i))
         load_pixel = lambda i: load_some(builder, advance(builder, x_p, pixel_step, i), acc.vector, columns_v)
         within = lambda i: builder.and_(
             builder.icmp_signed("<=", first, ir.Constant(first.type, i)), builder.icmp_signed("<", ir.Constant(first.type, i), last)
@@ -180,17 +188,16 @@ def _slide(typing_context, acc, taps, stride, x, x_at, pixel_stride, columns, fi
         tap = lambda s, v: load_vector(builder, builder.gep(advance(builder, w_p, tap_step, s), [ir.Constant(w_i.type, v * acc.lanes)]), acc.vector)
         if acc.vectors == 1:
             return _slide_one(builder, acc, acc_v, schedule, [tap(s, 0) for s in range(n_taps)], load_pixel, within)
-        pixels = {i: load_if(builder, within(i), lambda i=i: load_pixel(i), acc.vector) for i, _ in schedule}
+        kept = {i: load_if(builder, within(i), lambda i=i: load_pixel(i), acc.vector) for i, _ in schedule}
         for s in range(n_taps):
             for v in range(acc.vectors):
                 weight = tap(s, v)
                 for q in range(acc.rows):
                     k = q * acc.vectors + v
-                    acc_v = put(builder, acc_v, multiply_add(builder, pixels[q * n_stride + s], weight, vector_at(builder, acc_v, k)), k)
+                    acc_v = put(builder, acc_v, multiply_add(builder, kept[q * n_stride + s], weight, vector_at(builder, acc_v, k)), k)
         return acc_v
 
-    ints = [types.intp] * 5
-    return acc(acc, taps, stride, x, *ints, w, types.intp, types.intp), codegen
+    return acc(acc, strip, pixels, types.intp, types.intp, types.intp, taps), codegen
 
 
 @implement(op.spread)

@@ -69,22 +69,23 @@ def outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
     return acc + column[:, None].astype(acc.dtype) * row.astype(acc.dtype)
 
 
-def slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
-    """A window of `taps` pixels slides over a strip of x: acc[q, v] + sum_s x[pixel q * stride + s] * w[tap s, v], lane by lane.
+def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
+    """A window of strip.taps pixels slides over a strip: acc[q, v] + sum_s pixel[q * strip.stride + s] * tap[s, v], lane by lane.
 
-    Pixel i is x[x_at + i * pixel_stride :][:columns], read once for all the rows and taps that meet it; pixels outside
-    first_pixel <= i < last_pixel are border: neither read nor, where a row is one vector, multiplied (else taken as zeros). The
-    weights of tap s are the vectors w[w_at + s * tap_stride :], one for each vector of a row.
+    pixels: a View, of which `columns` elements of pixel i are read once for all the rows and taps that meet it; pixels outside
+    first_pixel <= i < last_pixel are border: neither read nor, where a row is one vector, multiplied (else taken as zeros). taps: Weights;
+    those of tap s are as many vectors as a row has, from taps.at + s * taps.stride on.
     """
+    (x, x_at, pitch), (w, w_at, tap_stride) = pixels, taps
     acc, n = acc.copy(), lanes(w)
     columns, vectors = min(columns, n), acc.shape[1] // n
-    weights = [w[w_at + s * tap_stride : w_at + s * tap_stride + vectors * n].astype(acc.dtype) for s in range(taps)]
-    for i, meetings in slide_schedule(len(acc), taps, stride):
+    weights = [w[w_at + s * tap_stride : w_at + s * tap_stride + vectors * n].astype(acc.dtype) for s in range(strip.taps)]
+    for i, meetings in slide_schedule(len(acc), strip.taps, strip.stride):
         inside = first_pixel <= i < last_pixel
         if inside or vectors > 1:
             pixel = np.zeros(n, acc.dtype)
             if inside:
-                pixel[:columns] = x[x_at + i * pixel_stride : x_at + i * pixel_stride + columns]
+                pixel[:columns] = x[x_at + i * pitch : x_at + i * pitch + columns]
             for q, s in meetings:
                 acc[q] = acc[q] + np.tile(pixel, vectors) * weights[s]
     return acc

@@ -1,53 +1,70 @@
 """The numbers of a fused kernel, by rule from the target's registers and caches."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from refconv.parts.convolve import DENSE, DEPTHWISE, GROUPED
 from refconv.parts.feed_forward import odd_pitch
-from refconv.parts.staging import ONE
 from refconv.problem.fused import first_conv, hidden_conv, middle_conv
 from refconv.static import Static
-from refconv.tiling import layers as tiling
+from refconv.tiling import layers
+from refconv.tiling.layers import register_tile
+from refconv.tiling.shapes import Tile, check_strip, require, tile_of
 from refconv.weights import packed
 from refconv.weights.packed import ceil_div
 
 
+def check_lines(t, block):
+    """Unless a unit and a step are of at most the rows there are."""
+    for name in ("lines", "step") if hasattr(t, "step") else ("lines",):
+        require(getattr(t, name) <= block.p, name, getattr(t, name), f"from 1 to {block.p}")
+
+
+def check_hidden(t, vectors, name, lanes):
+    """Unless hidden channels are made in whole blocks."""
+    multiple = vectors * lanes
+    require(t.hidden % multiple == 0, "hidden", t.hidden, f"a multiple of {multiple} ({name}.vectors * lanes)")
+
+
+def check_conv(shape, chosen, conv, lanes):
+    """Unless a shape is legal for the convolution inside a block."""
+    if isinstance(shape, Tile):
+        shape.check("conv", conv.q, conv.k_group, lanes)
+    else:
+        check_strip("conv", shape, chosen, conv)
+
+
 class FeedForwardTiling(NamedTuple):
-    """A unit is `pixels` pixels; `hidden` hidden channels at a time; register tiles of the two products (see refconv.tiling.DenseTiling)."""
+    """A unit is `pixels` pixels; `hidden` hidden channels at a time; register tiles of the two products."""
 
     pixels: int
     hidden: int
-    expand_rows: Static
-    expand_vectors: Static
-    expand_tail: Static
-    project_rows: Static
-    project_vectors: Static
-    project_tail: Static
+    expand: Tile
+    project: Tile
+
+    def check(self, chosen, block, lanes):
+        """A ValueError that names the field that is illegal for the block, if one is."""
+        pixels = min(self.pixels, block.n * block.h * block.w)
+        self.expand.check("expand", pixels, block.hidden, lanes)
+        self.project.check("project", pixels, block.k, lanes)
+        check_hidden(self, self.expand.vectors, "expand", lanes)
 
 
 class ConvFirstTiling(NamedTuple):
-    """A unit is `lines` rows; the rest as in FeedForwardTiling.
-
-    conv_*: of the first convolution, as in refconv.tiling: its kind (refconv.tile.convolve) and rows; vectors and tail of a dense one; taps,
-    stride, inputs and groups of the others. What a kind has not is 1.
-    """
+    """A unit is `lines` rows; conv: the shape of the first convolution, of the kind that its weights are packed for; else as FeedForwardTiling."""
 
     lines: int
     hidden: int
-    expand_rows: Static
-    expand_vectors: Static
-    expand_tail: Static
-    project_rows: Static
-    project_vectors: Static
-    project_tail: Static
-    conv_kind: Static
-    conv_rows: Static
-    conv_vectors: Static
-    conv_tail: Static
-    conv_taps: Static
-    conv_stride: Static
-    conv_inputs: Static
-    conv_groups: int
+    expand: Tile
+    project: Tile
+    conv: Any
+
+    def check(self, chosen, block, lanes):
+        """As FeedForwardTiling.check."""
+        check_lines(self, block)
+        pixels = last_rows(block.p, self.lines) * block.q
+        self.expand.check("expand", pixels, block.hidden, lanes)
+        self.project.check("project", pixels, block.k, lanes)
+        check_hidden(self, self.expand.vectors, "expand", lanes)
+        check_conv(self.conv, chosen.conv, first_conv(block), lanes)
 
 
 class ConvFirstDownTiling(NamedTuple):
@@ -56,20 +73,18 @@ class ConvFirstDownTiling(NamedTuple):
     lines: int
     step: int
     hidden: int
-    expand_rows: Static
-    expand_vectors: Static
-    expand_tail: Static
-    project_rows: Static
-    project_vectors: Static
-    project_tail: Static
-    conv_kind: Static
-    conv_rows: Static
-    conv_vectors: Static
-    conv_tail: Static
-    conv_taps: Static
-    conv_stride: Static
-    conv_inputs: Static
-    conv_groups: int
+    expand: Tile
+    project: Tile
+    conv: Any
+
+    def check(self, chosen, block, lanes):
+        """As FeedForwardTiling.check."""
+        check_lines(self, block)
+        pixels = least_rows(block.p, self.lines, self.step) * block.q
+        self.expand.check("expand", pixels, block.hidden, lanes)
+        self.project.check("project", pixels, block.k, lanes)
+        check_hidden(self, self.expand.vectors, "expand", lanes)
+        check_conv(self.conv, chosen.conv, first_conv(block), lanes)
 
 
 class FusedMBConvTiling(NamedTuple):
@@ -77,88 +92,68 @@ class FusedMBConvTiling(NamedTuple):
 
     lines: int
     hidden: int
-    conv_rows: Static
-    conv_vectors: Static
-    conv_tail: Static
-    project_rows: Static
-    project_vectors: Static
-    project_tail: Static
+    conv: Tile
+    project: Tile
+
+    def check(self, chosen, block, lanes):
+        """As FeedForwardTiling.check."""
+        check_lines(self, block)
+        self.conv.check("conv", block.q, block.hidden, lanes)
+        self.project.check("project", last_rows(block.p, self.lines) * block.q, block.k, lanes)
+        check_hidden(self, self.conv.vectors, "conv", lanes)
 
 
 class MBConvTiling(NamedTuple):
-    """A unit is `lines` output rows, made in steps of `step`; the rest as in ConvFirstTiling."""
+    """A unit is `lines` output rows, made in steps of `step`; conv: the shape of the convolution in the middle, as in ConvFirstTiling."""
 
     lines: int
     step: int
-    expand_rows: Static
-    expand_vectors: Static
-    expand_tail: Static
-    project_rows: Static
-    project_vectors: Static
-    project_tail: Static
-    conv_kind: Static
-    conv_rows: Static
-    conv_vectors: Static
-    conv_tail: Static
-    conv_taps: Static
-    conv_stride: Static
-    conv_inputs: Static
-    conv_groups: int
+    expand: Tile
+    project: Tile
+    conv: Any
+
+    def check(self, chosen, block, lanes):
+        """As FeedForwardTiling.check."""
+        check_lines(self, block)
+        self.expand.check("expand", block.w, block.hidden, lanes)
+        self.project.check("project", least_rows(block.p, self.lines, self.step) * block.q, block.k, lanes)
+        check_conv(self.conv, chosen.conv, middle_conv(block), lanes)
 
 
-def least_rows(wanted, block):
-    """The fewest output rows that are projected at once."""
-    if not hasattr(wanted, "lines"):
-        return 0
-    last = (block.p - 1) % wanted.lines + 1
-    return min((lines - 1) % wanted.step + 1 for lines in (wanted.lines, last)) if hasattr(wanted, "step") else last
+class GatedTiling(NamedTuple):
+    """A unit is `pixels` pixels of an image; the register tile of the projection."""
+
+    pixels: int
+    project: Tile
+
+    def check(self, chosen, block, lanes):
+        """As FeedForwardTiling.check."""
+        self.project.check("project", last_rows(block.p * block.q, self.pixels), block.k, lanes)
 
 
-def checked(wanted, chosen, block, lanes):
-    """The tiling asked for with its statics made Static, or an error that names the field; `chosen` is the rule's for the block."""
-    if type(wanted) is not type(chosen):
-        raise TypeError(f"tiling = {wanted!r}: must be a {type(chosen).__name__}")
-    wanted = tiling.normalised(wanted)
-    for name in ("lines", "step"):
-        if hasattr(wanted, name):
-            tiling.require(getattr(wanted, name) <= block.p, wanted, name, f"from 1 to {block.p}")
-    all_pixels = block.n * block.h * block.w
-    projected = least_rows(wanted, block) * block.q or min(getattr(wanted, "pixels", all_pixels), all_pixels)
-    in_the_middle = isinstance(wanted, MBConvTiling)
-    expanded = block.w if in_the_middle else projected
-    parts = {"expand": (block.hidden, expanded), "conv": (block.hidden, block.q), "project": (block.k, projected)}
-    parts.pop("conv" if hasattr(wanted, "expand_rows") else "expand")
-    for part, (channels, least) in parts.items():
-        vectors, wanted_vectors = ceil_div(channels, lanes), getattr(wanted, f"{part}_vectors")
-        widest = min(packed.MOST_VECTORS, vectors)
-        tiling.require(getattr(wanted, f"{part}_rows") <= min(least, 28), wanted, f"{part}_rows", f"from 1 to {min(least, 28)}")
-        tiling.require(wanted_vectors <= widest, wanted, f"{part}_vectors", f"from 1 to {widest}")
-        tail = int(tiling.tail_of(channels, wanted_vectors, lanes))
-        tiling.require(getattr(wanted, f"{part}_tail") == tail, wanted, f"{part}_tail", f"{tail} for this block")
-    if hasattr(wanted, "hidden"):
-        name = "expand_vectors" if hasattr(wanted, "expand_vectors") else "conv_vectors"
-        multiple = getattr(wanted, name) * lanes
-        tiling.require(wanted.hidden % multiple == 0, wanted, "hidden", f"a multiple of {multiple} ({name} * lanes)")
-    if hasattr(chosen, "conv_kind"):
-        tiling.require(wanted.conv_kind == chosen.conv_kind, wanted, "conv_kind", f"{int(chosen.conv_kind)} for this block")
-        conv = middle_conv(block) if in_the_middle else first_conv(block)
-        tiling.checked(tiling.normalised(_conv_record(wanted, lanes)), _conv_record(chosen, lanes), conv, lanes)
-    return type(chosen)(*(Static(w) if isinstance(c, Static) else int(w) for w, c in zip(wanted, chosen, strict=True)))
+class GateTiling(NamedTuple):
+    """tile: of both matrices, a single row."""
+
+    tile: Tile
+
+    def check(self, chosen, problem, lanes):
+        """Unless it is the rule's: there is no other."""
+        require(self == chosen, "tile", self.tile, f"{chosen.tile}")
+
+
+def last_rows(rows, lines):
+    """Rows of the last unit of `lines` rows at most."""
+    return (rows - 1) % lines + 1
+
+
+def least_rows(rows, lines, step):
+    """The fewest output rows that are projected at once, by units of `lines` rows in steps of `step`."""
+    return min(last_rows(unit, step) for unit in (lines, last_rows(rows, lines)))
 
 
 def product(pixels, channels, depth, itemsize, target):
-    """(rows, vectors, tail) of a matrix product of `depth` channels, for calls of `pixels` pixels or more."""
-    rows, vectors = tiling.register_tile(pixels, channels, depth, depth, itemsize, target)
-    return Static(rows), Static(vectors), tiling.tail_of(channels, vectors, target.lanes(itemsize))
-
-
-def _conv_record(t, lanes):
-    """The conv_* fields as a tiling of their kind's own."""
-    if t.conv_kind == DENSE:
-        return tiling.DenseTiling(t.conv_rows, t.conv_vectors, t.conv_tail, 1, t.conv_vectors * lanes)
-    if t.conv_kind == DEPTHWISE:
-        return tiling.DepthwiseTiling(t.conv_rows, t.conv_taps, t.conv_stride, 1, lanes)
-    return tiling.GroupedTiling(t.conv_rows, t.conv_taps, t.conv_stride, t.conv_inputs, t.conv_groups, 1, 1)
+    """The Tile of a matrix product of `depth` channels, for calls of `pixels` pixels or more."""
+    return tile_of(*register_tile(pixels, channels, depth, depth, itemsize, target), channels, target.lanes(itemsize))
 
 
 CHUNK = 192
@@ -175,8 +170,8 @@ def whole_blocks(block, vectors, itemsize, target):
 def products(block, pixels, itemsize, target):
     """(hidden chunk, expand and project tiles) for units of `pixels` pixels or more."""
     expand = product(pixels, block.hidden, block.source, itemsize, target)
-    chunk = whole_blocks(block, expand[1], itemsize, target)
-    return (chunk, *expand, *product(pixels, block.k, chunk, itemsize, target))
+    chunk = whole_blocks(block, expand.vectors, itemsize, target)
+    return chunk, expand, product(pixels, block.k, chunk, itemsize, target)
 
 
 def unit_bytes(block, weights_of_one, itemsize, target):
@@ -211,23 +206,23 @@ def conv_first_tiling(block, itemsize, target):
     """Rule: whole rows of `pixel_budget` pixels, in blocks that the threads share evenly."""
     lines = max(1, min(block.h, pixel_budget(block, itemsize, target) // block.w))
     lines = shared_lines(block, lines, target)
-    least = ((block.h - 1) % lines + 1) * block.w
-    return ConvFirstTiling(lines, *products(block, least, itemsize, target), *conv_fields(first_conv(block), itemsize, target))
+    least = last_rows(block.h, lines) * block.w
+    return ConvFirstTiling(lines, *products(block, least, itemsize, target), conv_shape(first_conv(block), itemsize, target))
 
 
 def conv_first_down_tiling(block, itemsize, target, halo="auto"):
     """Rule: steps of whole output rows of `pixel_budget` pixels; a unit is all rows of a thread, with halo "recompute" a step."""
-    most = ceil_div(block.p, tiling.parts(block.n, target.threads))
+    most = ceil_div(block.p, layers.parts(block.n, target.threads))
     step = max(1, min(most, pixel_budget(block, itemsize, target) // block.q))
     step = ceil_div(most, ceil_div(most, step))
     lines = step if halo == "recompute" else most
-    least = least_rows(ConvFirstDownTiling(lines, step, 1, *[ONE] * 13, 1), block) * block.q
-    return ConvFirstDownTiling(lines, step, *products(block, least, itemsize, target), *conv_fields(first_conv(block), itemsize, target))
+    least = least_rows(block.p, lines, step) * block.q
+    return ConvFirstDownTiling(lines, step, *products(block, least, itemsize, target), conv_shape(first_conv(block), itemsize, target))
 
 
 def shared_lines(block, lines, target):
     """At most about `lines` output rows a unit, so that the threads share the units evenly."""
-    blocks, multiple = ceil_div(block.p, lines), tiling.parts(block.n, target.threads)
+    blocks, multiple = ceil_div(block.p, lines), layers.parts(block.n, target.threads)
     return ceil_div(block.p, min(block.p, ceil_div(blocks, multiple) * multiple))
 
 
@@ -237,11 +232,10 @@ def fused_mbconv_tiling(block, itemsize, target):
     of_one = conv.r * conv.s * conv.c + block.k
     row_bytes = (block.stride * block.w * block.c + conv.q * (min(CHUNK, block.hidden) + block.k)) * itemsize
     lines = shared_lines(block, max(1, min(block.p, unit_bytes(block, of_one, itemsize, target) // 2 // row_bytes)), target)
-    rows, vectors = tiling.register_tile(conv.q, block.hidden, of_one - block.k, conv.s * conv.c, itemsize, target)
+    rows, vectors = register_tile(conv.q, block.hidden, of_one - block.k, conv.s * conv.c, itemsize, target)
     chunk = whole_blocks(block, vectors, itemsize, target)
-    least = ((block.p - 1) % lines + 1) * conv.q
-    conv_tile = Static(rows), Static(vectors), tiling.tail_of(block.hidden, vectors, lanes)
-    return FusedMBConvTiling(lines, chunk, *conv_tile, *product(least, block.k, chunk, itemsize, target))
+    least = last_rows(block.p, lines) * conv.q
+    return FusedMBConvTiling(lines, chunk, tile_of(rows, vectors, block.hidden, lanes), product(least, block.k, chunk, itemsize, target))
 
 
 STEP_PIXELS = 56
@@ -254,53 +248,33 @@ def mbconv_tiling(block, itemsize, target, halo="auto"):
     conv, pitch = middle_conv(block), odd_pitch(block.hidden, target.lanes(itemsize))
     row_bytes = (block.stride * block.w * pitch + conv.q * (pitch + block.k)) * itemsize
     within = (target.l2_bytes // 2 - block.r * block.w * pitch * itemsize) // row_bytes
-    most = ceil_div(block.p, tiling.parts(block.n, target.threads))
+    most = ceil_div(block.p, layers.parts(block.n, target.threads))
     step = max(1, min(most, within, ceil_div(STEP_PIXELS, conv.q)))
     step = ceil_div(most, ceil_div(most, step))
     lines = step if halo == "recompute" else most
-    shape = MBConvTiling(lines, step, *[ONE] * 13, 1)
     expand = product(block.w, block.hidden, block.c, itemsize, target)
-    project = product(least_rows(shape, block) * conv.q, block.k, block.hidden, itemsize, target)
-    return MBConvTiling(lines, step, *expand, *project, *conv_fields(conv, itemsize, target))
-
-
-class GatedTiling(NamedTuple):
-    """A unit is `pixels` pixels of an image; the register tile of the projection."""
-
-    pixels: int
-    project_rows: Static
-    project_vectors: Static
-    project_tail: Static
+    project = product(least_rows(block.p, lines, step) * conv.q, block.k, block.hidden, itemsize, target)
+    return MBConvTiling(lines, step, expand, project, conv_shape(conv, itemsize, target))
 
 
 def gated_tiling(block, itemsize, target):
     """Rule: as many pixels as stay within `unit_bytes` with their sums, an even share for each thread."""
     total, pixel_bytes = block.p * block.q, (odd_pitch(block.hidden, target.lanes(itemsize)) + block.k) * itemsize
-    most = ceil_div(total, tiling.parts(block.n, target.threads))
+    most = ceil_div(total, layers.parts(block.n, target.threads))
     pixels = max(1, min(most, unit_bytes(block, block.k, itemsize, target) // pixel_bytes))
     pixels = ceil_div(most, ceil_div(most, pixels))
-    return GatedTiling(pixels, *product((total - 1) % pixels + 1, block.k, block.hidden, itemsize, target))
-
-
-class GateTiling(NamedTuple):
-    """vectors: of output channels a block."""
-
-    vectors: Static
+    return GatedTiling(pixels, product(last_rows(total, pixels), block.k, block.hidden, itemsize, target))
 
 
 def gate_tiling(problem, itemsize, target):
     """Rule: one vector at a time; the two matrices of squeeze-excitation are small."""
-    return GateTiling(ONE)
+    return GateTiling(Tile(*map(Static, (1, 1, 1))))
 
 
-def conv_fields(conv, itemsize, target):
-    """The conv_* fields for a convolution inside a block, of the kind that its packed weights have."""
+def conv_shape(conv, itemsize, target):
+    """The shape of a convolution inside a block, of the kind that its packed weights have."""
     order = packed.order_of(conv.weight_shape, conv.groups, target.lanes(itemsize))
     if order == "dense":
-        t = tiling.dense_tiling(conv, itemsize, target)
-        return (DENSE, t.rows, t.vectors, t.tail, *[ONE] * 3, 1)
-    if order == "depthwise":
-        t = tiling.depthwise_tiling(conv, itemsize, target)
-        return (DEPTHWISE, t.rows, ONE, ONE, t.taps, t.stride, ONE, 1)
-    t = tiling.grouped_tiling(conv, itemsize, target)
-    return (GROUPED, t.rows, ONE, ONE, t.taps, t.stride, t.inputs, t.groups)
+        return layers.dense_tiling(conv, itemsize, target).tile
+    rule = layers.depthwise_tiling if order == "depthwise" else layers.grouped_tiling
+    return rule(conv, itemsize, target).strip

@@ -9,7 +9,10 @@ from refconv import host, kernels
 from refconv.elements import element
 from refconv.parts.staging import staged_count
 from refconv.problem.conv import Conv2d
-from refconv.tiling.layers import ROWS, GroupedTiling, PointwiseTiling, checked, most_rows, slide_shape, tail
+from refconv.tiling.checked import checked
+from refconv.tiling.layers import ROWS, GroupedTiling, PointwiseTiling, most_rows
+from refconv.tiling.shapes import slide_shape
+from refconv.tiling.shapes import tail_of as tail
 from refconv.weights.packed import MOST_VECTORS, ceil_div
 
 

@@ -8,8 +8,8 @@ import math
 from typing import NamedTuple
 
 from refconv.parts.staging import staged_count
-from refconv.problem.conv import LARGEST, is_integer
 from refconv.static import Static
+from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile, check_strip, require, slide_shape, tile_of
 from refconv.weights.packed import MOST_VECTORS, ceil_div, groups_per_vector
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
@@ -18,82 +18,104 @@ NEAR_VECTORS = 4
 """Fewer contiguous vectors of channels than this are not worth walking down the rows with."""
 FEW_PIXELS = 96
 """A block of weights from beyond the L2 that meets fewer pixels than this is prefetched while the one before is computed with."""
+
+
 MOST_AHEAD = 256
-MOST_TAPS = 7
-"""Windows up to this width keep their weights in registers."""
+
+
+def check_ahead(ahead):
+    """Unless so many elements may be prefetched with a step."""
+    require(ahead <= MOST_AHEAD, "ahead", ahead, f"from 0 to {MOST_AHEAD}")
+
+
+def check_channels(channels, block):
+    """Unless the channels of a unit are whole blocks."""
+    require(channels % block == 0, "channels", channels, f"a multiple of {block} (the vectors of a block * lanes)")
 
 
 class DenseTiling(NamedTuple):
-    """rows x vectors accumulators; a unit of work is `lines` output rows x `channels` output channels (of a group).
-
-    tail: the vectors of the last block of channels, where `vectors` does not divide them. ahead: elements of the next block's weights
-    prefetched with every step of the sum, 0 for none.
-    """
-
-    rows: Static
-    vectors: Static
-    tail: Static
-    lines: int
-    channels: int
-    ahead: Static = Static(0)
-
-
-class PointwiseTiling(NamedTuple):
-    """rows x vectors accumulators, `tail` vectors in the last block; a unit of work is `pixels` pixels x `channels` output channels.
+    """A register tile; a unit of work is `lines` output rows x `channels` output channels (of a group).
 
     ahead: elements of the next block's weights prefetched with every step of the sum, 0 for none.
     """
 
-    rows: Static
-    vectors: Static
-    tail: Static
+    tile: Tile
+    lines: int
+    channels: int
+    ahead: Static = Static(0)
+
+    def check(self, chosen, problem, lanes):
+        """A ValueError that names the field that is illegal for the problem, if one is."""
+        self.tile.check("tile", problem.q, problem.k_group, lanes)
+        check_ahead(self.ahead)
+        check_channels(self.channels, self.tile.vectors * lanes)
+
+
+class PointwiseTiling(NamedTuple):
+    """A register tile; a unit of work is `pixels` pixels x `channels` output channels.
+
+    ahead: elements of the next block's weights prefetched with every step of the sum, 0 for none.
+    """
+
+    tile: Tile
     pixels: int
     channels: int
     ahead: int = 0
 
+    def check(self, chosen, problem, lanes):
+        """As DenseTiling.check."""
+        self.tile.check("tile", problem.n * problem.p * problem.q, problem.k, lanes)
+        check_ahead(self.ahead)
+        require(self.pixels % self.tile.rows == 0, "pixels", self.pixels, f"a multiple of tile.rows = {self.tile.rows}")
+        check_channels(self.channels, self.tile.vectors * lanes)
+
 
 class DepthwiseTiling(NamedTuple):
-    """Strips of `rows` outputs, `taps` columns a step at a distance of `stride`; a unit is `lines` rows x `channels` channels."""
+    """A strip; a unit of work is `lines` output rows x `channels` channels."""
 
-    rows: Static
-    taps: Static
-    stride: Static
+    strip: DepthwiseStrip
     lines: int
     channels: int
 
+    def check(self, chosen, problem, lanes):
+        """As DenseTiling.check."""
+        check_channels(self.channels, lanes)
+        check_strip("strip", self.strip, chosen.strip, problem)
+
 
 class GroupedTiling(NamedTuple):
-    """Strips as in DepthwiseTiling, with rows x inputs accumulators; a vector holds `groups` groups of `inputs` channels."""
+    """A strip; a unit of work is `lines` output rows x `vectors_per_unit` vectors of channels."""
 
-    rows: Static
-    taps: Static
-    stride: Static
-    inputs: Static
-    groups: int
+    strip: GroupedStrip
     lines: int
     vectors_per_unit: int
+
+    def check(self, chosen, problem, lanes):
+        """As DenseTiling.check."""
+        check_strip("strip", self.strip, chosen.strip, problem)
 
 
 class SpreadTiling(NamedTuple):
-    """Strips as in DepthwiseTiling; a vector holds `groups` groups of `inputs` -> `outputs` channels."""
+    """A strip; a unit of work is `lines` output rows x `vectors_per_unit` vectors of output channels."""
 
-    rows: Static
-    taps: Static
-    stride: Static
-    inputs: Static
-    outputs: Static
-    groups: int
+    strip: SpreadStrip
     lines: int
     vectors_per_unit: int
 
+    def check(self, chosen, problem, lanes):
+        """As DenseTiling.check."""
+        check_strip("strip", self.strip, chosen.strip, problem)
+
 
 class PartialTiling(NamedTuple):
-    """rows x vectors accumulators, `tail` vectors in the last block; a unit of work is `lines` output rows."""
+    """A register tile; a unit of work is `lines` output rows."""
 
-    rows: Static
-    vectors: Static
-    tail: Static
+    tile: Tile
     lines: int
+
+    def check(self, chosen, problem, lanes):
+        """As DenseTiling.check."""
+        self.tile.check("tile", problem.conv.q, problem.conv.k, lanes)
 
 
 def most_rows(vectors, target):
@@ -126,27 +148,10 @@ def register_tile(pixels, channels, depth, run, itemsize, target):
     return best[1]
 
 
-def tail(problem, vectors, lanes):
-    """Vectors of the last block of output channels (of a group) where each but the last has `vectors`."""
-    return tail_of(problem.weight_shape[0] // problem.groups, vectors, lanes)
-
-
-def tail_of(channels, vectors, lanes):
-    """Vectors of the last block of so many channels where each but the last has `vectors`."""
-    return Static((ceil_div(channels, lanes) - 1) % vectors + 1)
-
-
 def strip_rows(pixels, taps, target):
     """Outputs of a strip: accumulators, `taps` weights and one pixel fit the registers."""
     most = max(1, min(16, target.registers - taps - 1))
     return min((rows for rows in ROWS if rows <= min(pixels, most)), key=lambda rows: (ceil_div(pixels, rows) * (rows + taps - 1), -rows))
-
-
-def slide_shape(width, stride, dilation):
-    """(taps, stride) of the slides of one kernel row: all taps at once where they are dense and few, else one by one."""
-    if dilation == 1 and 1 < width <= MOST_TAPS and stride <= 2:
-        return width, stride
-    return 1, 1
 
 
 def lines_within(budget_bytes, outputs, line_bytes, kernel, stride, dilation):
@@ -194,7 +199,7 @@ def dense_tiling(problem, itemsize, target):
     tiles = lines * ceil_div(problem.q, rows)
     streams = problem.tensors["weight"] * itemsize > target.l2_bytes and lines * problem.q < FEW_PIXELS
     ahead = ceil_div(block, 2 * tiles) if streams else 0
-    return DenseTiling(Static(rows), Static(vectors), tail(problem, vectors, lanes), lines, ceil_div(share, block) * block, Static(ahead))
+    return DenseTiling(tile_of(rows, vectors, problem.k_group, lanes), lines, ceil_div(share, block) * block, Static(ahead))
 
 
 def pointwise_tiling(problem, itemsize, target):
@@ -209,9 +214,8 @@ def pointwise_tiling(problem, itemsize, target):
         tiles = target.l2_bytes // 4 // (problem.c * itemsize) // rows
     block = rows * max(1, min(tiles, ceil_div(ceil_div(pixels, rows), target.threads)))
     ahead = max(1, vectors * lanes * rows // (2 * block))  # half of the block, as in dense_tiling; the prefetch is there for the pixels anyway
-    return PointwiseTiling(
-        Static(rows), Static(vectors), tail(problem, vectors, lanes), block, ceil_div(share, vectors * lanes) * vectors * lanes, ahead
-    )
+    channels = ceil_div(share, vectors * lanes) * vectors * lanes
+    return PointwiseTiling(tile_of(rows, vectors, problem.k, lanes), block, channels, ahead)
 
 
 def depthwise_tiling(problem, itemsize, target):
@@ -230,7 +234,7 @@ def depthwise_tiling(problem, itemsize, target):
     )
     near = target.l1_bytes // 2 // (problem.r * problem.w * itemsize) // lanes * lanes
     channels = near if near >= NEAR_VECTORS * lanes else ceil_div(problem.c, lanes) * lanes
-    return DepthwiseTiling(Static(rows), Static(taps), Static(stride), lines, channels)
+    return DepthwiseTiling(DepthwiseStrip(*map(Static, (rows, taps, stride))), lines, channels)
 
 
 def grouped_tiling(problem, itemsize, target):
@@ -252,8 +256,8 @@ def grouped_tiling(problem, itemsize, target):
     lines = lines_within(
         target.l2_bytes // 2, ceil_div(problem.p, parts(problem.n, target.threads)), line_bytes, problem.r, problem.stride_h, problem.dilation_h
     )
-    statics = (Static(i) for i in (rows, taps, stride, g))
-    return GroupedTiling(*statics, per_vector, lines, ceil_div(problem.groups, per_vector))
+    strip = GroupedStrip(*map(Static, (rows, taps, stride, g, per_vector)))
+    return GroupedTiling(strip, lines, ceil_div(problem.groups, per_vector))
 
 
 def spread_tiling(problem, itemsize, target):
@@ -267,58 +271,11 @@ def spread_tiling(problem, itemsize, target):
     lines = lines_within(
         target.l2_bytes // 2, ceil_div(problem.p, parts(problem.n, target.threads)), line_bytes, problem.r, problem.stride_h, problem.dilation_h
     )
-    statics = (Static(i) for i in (rows, taps, stride, problem.c_group, problem.k_group))
-    return SpreadTiling(*statics, per_vector, lines, ceil_div(problem.groups, per_vector))
+    strip = SpreadStrip(*map(Static, (rows, taps, stride, problem.c_group, problem.k_group, per_vector)))
+    return SpreadTiling(strip, lines, ceil_div(problem.groups, per_vector))
 
 
 def partial_tiling(problem, itemsize, target):
     """Rule: as the dense convolution of the convolved channels."""
     dense = dense_tiling(problem.conv, itemsize, target)
-    return PartialTiling(dense.rows, dense.vectors, dense.tail, min(dense.lines, ceil_div(problem.p, parts(problem.n, target.threads))))
-
-
-def require(legal, tiling, name, rule):
-    """A ValueError that names the field of the tiling, unless `legal`."""
-    if not legal:
-        raise ValueError(f"tiling.{name} = {getattr(tiling, name)!r}: must be {rule}")
-
-
-def normalised(tiling):
-    """The tiling with plain ints, so that equal numbers of other types are told apart before anything is cached."""
-    if not isinstance(tiling, tuple) or not hasattr(tiling, "_fields"):
-        raise TypeError(f"tiling = {tiling!r}: must be a tiling of refconv.tiling, as refconv.tilings yields them")
-    for name, value in zip(tiling._fields, tiling, strict=True):
-        least = 0 if name in ("ahead", "conv_kind") else 1
-        require(is_integer(value) and least <= value < LARGEST, tiling, name, f"an integer from {least} to {LARGEST - 1}")
-    return tiling._make(map(int, tiling))
-
-
-def checked(tiling, chosen, problem, lanes):
-    """The tiling with its statics made Static, or an error that names the field: `chosen` is the rule's tiling for the problem."""
-    if type(tiling) is not type(chosen):
-        raise TypeError(f"tiling = {tiling!r}: must be a {type(chosen).__name__}")
-    pixels = problem.n * problem.p * problem.q if isinstance(tiling, PointwiseTiling) else problem.q
-    require(tiling.rows <= min(pixels, 28), tiling, "rows", f"from 1 to {min(pixels, 28)}")
-    fixed = {}
-    if hasattr(tiling, "vectors"):
-        widest = min(MOST_VECTORS, ceil_div(problem.weight_shape[0] // problem.groups, lanes))
-        require(tiling.vectors <= widest, tiling, "vectors", f"from 1 to {widest}")
-        fixed["tail"] = int(tail(problem, tiling.vectors, lanes))
-    if hasattr(tiling, "ahead"):
-        require(tiling.ahead <= MOST_AHEAD, tiling, "ahead", f"from 0 to {MOST_AHEAD}")
-    if hasattr(tiling, "pixels"):
-        require(tiling.pixels % tiling.rows == 0, tiling, "pixels", f"a multiple of rows = {tiling.rows}")
-    if hasattr(tiling, "channels"):
-        block = lanes * getattr(tiling, "vectors", 1)
-        require(tiling.channels % block == 0, tiling, "channels", f"a multiple of {block} (vectors * lanes)")
-    if hasattr(tiling, "taps"):
-        fixed.update({name: getattr(chosen, name) for name in ("inputs", "outputs", "groups") if hasattr(chosen, name)})
-        dense = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
-        legal = {(1, 1), (chosen.taps, chosen.stride), dense}
-        shape = (tiling.taps, tiling.stride)
-        if shape not in legal:
-            raise ValueError(f"tiling.taps, tiling.stride = {shape}: must be one of {sorted(legal)}")
-    for name, value in fixed.items():
-        require(getattr(tiling, name) == value, tiling, name, f"{value} for this problem")
-    statics = [Static(v) if isinstance(c, Static) else int(v) for v, c in zip(tiling, chosen, strict=True)]
-    return type(chosen)(*statics)
+    return PartialTiling(dense.tile, min(dense.lines, ceil_div(problem.p, parts(problem.n, target.threads))))

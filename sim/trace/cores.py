@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from refconv.jit import Part
 from sim.hierarchy.hierarchy import Hierarchy, run
 from sim.hierarchy.loops import flush
 from sim.hierarchy.observe import NOBODY
@@ -99,8 +100,10 @@ def run_on_cores(row, problem, tiling, operands, buffers, machine, cores, privat
         made.append(Core(number, turns, machine, buffers, made[0] if made else None, private))
     calls = []
     for core in made:
-        share = core.number * units // cores, (core.number + 1) * units // cores
-        calls.append((row.run, *core.buffers[:operands], tuple(core.buffers[operands:]), problem, tiling, core.number, cores, *share))
+        part = Part(core.number, cores, core.number * units // cores, (core.number + 1) * units // cores)
+        (*inputs, out), work = core.buffers[:operands], core.buffers[operands:]
+        buffers_of_work = type(row.workspace(problem, tiling, 1, False))._make(work)
+        calls.append((row.run, row.operands._make(inputs), out, buffers_of_work, problem, tiling, part))
     compiled_for(calls[0][0], calls[0][1:])
     with ThreadPoolExecutor(cores) as pool:
         for done in [pool.submit(core.run, *call) for core, call in zip(made, calls, strict=True)]:

@@ -221,21 +221,21 @@ def _outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
 
 
 @overload(op.slide, jit_options=INLINE)
-def _slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
-    if not is_traced(x):
+def _slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
+    if not is_traced(pixels[0]):
         return None
-    pixels = tuple(i for i, _ in slide_schedule(acc.rows, taps.value, stride.value))
-    n_taps, n_vectors, n_lanes = taps.value, acc.vectors, acc.lanes
+    met = tuple(i for i, _ in slide_schedule(acc.rows, strip.record.taps, strip.record.stride))
+    n_taps, n_vectors, n_lanes = int(strip.record.taps), acc.vectors, acc.lanes
 
-    def slide(acc, taps, stride, x, x_at, pixel_stride, columns, first_pixel, last_pixel, w, w_at, tap_stride):
-        n = begin(x)
+    def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
+        n = begin(pixels.buffer)
         for s in range(n_taps):
             for v in range(n_vectors):
-                n = note(w, n, w_at + s * tap_stride + v * n_lanes, n_lanes, 0)
-        for i in pixels:
+                n = note(taps.buffer, n, taps.at + s * taps.stride + v * n_lanes, n_lanes, 0)
+        for i in met:
             if first_pixel <= i < last_pixel:
-                n = note(x, n, x_at + i * pixel_stride, min(n_lanes, columns), 0)
-        end(x, n)
+                n = note(pixels.buffer, n, pixels.at + i * pixels.pitch, min(n_lanes, columns), 0)
+        end(pixels.buffer, n)
         return acc
 
     return slide

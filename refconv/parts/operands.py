@@ -1,0 +1,115 @@
+"""What pieces of kernels are given besides places, pixels and weights (refconv/tile/operands.py), and how they treat what may be absent.
+
+An operand that a piece does without wherever it is used is None: its type says so, and no code is made for it. One that may be missing
+from one call to the next (a bias, a residual) says so at run time, since two types would compile every kernel twice: an empty bias, a Start
+that is not `given`.
+"""
+
+from typing import Any, NamedTuple
+
+from refconv.jit import routine
+from refconv.static import Static
+from refconv.tile.instructions import length, load, prefetch, zero
+from refconv.tile.operands import Place, View
+from refconv.tile.registers import add_row
+
+ONE = Static(1)
+L1 = Static(1)
+
+
+class LayerOperands(NamedTuple):
+    """What the kernel of a layer is given: the input, its packed weight, its bias (of length 0: none), flat buffers."""
+
+    x: Any
+    weight: Any
+    bias: Any
+
+
+class Start(NamedTuple):
+    """What sums begin with, where it is `given`: else with zero."""
+
+    pixels: View
+    given: bool
+
+
+class Source(NamedTuple):
+    """Pixels in the type of sums. Where they are `fresh`, a tile of them is widened from the contiguous pixels at `raw` as it is met."""
+
+    pixels: View
+    raw: Place
+    fresh: bool
+
+
+class Span(NamedTuple):
+    """Pixels first <= i < last, `depth` channels of each."""
+
+    first: int
+    last: int
+    depth: int
+
+
+class Prefetch(NamedTuple):
+    """What is prefetched into the L1 during a sum: `step` more elements of the buffer with every product, from `at` on.
+
+    They lie in runs of `run` elements; the starts of neighbouring runs are `jump` apart. A contiguous stretch is one run (WHOLE).
+    """
+
+    buffer: Any
+    at: int
+    step: int
+    run: int
+    jump: int
+
+
+WHOLE = 1 << 60
+"""The run of a prefetched stretch that is contiguous."""
+
+
+@routine
+def as_source(view):
+    """The Source of pixels that are there already."""
+    return Source(view, Place(view.buffer, view.at), False)
+
+
+@routine
+def first_sum(start, i, columns, tile, like):
+    """The accumulators of the tile that begins with pixel i: those of `start`, of which `columns` channels exist, or zeros."""
+    acc = zero(tile.rows, tile.vectors, like)
+    if start is not None:
+        if start.given:
+            acc = load(tile.rows, tile.vectors, start.pixels.buffer, start.pixels.at + i * start.pixels.pitch, start.pixels.pitch, columns)
+    return acc
+
+
+@routine
+def with_bias(acc, bias, columns, vectors):
+    """acc + the bias of its channels, a Place, of which `columns` exist; None, or an empty buffer, adds nothing."""
+    if bias is not None:
+        if length(bias.buffer) > 0:
+            acc = add_row(acc, load(ONE, vectors, bias.buffer, bias.at, 0, columns))
+    return acc
+
+
+@routine
+def prefetch_place(stretch, gone):
+    """The next place of a Prefetch of which `gone` elements have been asked for."""
+    if stretch is None:
+        return 0
+    return stretch.at + gone // stretch.run * stretch.jump + gone % stretch.run
+
+
+@routine
+def prefetch_next(stretch, at):
+    """Ask for the line at that place of a Prefetch; returns the place one step on."""
+    if stretch is None:
+        return at
+    prefetch(stretch.buffer, at, L1)
+    return at + stretch.step
+
+
+@routine
+def elements_asked(stretch, steps):
+    """Elements that a Prefetch moves on by in so many steps."""
+    if stretch is None:
+        return 0
+    return steps * stretch.step

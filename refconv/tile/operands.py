@@ -1,0 +1,55 @@
+"""Operands in memory with a shape: a place, pixels, packed weights. Small records instead of loose buffers, positions and strides."""
+
+from typing import Any, NamedTuple
+
+from numba import types
+from numba.extending import overload
+
+from refconv.jit import routine
+
+
+class Place(NamedTuple):
+    """A position in a buffer, in elements."""
+
+    buffer: Any
+    at: int
+
+
+class View(NamedTuple):
+    """Pixels in a buffer: channel 0 of pixel i lies at `at` + i * `pitch`."""
+
+    buffer: Any
+    at: int
+    pitch: int
+
+
+class Weights(NamedTuple):
+    """Packed weights: the block of vector v of the output channels begins at `at` + v * `stride`."""
+
+    buffer: Any
+    at: int
+    stride: int
+
+
+def moved(place, elements):
+    """The Place so many elements further on; None stays None."""
+    return place if place is None else Place(place.buffer, place.at + elements)
+
+
+@overload(moved, jit_options={"forceinline": True})
+def _moved(place, elements):
+    if place == types.none:
+        return lambda place, elements: None
+    return lambda place, elements: Place(place.buffer, place.at + elements)
+
+
+@routine
+def step_by(view, pixels):
+    """Every so many pixels of a View: its pitch times `pixels`."""
+    return View(view.buffer, view.at, view.pitch * pixels)
+
+
+@routine
+def shifted(view, elements):
+    """The View whose pixels begin so many elements further on: at another pixel, or at another channel."""
+    return View(view.buffer, view.at + elements, view.pitch)

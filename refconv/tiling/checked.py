@@ -1,0 +1,80 @@
+"""Tilings that were asked for: plain numbers, legal for their problem, those the compiler must know made Static. And tilings as numbers."""
+
+from refconv.problem.conv import LARGEST, is_integer
+from refconv.static import Static
+from refconv.tiling.shapes import require
+
+MAY_BE_ZERO = ("ahead",)
+
+
+def is_record(value):
+    """Whether a value is a NamedTuple."""
+    return isinstance(value, tuple) and hasattr(value, "_fields")
+
+
+def normalised(tiling, where=""):
+    """The tiling with plain ints, so that equal numbers of other types are told apart before anything is cached.
+
+    TypeError or ValueError names the field that is no record or no integer in range.
+    """
+    if not is_record(tiling):
+        named = f"tiling{where and '.' + where}"
+        raise TypeError(f"{named} = {tiling!r}: must be a {'shape of refconv.tiling.shapes' if where else 'tiling, as refconv.tilings yields them'}")
+    made = []
+    for name, value in zip(tiling._fields, tiling, strict=True):
+        inner = f"{where}.{name}" if where else name
+        if is_record(value):
+            made.append(normalised(value, inner))
+            continue
+        least = 0 if name in MAY_BE_ZERO else 1
+        require(is_integer(value) and least <= value < LARGEST, inner, value, f"an integer from {least} to {LARGEST - 1}")
+        made.append(int(value))
+    return tiling._make(made)
+
+
+def checked(wanted, chosen, problem, lanes):
+    """The tiling asked for with its statics made Static, or an error that names the field; `chosen` is the rule's tiling for the problem."""
+    same_records(wanted, chosen, "tiling")
+    wanted = normalised(wanted)
+    wanted.check(chosen, problem, lanes)
+    return static_as(chosen, wanted)
+
+
+def same_records(wanted, chosen, where):
+    """TypeError unless the records are of the types that the rule's are of."""
+    if is_record(chosen):
+        if type(wanted) is not type(chosen):
+            raise TypeError(f"{where} = {wanted!r}: must be a {type(chosen).__name__}")
+        for name, a, b in zip(chosen._fields, wanted, chosen, strict=True):
+            same_records(a, b, f"{where}.{name}")
+
+
+def static_as(like, values):
+    """A record of the numbers in `values`, Static where those of `like` are."""
+    if is_record(like):
+        return type(like)(*map(static_as, like, values))
+    return Static(values) if isinstance(like, Static) else int(values)
+
+
+def as_numbers(tiling):
+    """{name: int} of a tiling: of its only shape the fields' own names, of several expand_rows, project_rows, ..."""
+    numbers = {}
+    for name, value in zip(tiling._fields, tiling, strict=True):
+        if is_record(value):
+            prefix = "" if name in ("tile", "strip") else f"{name}_"
+            numbers |= {f"{prefix}{field}": int(number) for field, number in zip(value._fields, value, strict=True)}
+        else:
+            numbers[name] = int(value)
+    return numbers
+
+
+def with_numbers(tiling, numbers):
+    """The tiling with those numbers of `as_numbers`."""
+    fields = {}
+    for name, value in zip(tiling._fields, tiling, strict=True):
+        if is_record(value):
+            prefix = "" if name in ("tile", "strip") else f"{name}_"
+            fields[name] = type(value)(*(Static(numbers[prefix + field]) for field in value._fields))
+        else:
+            fields[name] = type(value)(numbers[name])
+    return tiling._replace(**fields)

@@ -1,0 +1,119 @@
+"""The shapes that compiled code is made for: register tiles of products, strips of sliding windows. What the compiler knows of a tiling.
+
+Each says what is legal for it: `check(where, ...)` raises a ValueError that names the field of the tiling, `where` being the shape's place
+in it ("tile", "conv", ...).
+"""
+
+from typing import NamedTuple
+
+from refconv.static import Static, static_record
+from refconv.weights.packed import MOST_VECTORS, ceil_div
+
+MOST_ROWS = 28
+"""Of any tile or strip."""
+
+
+def require(legal, where, value, rule):
+    """A ValueError that names the field `where` of a tiling, unless `legal`."""
+    if not legal:
+        raise ValueError(f"tiling.{where} = {value!r}: must be {rule}")
+
+
+def tail_of(channels, vectors, lanes):
+    """Vectors of the last block of so many channels where each but the last has `vectors`."""
+    return (ceil_div(channels, lanes) - 1) % vectors + 1
+
+
+def check_rows(where, rows, pixels):
+    """Unless there are as many pixels as a tile or strip has rows: the last one is moved back, and must not begin before the first pixel."""
+    most = min(pixels, MOST_ROWS)
+    require(rows <= most, f"{where}.rows", rows, f"from 1 to {most}")
+
+
+@static_record
+class Tile(NamedTuple):
+    """rows x vectors accumulators of a product: pixels x vectors of output channels; `tail` vectors in the last block of channels."""
+
+    rows: Static
+    vectors: Static
+    tail: Static
+
+    kind = "dense"
+
+    @property
+    def narrow(self):
+        """The tile of the last block of channels."""
+        return Tile(self.rows, self.tail, self.tail)
+
+    def check(self, where, pixels, channels, lanes):
+        """Unless it is legal for products of `pixels` pixels or more and so many output channels (of a group)."""
+        widest = min(MOST_VECTORS, ceil_div(channels, lanes))
+        check_rows(where, self.rows, pixels)
+        require(self.vectors <= widest, f"{where}.vectors", self.vectors, f"from 1 to {widest}")
+        tail = tail_of(channels, self.vectors, lanes)
+        require(self.tail == tail, f"{where}.tail", self.tail, f"{tail} for this problem")
+
+
+def tile_of(rows, vectors, channels, lanes):
+    """The Tile of rows x vectors for so many output channels (of a group)."""
+    return Tile(*map(Static, (rows, vectors, tail_of(channels, vectors, lanes))))
+
+
+MOST_TAPS = 7
+"""Windows up to this width keep their weights in registers."""
+
+
+def slide_shape(width, stride, dilation):
+    """(taps, stride) of the slides of one kernel row: all taps at once where they are dense and few, else one by one."""
+    if dilation == 1 and 1 < width <= MOST_TAPS and stride <= 2:
+        return width, stride
+    return 1, 1
+
+
+def check_strip(where, strip, chosen, conv):
+    """Unless a strip is legal for rows of the Conv2d `conv`; chosen: the rule's, whose groups no other strip can have otherwise."""
+    check_rows(where, strip.rows, conv.q)
+    legal = sorted({(1, 1), (int(chosen.taps), int(chosen.stride)), slide_shape(conv.s, conv.stride_w, conv.dilation_w)})
+    shape = int(strip.taps), int(strip.stride)
+    require(shape in legal, f"{where}.taps, .stride", shape, f"one of {legal}")
+    for name in strip._fields[3:]:
+        value = getattr(chosen, name)
+        require(getattr(strip, name) == value, f"{where}.{name}", getattr(strip, name), f"{value} for this problem")
+
+
+@static_record
+class DepthwiseStrip(NamedTuple):
+    """A strip of `rows` outputs under a window of which `taps` columns, `stride` pixels apart from output to output, are met at once."""
+
+    rows: Static
+    taps: Static
+    stride: Static
+
+    kind = "depthwise"
+
+
+@static_record
+class GroupedStrip(NamedTuple):
+    """As DepthwiseStrip, with rows x inputs accumulators: a vector holds `groups` groups of `inputs` channels."""
+
+    rows: Static
+    taps: Static
+    stride: Static
+    inputs: Static
+    groups: Static
+
+    kind = "grouped"
+
+
+@static_record
+class SpreadStrip(NamedTuple):
+    """As DepthwiseStrip; a vector holds `groups` groups of `inputs` -> `outputs` channels."""
+
+    rows: Static
+    taps: Static
+    stride: Static
+    inputs: Static
+    outputs: Static
+    groups: Static
+
+    kind = "spread"
