@@ -9,7 +9,7 @@ One call, but for squeeze-excitation, whose gates need the whole map before anyt
 from typing import Any, NamedTuple
 
 from refconv.elements import element
-from refconv.kernels import choose_fused
+from refconv.kernels import kernel_for_block
 from refconv.weights.blocks import gate_problem
 
 
@@ -68,7 +68,7 @@ MODES = {"halo": ("auto", "recompute", "cache"), "squeeze": ("auto", "recompute"
 
 def has_choice(name, block):
     """Whether a record has more than the default of a mode of MODES: computed rows that neighbouring steps share, squeeze-excitation."""
-    return choose_fused(block).recomputed_macs is not None if name == "halo" else getattr(block, "se", None) is not None
+    return kernel_for_block(block).recomputed_macs is not None if name == "halo" else getattr(block, "se", None) is not None
 
 
 def check_modes(block=None, **modes):

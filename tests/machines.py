@@ -4,7 +4,7 @@ import numpy as np
 
 import refconv
 from refconv import host
-from refconv.kernels import choose_fused
+from refconv.kernels import kernel_for_block
 from refconv.plan import make_plan
 from refconv.schedule import parameters, passes
 from refconv.tile.recorded import Recorded
@@ -85,7 +85,7 @@ def check_three_machines_on_block(record, x, compare, **squeeze):
     What the plain run returns in the end is what `refconv.fused_block` does.
     """
     lanes = host.target().lanes(4)
-    row, packed, problem = choose_fused(record), pack_block(record, lanes), block_problem(record, *x.shape[:3], lanes)
+    row, packed, problem = kernel_for_block(record), pack_block(record, lanes), block_problem(record, *x.shape[:3], lanes)
     tensors = {"input": x.reshape(-1), "nothing": np.empty(0, x.dtype), **parameters(packed)}
     steps = passes(row, record, packed, problem, None, **squeeze)
     for step in steps:

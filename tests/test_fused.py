@@ -13,7 +13,7 @@ from ml_dtypes import bfloat16
 import refconv
 from refconv import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, host, reference
 from refconv.elements import element
-from refconv.kernels import FUSED, choose_fused
+from refconv.kernels import FUSED, kernel_for_block
 from refconv.plan import make_plan
 from refconv.problem.blocks import SqueezeExcite
 from refconv.weights.blocks import block_problem, pack_block
@@ -58,7 +58,7 @@ def close(result, x, record):
 
 def one_pixel_tiles(record, n, h, w, pick=min):
     """A tiling of 1 x 1 register tiles, whose compiled code any shape shares, with blocks of any size: pick(least, most)."""
-    row, lanes = choose_fused(record), host.target().lanes(element(record.dtype).work.itemsize)
+    row, lanes = kernel_for_block(record), host.target().lanes(element(record.dtype).work.itemsize)
     problem = block_problem(record, n, h, w, lanes)
     rule = row.tiling(problem, element(record.dtype).work.itemsize, host.target())
     statics = ("expand", "project", "conv") if not hasattr(rule, "conv_kind") or rule.conv_kind == 2 else ("expand", "project")
@@ -106,7 +106,7 @@ def test_rules_are_legal_on_any_target(name):
     """Caches of 1 KiB to 1 MiB, threads: no unit has fewer pixels than a register tile has rows, which would be read before its first."""
     kind, sizes, shape = CASES[name]
     record = build(kind, **sizes)
-    row, problem = choose_fused(record), block_problem(record, *shape, 16)
+    row, problem = kernel_for_block(record), block_problem(record, *shape, 16)
     for l1, l2, threads in itertools.product((1 << 10, 1 << 15), (1 << 10, 1 << 12, 1 << 14, 1 << 20), (1, 2, 7)):
         rule = row.tiling(problem, 4, host.Target(64, 32, l1, l2, threads))
         assert row.checked(rule, rule, problem, 16) == rule
@@ -148,7 +148,7 @@ def test_every_fused_kernel_in_every_element_type(name, dtype):
     """On 1 x 1 register tiles, whose code the tests of any shape share: what differs between types, and targets, is in the instructions."""
     kind, sizes = TINY[name]
     record = cast(filled(build(kind, activation="relu", **sizes)), dtype)
-    assert choose_fused(record).name == name
+    assert kernel_for_block(record).name == name
     x, tiling = random_input(record, 2, 5, 4, dtype), one_pixel_tiles(record, 2, 5, 4)
     for squeeze in ("recompute", "spill") if name == "mbconv" else ("auto",):
         close(refconv.fused_block(x, record, tiling=tiling, squeeze=squeeze, threads=1), x, record)
@@ -174,7 +174,7 @@ def test_threads_layout_and_halo_do_not_change_the_result(name):
     assert refconv.fused_block(x, record, out=out, threads=1) is out
     same(out, expected)
     same(refconv.fused_block(x[0], record, threads=1), refconv.fused_block(x[:1], record, threads=1)[0])
-    if choose_fused(record).recomputed_macs is not None:
+    if kernel_for_block(record).recomputed_macs is not None:
         agree(refconv.fused_block(x, record, halo="recompute", threads=1), expected)
         agree(refconv.fused_block(x, record, halo="cache", threads=1), expected)
     if getattr(record, "se", None) is not None:
@@ -215,7 +215,7 @@ def test_workspace_is_declared_and_does_not_grow_with_the_map(name):
     kind, sizes, (_, _, w) = CASES[name]
     record = filled(build(kind, **sizes))
     lanes = host.target().lanes(4)
-    row = choose_fused(record)
+    row = kernel_for_block(record)
     rule = row.tiling(block_problem(record, 1, 64, w, lanes), 4, host.target())
     small, large = (row.workspace(block_problem(record, 1, h, w, lanes), rule, lanes, False) for h in (64, 256))
     assert small == large

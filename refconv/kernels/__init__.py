@@ -33,7 +33,8 @@ class Kernel(NamedTuple):
     run(x, weight, bias, out, work, problem, tiling, slot, slots, first, last) is the compiled kernel; `order` the packed order of
     its weights; tiling(problem, itemsize, target) the rule, itemsize being that of the sums; units(problem, tiling); workspace(problem, tiling,
     lanes, half) the elements of each workspace buffer of a thread, where tensors are halves or not; `operands` (0, 0): one weight, one
-    bias; from_work: see refconv.fused; needs(problem, lanes) returns "" or what the problem lacks.
+    bias; from_work: see refconv.fused; needs(problem, lanes) returns "" or what the problem lacks; loops(problem, tiling, lanes) the kernel's
+    KernelLoops; explain(problem, tiling, itemsize, target) the words of refconv.choose.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Kernel(NamedTuple):
     units: Any
     workspace: Any
     needs: Any
+    loops: Any
+    explain: Any
     operands: tuple = (0, 0)
     from_work: bool = False
 
@@ -95,12 +98,36 @@ def _partial(problem, lanes):
 KERNELS = {
     row.name: row
     for row in (
-        Kernel("depthwise", depthwise.depthwise, "depthwise", layers.depthwise_tiling, depthwise.units, depthwise.workspace, _depthwise),
-        Kernel("pointwise", pointwise.pointwise, "dense", layers.pointwise_tiling, pointwise.units, pointwise.workspace, _pointwise),
-        Kernel("conv2d", conv2d.conv2d, "dense", layers.dense_tiling, conv2d.units, conv2d.workspace, _conv2d),
-        Kernel("grouped", grouped.grouped, "grouped", layers.grouped_tiling, grouped.units, grouped.workspace, _grouped),
-        Kernel("spread", spread.spread_groups, "spread", layers.spread_tiling, spread.units, spread.workspace, _spread),
-        Kernel("partial", partial.partial, "dense", layers.partial_tiling, partial.units, partial.workspace, _partial),
+        Kernel(
+            "depthwise",
+            depthwise.depthwise,
+            "depthwise",
+            layers.depthwise_tiling,
+            depthwise.units,
+            depthwise.workspace,
+            _depthwise,
+            depthwise.loops,
+            depthwise.explain,
+        ),
+        Kernel(
+            "pointwise",
+            pointwise.pointwise,
+            "dense",
+            layers.pointwise_tiling,
+            pointwise.units,
+            pointwise.workspace,
+            _pointwise,
+            pointwise.loops,
+            pointwise.explain,
+        ),
+        Kernel("conv2d", conv2d.conv2d, "dense", layers.dense_tiling, conv2d.units, conv2d.workspace, _conv2d, conv2d.loops, conv2d.explain),
+        Kernel(
+            "grouped", grouped.grouped, "grouped", layers.grouped_tiling, grouped.units, grouped.workspace, _grouped, grouped.loops, grouped.explain
+        ),
+        Kernel("spread", spread.spread_groups, "spread", layers.spread_tiling, spread.units, spread.workspace, _spread, spread.loops, spread.explain),
+        Kernel(
+            "partial", partial.partial, "dense", layers.partial_tiling, partial.units, partial.workspace, _partial, partial.loops, partial.explain
+        ),
     )
 }
 
@@ -110,8 +137,14 @@ def legal(problem, lanes):
     return [name for name, row in KERNELS.items() if not row.needs(problem, lanes)]
 
 
-def choose(problem, lanes):
-    """The kernel for a problem: the one whose packed order the weight is kept in, pointwise before dense where it applies."""
+def kernel_for(problem, lanes, name=None):
+    """The row of the kernel for a problem: the one called `name`, checked to be legal for it; without a name the one whose packed order the weight
+    is kept in, pointwise before dense where it applies."""
+    if name is not None:
+        if name not in KERNELS:
+            raise ValueError(f"kernel {name!r}: must be {', '.join(KERNELS)}")
+        KERNELS[name].check(problem, lanes)
+        return KERNELS[name]
     order = packed.order_of(problem.weight_shape, problem.groups, lanes)
     return next(row for row in KERNELS.values() if row.order == order and not row.needs(problem, lanes))
 
@@ -204,8 +237,8 @@ FUSED = {
 }
 
 
-def choose_fused(block):
-    """The row for a record; TypeError for what is none."""
+def kernel_for_block(block):
+    """The row of the fused kernel for a record; TypeError for what is none."""
     for row in FUSED.values():
         if isinstance(block, row.records) and block.stride in row.strides:
             return row

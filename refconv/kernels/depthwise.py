@@ -20,7 +20,9 @@ from refconv.parts.staging import image_rows, share, widened
 from refconv.parts.strips import depthwise_row
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
+from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
+from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
 
 
@@ -32,6 +34,21 @@ def units(problem, t):
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since the border is clipped."""
     return {"wide_weights": min(t.channels, ceil_div(problem.c, lanes) * lanes) * problem.r * problem.s if half else 0}
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile."""
+    pixels = (t.rows - 1) * t.stride + t.taps  # those that a slide loads
+    unit = ("N", 1), ("P", t.lines), ("G", t.channels)
+    strip = ("P", 1), ("G", lanes), ("Q", t.rows), ("R", 1), ("S", t.taps)
+    return kernel_loops(problem, (*unit, *strip), products=t.rows * t.taps, loads=pixels + t.taps)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    rows = problem.r * problem.w * min(problem.c, t.channels) * itemsize
+    near, held = ("L1", target.l1_bytes) if rows <= target.l1_bytes else ("L2", target.l2_bytes)
+    return f"{registers(t.rows, 1, t.taps, target)}; {problem.r} input rows of {t.channels} channels {kib(rows)} in {near} {kib(held)}"
 
 
 @kernel

@@ -22,7 +22,9 @@ from refconv.parts.staging import image_rows, share, widened
 from refconv.parts.strips import grouped_row
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
+from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
+from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
 
 
@@ -35,6 +37,24 @@ def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since the border is clipped."""
     vectors = min(t.vectors_per_unit, ceil_div(problem.groups, t.groups))
     return {"wide_weights": vectors * problem.r * problem.s * t.inputs * lanes if half else 0}
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile."""
+    pixels = (t.rows - 1) * t.stride + t.taps  # those that a slide loads
+    unit = ("N", 1), ("P", t.lines), ("G", t.vectors_per_unit * t.groups)
+    strip = ("P", 1), ("G", t.groups), ("Q", t.rows), ("R", 1), ("S", t.taps)
+    return kernel_loops(problem, (*unit, *strip), products=t.rows * t.taps * t.inputs, loads=pixels + t.taps * t.inputs)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    pixels = (t.rows - 1) * t.stride + t.taps
+    weights = problem.r * t.inputs * problem.s * target.vector_bytes
+    return (
+        f"{registers(t.rows, t.inputs, pixels, target)}; {t.groups} groups a vector, "
+        f"{t.groups * t.inputs} of {target.lanes(itemsize)} lanes; weights of a vector {kib(weights)} in L1 {kib(target.l1_bytes)}"
+    )
 
 
 @kernel

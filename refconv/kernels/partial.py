@@ -17,7 +17,9 @@ from refconv.parts.dense import dense_block
 from refconv.parts.staging import ZERO, copy, image_rows, share, stage_lines, staged_count, widened
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import convolved_part
+from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
+from refconv.tiling.words import staged_rows
 from refconv.weights.packed import ceil_div
 
 
@@ -32,6 +34,20 @@ def workspace(problem, t, lanes, half):
     rows = staged_count(min(t.lines, conv.p), 1, conv.r, conv.dilation_h)
     block = conv.r * conv.s * conv.c * t.vectors * lanes if half else 0
     return {"lines": rows * staged_count(conv.q, 1, conv.s, conv.dilation_w) * conv.c, "wide_weights": block}
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile."""
+    unit = ("N", 1), ("P", t.lines)
+    block = ("K", t.vectors * lanes), ("P", 1), ("Q", t.rows), ("R", 1), ("S", 1), ("C", 1)
+    return kernel_loops(problem, (*unit, *block), products=t.rows * t.vectors, loads=t.rows + t.vectors)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    buffers = workspace(problem, t, target.lanes(itemsize), half=True)
+    rows = staged_count(min(t.lines, problem.conv.p), 1, problem.conv.r, problem.conv.dilation_h)
+    return staged_rows(t, rows, buffers["lines"] * itemsize, buffers["wide_weights"] * itemsize, target)
 
 
 @kernel

@@ -16,7 +16,10 @@ from refconv.jit import kernel
 from refconv.parts.matrix import WHOLE, matrix_block
 from refconv.parts.staging import share, wide, widened
 from refconv.problem.activations import IDENTITY
+from refconv.problem.conv import Conv2d
+from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
+from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
 
 
@@ -33,6 +36,23 @@ def workspace(problem, t, lanes, half):
         "wide_weights": problem.c * t.vectors * lanes if half else 0,
         "absent": 0,
     }
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile, over the pixels of all images as one row: that row is their problem."""
+    row = Conv2d(1, problem.c, 1, problem.n * problem.h * problem.w, problem.k, 1, 1)
+    unit = ("Q", t.pixels), ("K", t.channels)
+    block = ("K", t.vectors * lanes), ("Q", t.rows), ("C", 1)
+    return kernel_loops(row, (*unit, *block), products=t.rows * t.vectors, loads=t.rows + t.vectors)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    block, pixels = problem.c * t.vectors * target.vector_bytes, t.pixels * problem.c * itemsize
+    return (
+        f"{registers(t.rows, t.vectors, t.vectors, target)}; a block of weights {kib(block)} beside {t.rows} pixels in L1 {kib(target.l1_bytes)} "
+        f"or L2, {t.pixels} pixels {kib(pixels)} in L2 {kib(target.l2_bytes)}"
+    )
 
 
 @kernel

@@ -17,7 +17,9 @@ each j is a depthwise convolution. A depthwise convolution with a channel multip
 from refconv.jit import kernel
 from refconv.parts.staging import ONE, share, staged_count, staged_step, widened
 from refconv.problem.conv import out_height, out_reach, out_width
+from refconv.problem.loops import kernel_loops
 from refconv.tile import add_row, lanes, length, load, slide, spread, store, zero
+from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
 
 
@@ -39,6 +41,24 @@ def workspace(problem, t, lanes, half):
         "strip": out_reach(1, problem.r, 1, problem.dilation_h) * problem.c_group * columns * lanes,
         "wide_weights": v_unit * problem.r * problem.c_group * problem.s * lanes if half else 0,
     }
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile."""
+    pixels = (t.rows - 1) * t.stride + t.taps  # those that a slide loads
+    unit = ("N", 1), ("P", t.lines), ("G", t.vectors_per_unit * t.groups)
+    strip = ("G", t.groups), ("Q", t.rows), ("P", 1), ("R", 1), ("C", 1), ("S", t.taps)
+    return kernel_loops(problem, (*unit, *strip), products=t.rows * t.taps, loads=pixels + t.taps)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    strip = workspace(problem, t, target.lanes(itemsize), half=False)["strip"] * itemsize
+    weights = problem.r * t.inputs * problem.s * target.vector_bytes
+    return (
+        f"{registers(t.rows, 1, t.taps, target)}; {t.groups} groups a vector, {t.groups * t.outputs} of {target.lanes(itemsize)} lanes; "
+        f"spread strip {kib(strip)} and weights {kib(weights)} in L1 {kib(target.l1_bytes)}"
+    )
 
 
 @kernel

@@ -9,7 +9,7 @@ from numba import typeof, types
 from refconv import host
 from refconv.elements import element
 from refconv.jit import plain
-from refconv.kernels import choose_fused
+from refconv.kernels import kernel_for_block
 from refconv.kernels.activation import activated
 from refconv.ops.layers import contiguous, conv2d, deliver, depthwise_conv2d, image, partial_conv2d, pointwise_conv2d, result
 from refconv.plan import compiled, flat, make_plan, scratch, thread_count
@@ -59,7 +59,7 @@ def _prepared(block, sizes, tiling, halo, squeeze, threads):
     """The Calls for a record on images of sizes (n, h, w), made and checked at the first call and kept as long as the record."""
     kept, key = _CALLS.setdefault(block, {}), (sizes, type(tiling), tiling, halo, squeeze, threads)  # tuples of other types are equal
     if key not in kept:
-        row, target = choose_fused(block), host.target()._replace(threads=threads)
+        row, target = kernel_for_block(block), host.target()._replace(threads=threads)
         check_modes(block, halo=halo, squeeze=squeeze)
         lanes = target.lanes(element(block.dtype).work.itemsize)
         problem, packed = block_problem(block, *sizes, lanes), pack_block(block, lanes)
@@ -100,7 +100,7 @@ def unfused_block(x, weights, *, layout="NCHW", threads=None):
 def _checked_image(x, block, layout):
     """(x as NHWC, whether it had a batch axis), of the record's dtype and channels."""
     if not isinstance(block, Block):
-        choose_fused(block)  # says what would be one
+        kernel_for_block(block)  # says what would be one
     x, batched = image("x", x, layout)
     if x.dtype != block.dtype:
         raise TypeError(f"x of dtype {x.dtype}: must be {block.dtype} as the record")

@@ -6,7 +6,7 @@ The fused kernels are called as `refconv.fused_block` calls them (refconv/schedu
 import time
 
 from refconv.elements import element
-from refconv.kernels import FUSED, choose_fused
+from refconv.kernels import FUSED, kernel_for_block
 from refconv.networks.blocks import BLOCK_PRESETS, BlockPreset
 from refconv.schedule import MODES, check_modes, has_choice, parameters, passes, squeeze_for, tiling_for
 from refconv.weights.blocks import block_problem, pack_block
@@ -44,7 +44,7 @@ def simulate_block(
     """
     machine, dtype = ready(machine), element(dtype)
     name, block, h, w = _resolved(block, h, w, dtype, name)
-    row = choose_fused(block)
+    row = kernel_for_block(block)
     check_modes(block, halo=halo, squeeze=squeeze)
     lanes = machine.target.lanes(dtype.work.itemsize)
     problem, packed = block_problem(block, n, h, w, lanes), pack_block(block, lanes)

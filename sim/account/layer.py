@@ -122,10 +122,7 @@ def core_bytes(dram, machine):
 def planned(kernel, problem, machine, dtype, tiling=None, cores=1):
     """(row of the table, tiling) that `simulate` runs a checked problem with."""
     lanes = machine.target.lanes(dtype.work.itemsize)
-    if kernel is not None and kernel not in kernels.KERNELS:
-        raise ValueError(f"kernel {kernel!r}: must be {', '.join(kernels.KERNELS)}")
-    row = kernels.choose(problem, lanes) if kernel is None else kernels.KERNELS[kernel]
-    row.check(problem, lanes)
+    row = kernels.kernel_for(problem, lanes, kernel)
     return row, checked_tiling(row, problem, dtype, machine, tiling, cores)
 
 

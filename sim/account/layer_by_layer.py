@@ -36,15 +36,15 @@ class Link(NamedTuple):
 
 def links(block, n, h, w):
     """The Links of a block, in order: tensors are "input", "output", and <step>_output in between."""
-    steps, result, at, gated = block.steps(n, h, w), [], "input", None
+    steps, result, at, ungated = block.steps(n, h, w), [], "input", None
     for step in steps:
         last, besides = step is steps[-1], ()
         if step.name == "blur":
             besides = ("input",)
         if step.name == "se_pool":
-            gated = at
-        if last and gated:
-            besides, at = (at,), gated
+            ungated = at
+        if last and ungated:
+            besides, at = (at,), ungated
         if last and block.residual:
             besides += ("input",)
         made = "output" if last else f"{step.name}_output"
@@ -128,7 +128,7 @@ def convolution(link, own, layout, target):
     """The Layer of a convolution; own: {field: elements} of its weight, its bias and what else it takes."""
     name, problem, dtype = link.step.name, link.step.problem, layout.dtype
     lanes = target.lanes(dtype.work.itemsize)
-    row = kernels.choose(problem, lanes)
+    row = kernels.kernel_for(problem, lanes)
     tiling = row.tiling(problem, dtype.work.itemsize, target)
     weight, bias = layout.add("weight", packed_elements(row, problem, lanes)), layout.add("bias", own.get(f"{name}_bias", 0))
     besides = layout.parameters({field: size for field, size in own.items() if field not in (f"{name}_weight", f"{name}_bias")})
