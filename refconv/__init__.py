@@ -1,6 +1,7 @@
 """Reference convolution kernels: one source, compiled to vector code here and run on a simulated memory hierarchy by `sim`."""
 
 from refconv import reference
+from refconv.choices import choose, tilings
 from refconv.ops.blocks import fused_block, unfused_block
 from refconv.ops.layers import PackedWeight, conv2d, depthwise_conv2d, pack, partial_conv2d, pointwise_conv2d
 from refconv.problem.blocks import (
@@ -14,7 +15,6 @@ from refconv.problem.blocks import (
     fold_batch_norm,
 )
 from refconv.problem.conv import Conv2d, PartialConv2d
-from refconv.tiling.candidates import choose, tilings
 from refconv.weights.packed import empty
 
 __all__ = [

@@ -11,7 +11,7 @@ anything is projected (Hu et al.); both ways are derived here:
 from typing import Any, NamedTuple
 
 from refconv.elements import Element
-from refconv.kernels import KERNELS, LAYER_KERNELS, choose, choose_fused
+from refconv.kernels import KERNELS, kernel_for, kernel_for_block
 from refconv.problem.fused import POOLED, SPILLED
 from refconv.weights.blocks import block_problem, gate_problem, packed_elements
 from refconv.weights.packed import packed_size
@@ -108,13 +108,6 @@ def prepared(kernel, problem, element, target, tiling=None, inputs=OPERANDS[:-1]
     return Call(kernel, problem, chosen, units, min(target.threads, units), workspace, inputs, out)
 
 
-def layer_kernel(name, problem, lanes):
-    """The row of the kernel called `name`, of the one that is chosen for the problem if that is None; ValueError for an unknown name."""
-    if name is not None and name not in LAYER_KERNELS:
-        raise ValueError(f"kernel {name!r}: must be {', '.join(LAYER_KERNELS)}")
-    return choose(problem, lanes) if name is None else KERNELS[name]
-
-
 def weight_elements(kernel, problem, lanes):
     """Elements of the weight of a layer as a kernel takes it."""
     return packed_size(problem.weight_shape, problem.groups, kernel.order, lanes)
@@ -126,7 +119,7 @@ def layer_schedule(problem, element, target, *, kernel=None, tiling=None, bias=F
     kernel: its name, or None for the one that is chosen; tiling: one of its own, or None for the rule's; bias: whether there is one.
     """
     lanes = target.lanes(element.work.itemsize)
-    call = prepared(layer_kernel(kernel, problem, lanes), problem, element, target, tiling)
+    call = prepared(kernel_for(problem, lanes, kernel), problem, element, target, tiling)
     sizes = {**problem.tensors, "weight": weight_elements(call.kernel, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
     return Schedule(element, (call,), {name: sizes[name] for name in OPERANDS})
 
@@ -137,7 +130,7 @@ def block_schedule(block, n, h, w, element, target, *, tiling=None, halo="auto",
     Of the record only shapes count, of its arrays' type not even that: `element` is that of the tensors. tiling: of the record's kernel, else the
     rule's; halo, squeeze: as of refconv.fused_block. ValueError or TypeError names what is illegal.
     """
-    row, lanes = choose_fused(block), target.lanes(element.work.itemsize)
+    row, lanes = kernel_for_block(block), target.lanes(element.work.itemsize)
     check_modes(block, halo=halo, squeeze=squeeze)
     problem, packed = block_problem(block, n, h, w, lanes), packed_elements(block, lanes)
     call = prepared(row, problem, element, target, _tiling_for(row, problem, element, tiling, halo, target))
@@ -178,7 +171,7 @@ MODES = {"halo": ("auto", "recompute", "cache"), "squeeze": ("auto", "recompute"
 
 def has_choice(name, block):
     """Whether a record has more than the default of a mode of MODES: computed rows that neighbouring steps share, squeeze-excitation."""
-    return choose_fused(block).recomputed_macs is not None if name == "halo" else getattr(block, "se", None) is not None
+    return kernel_for_block(block).recomputed_macs is not None if name == "halo" else getattr(block, "se", None) is not None
 
 
 def check_modes(block=None, **modes):

@@ -5,6 +5,7 @@ import numpy as np
 import refconv
 from refconv import host
 from refconv.elements import element
+from refconv.jit import Part
 from refconv.plan import plan_of
 from refconv.schedule import block_schedule, parameters
 from refconv.tile.recorded import Recorded
@@ -17,31 +18,19 @@ from sim.trace.traced import Trace
 NAN = np.float32(np.nan)
 
 
-def flattened(operands):
-    """Arrays or tuples of them as one list."""
-    return [array for operand in operands for array in (operand if isinstance(operand, tuple) else (operand,))]
-
-
-def shaped(operands, flat):
-    """`flat` in the form of `operands`: tuples where they have tuples."""
-    left = iter(flat)
-    return [tuple(next(left) for _ in operand) if isinstance(operand, tuple) else next(left) for operand in operands]
-
-
-def touched_by_trace(plan, operands):
-    """({(buffer number, element)} touched, those of them stored) by the traced kernel on buffers of the sizes of `operands`.
+def touched_by_trace(plan, arrays):
+    """({(buffer number, element)} touched, those of them stored) by the traced kernel on buffers of the sizes of the arrays: inputs, output, workspace.
 
     Lines of one operand's element, in a cache that holds them all, each in a set of its own: what is resident has been touched, what is
     dirty stored.
     """
-    arrays = flattened(operands)
-    line = arrays[0].dtype.itemsize
+    call, line = plan.call, arrays[0].dtype.itemsize
     hierarchy = Hierarchy([(1 << 16, 1)], line, len(arrays))
     trace = Trace(hierarchy, host.target().vector_bytes)
     buffers = [trace.buffer(str(i), len(array), array.dtype.itemsize) for i, array in enumerate(arrays)]
     assert sum(trace.sizes) < line << 16
-    arguments = (*shaped(operands, buffers), plan.call.problem, plan.call.tiling, 0, 1, 0, plan.call.units)
-    compiled_for(plan.call.kernel.run, arguments)(*arguments)
+    arguments = (*call.arguments(buffers), Part(0, 1, 0, call.units))
+    compiled_for(call.kernel.run, arguments)(*arguments)
     run(hierarchy.state)
     tags = hierarchy.state[hierarchy.state[TAGS_AT] :]
     tags = tags[tags != 0]
@@ -53,30 +42,29 @@ def touched_by_trace(plan, operands):
     return set(map(tuple, pairs.tolist())), set(map(tuple, pairs[dirty].tolist()))
 
 
-def check_three_machines(plan, x, weight, bias, compare=np.testing.assert_array_equal, outputs=None):
-    """Compiled, plain and traced runs of a plan agree; weight and bias packed and flat, of a fused kernel tuples.
+def check_three_machines(plan, inputs, compare=np.testing.assert_array_equal, outputs=None):
+    """Compiled, plain and traced runs of a plan agree; inputs: the kernel's operands, in order, packed and flat.
 
     compare: of the outputs, compiled and plain; every output element is stored exactly once, no operand is, and the traced run touches and
     stores the very elements of the plain one. outputs: elements of out, where they are not those of the plan's out_shape.
 
-    Returns (out, {name: workspace buffer}) of the plain run.
+    Returns (out, [workspace buffers]) of the plain run.
     """
-    outputs, dtype = int(np.prod(plan.out_shape)) if outputs is None else outputs, plan.element.dtype
+    outputs, call, dtype = int(np.prod(plan.out_shape)) if outputs is None else outputs, plan.call, plan.element.dtype
     compiled_out = np.full(outputs, NAN.astype(dtype))
-    plan.run(x, weight, bias, compiled_out)
-    work = tuple(np.full(elements, NAN) for elements in plan.call.workspace.values())
-    operands = x, weight, bias, np.full(outputs, NAN.astype(dtype)), work
-    recorded = [Recorded(array) for array in flattened(operands)]
-    inputs, out = len(recorded) - len(work) - 1, recorded[len(recorded) - len(work) - 1]
-    plan.call.kernel.source(*shaped(operands, recorded), plan.call.problem, plan.call.tiling, 0, 1, 0, plan.call.units)
+    plan.run(call.kernel.operands._make(inputs), compiled_out)
+    work = [np.full(elements, NAN) for elements in plan.sizes]
+    recorded = [Recorded(array) for array in (*inputs, np.full(outputs, NAN.astype(dtype)), *work)]
+    out = recorded[len(inputs)]
+    call.kernel.source(*call.arguments(recorded), Part(0, 1, 0, call.units))
     compare(compiled_out, out.values)
     assert (out.stores == 1).all(), "every output element is stored exactly once"
     assert (out.loads == 0).all()
-    assert all((operand.stores == 0).all() for operand in recorded[:inputs])
+    assert all((operand.stores == 0).all() for operand in recorded[: len(inputs)])
     stored = {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.stores)}
     touched = stored | {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.loads)}
-    assert (touched, stored) == touched_by_trace(plan, shaped(operands, recorded))
-    return out.values, {name: buffer.values for name, buffer in zip(plan.call.workspace, recorded[inputs + 1 :], strict=True)}
+    assert (touched, stored) == touched_by_trace(plan, recorded)
+    return out.values, [buffer.values for buffer in recorded[len(inputs) + 1 :]]
 
 
 def check_three_machines_on_block(record, x, compare, **squeeze):
@@ -88,10 +76,9 @@ def check_three_machines_on_block(record, x, compare, **squeeze):
     schedule = block_schedule(record, *x.shape[:3], element(x.dtype), target, **squeeze)
     tensors = {"input": x.reshape(-1), "nothing": np.empty(0, x.dtype), **parameters(pack_block(record, target.lanes(4)))}
     for call in schedule.calls:
-        source, weights, biases, made = call.operands
-        operands = tensors[source], *(tuple(tensors[name] for name in names) for names in (weights, biases))
-        out, work = check_three_machines(plan_of(call, schedule.element), *operands, compare, schedule.tensors[made])
-        tensors |= {**dict(zip(call.places, work.values(), strict=True)), made: out, "nothing": np.empty(0, x.dtype)}
+        inputs = [tensors[key] for key in call.inputs]
+        out, work = check_three_machines(plan_of(call, schedule.element), inputs, compare, schedule.tensors[call.out])
+        tensors |= {**dict(zip(call.places, work, strict=True)), call.out: out, "nothing": np.empty(0, x.dtype)}
     whole = refconv.fused_block(x, record, layout="NHWC", threads=1, **squeeze)
     compare(whole.reshape(-1), tensors["output"])
     return [call.kernel.name for call in schedule.calls]

@@ -14,7 +14,7 @@ from problems import integers
 from test_traffic import run
 
 from refconv.elements import element
-from refconv.kernels import choose_fused
+from refconv.kernels import kernel_for_block
 from refconv.networks.blocks import BLOCK_PRESETS
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.schedule import OPERANDS
@@ -40,7 +40,7 @@ def fused_preset(name, pixels=None):
     """One of RECORDS with both on SMALL_CACHES; pixels: the unit's size (rows of it where it has rows), in the place of the rule's."""
     (record, size), tiling = RECORDS[name], None
     if pixels:
-        rule = choose_fused(record).tiling(block_problem(record, 1, size, size, SMALL_CACHES.target.lanes(4)), 4, SMALL_CACHES.target)
+        rule = kernel_for_block(record).tiling(block_problem(record, 1, size, size, SMALL_CACHES.target.lanes(4)), 4, SMALL_CACHES.target)
         tiling = rule._replace(**{rule._fields[0]: pixels})
     return accounts.simulate_block(record, 1, size, size, SMALL_CACHES, tiling=tiling)
 
@@ -107,7 +107,7 @@ def test_fused_moves_less_than_layer_by_layer(name):
     assert layers["intensity"]["simulated"] < block["intensity"]["simulated"]
     assert layers["attainable_efficiency"] <= block["attainable_efficiency"] <= 1
     assert (block["macs"], layers["recomputed_macs"], layers["halo"]) == (layers["macs"], 0, "none")
-    if choose_fused(RECORDS[name][0]).recomputed_macs is None:
+    if kernel_for_block(RECORDS[name][0]).recomputed_macs is None:
         assert (block["recomputed_macs"], block["halo"]) == (0, "none")
 
 
@@ -162,7 +162,7 @@ def test_totals_add_up(name):
 def test_workspace_reported_is_workspace_declared(name):
     """With squeeze-excitation there are besides the gates, means and squeezed channels of an image."""
     block, (record, size), lanes = fused_preset(name), RECORDS[name], SMALL_CACHES.target.lanes(4)
-    row, problem = choose_fused(record), block_problem(record, 1, size, size, lanes)
+    row, problem = kernel_for_block(record), block_problem(record, 1, size, size, lanes)
     declared = row.workspace(problem, row.tiling(problem, 4, SMALL_CACHES.target), lanes, False)
     gating = 2 * record.hidden + record.se.squeezed if getattr(record, "se", None) else 0
     assert block["workspace_bytes"] == 4 * (sum(declared.values()) + gating)

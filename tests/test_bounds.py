@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import conv_problems
+from published_bounds import chen_demmel, chen_han_wang, demmel_dinh, fused_chain, fused_lines, line_buffer, reload_factor, reuse
 from test_tiles import nests, small_problems
 from test_traffic import run
 
@@ -32,32 +33,32 @@ def test_bound_of_a_3x3_layer(fast, least):
     """conv3x3 56x56 64->64: compulsory 452,864; the larger of the theorems at 8 Ki words, 16 Ki, and from 32 Ki on."""
     assert bounds.compulsory(CONV3X3) == 452_864
     assert bounds.layer_bound(CONV3X3, fast).elements == least
-    assert max(452_864, math.ceil(bounds.chen_demmel(CONV3X3, fast))) == least
+    assert max(452_864, math.ceil(chen_demmel(CONV3X3, fast))) == least
     assert (bounds.layer_bound(CONV3X3, fast).source == "compulsory traffic") == (least == 452_864)
 
 
 def test_the_other_formulas_by_hand():
     layer, fast = Conv2d(1, 4, 9, 9, 6, 3, 3, 2, 2), 64
     macs = 6 * 4 * 4 * 4 * 9
-    assert bounds.reuse(layer) == 9 / 4
-    assert bounds.chen_demmel(layer, fast) == 2 * macs / (1.5 * 8) - 128
-    assert bounds.chen_han_wang(layer, fast) == 2 * macs / (1.5 * 8) + 96
-    assert bounds.demmel_dinh(layer, fast) == max(324, 216, 96, macs / 64, macs / 12) == 324
-    assert bounds.chen_han_wang(CONV3X3, 1 << 20) < bounds.compulsory(CONV3X3), "a model, no bound"
+    assert reuse(layer) == 9 / 4
+    assert chen_demmel(layer, fast) == 2 * macs / (1.5 * 8) - 128
+    assert chen_han_wang(layer, fast) == 2 * macs / (1.5 * 8) + 96
+    assert demmel_dinh(layer, fast) == max(324, 216, 96, macs / 64, macs / 12) == 324
+    assert chen_han_wang(CONV3X3, 1 << 20) < bounds.compulsory(CONV3X3), "a model, no bound"
 
 
 @pytest.mark.parametrize(("stride", "dilation"), [((1, 1), (1, 1)), ((2, 3), (1, 1)), ((2, 1), (3, 2))])
 def test_the_bound_proved_is_the_recalled_one_where_strides_divide_the_kernel(stride, dilation):
     layer = Conv2d(2, 32, 40, 40, 48, 4, 6, *stride, 0, 0, 0, 0, *dilation, 2)
     for fast in (64, 1000):
-        assert bounds.proven(layer, fast) == pytest.approx(bounds.chen_demmel(layer, fast), rel=1e-12)
+        assert bounds.proven(layer, fast) == pytest.approx(chen_demmel(layer, fast), rel=1e-12)
 
 
 def test_taps_in_the_border_are_no_work():
     """Of a 3x3 kernel on one row of one pixel, one tap meets an input: what is proved is that of a 1x1 layer."""
     border, plain = Conv2d(1, 64, 1, 1, 64, 3, 3, 1, 1, 1, 1, 1, 1), Conv2d(1, 64, 1, 1, 64, 1, 1)
     assert bounds.proven(border, 16) == bounds.proven(plain, 16)
-    assert bounds.chen_demmel(border, 16) > bounds.proven(border, 16)
+    assert chen_demmel(border, 16) > bounds.proven(border, 16)
     assert bounds.compulsory(border) == bounds.compulsory(plain) == 64 + 64 * 64 + 64
 
 
@@ -137,7 +138,7 @@ def test_a_depthwise_line_buffer_suffices_and_is_what_row_order_needs(h, w, r, s
         uses = [steps[y - i, x - j] for i in range(r) for j in range(s) if (y - i, x - j) in steps]
         for step in range(min(uses), max(uses) + 1):
             live[step] += 1
-    assert max(live) + r * s + 1 == bounds.line_buffer(layer)
+    assert max(live) + r * s + 1 == line_buffer(layer)
 
 
 @pytest.mark.parametrize(("stride", "tiles"), [(1, (4, 6)), (2, (2, 3)), (3, (1, 4))])
@@ -145,18 +146,18 @@ def test_reloaded_tiles_of_a_depthwise_layer(stride, tiles):
     layer = Conv2d(1, 5, 11 * stride + 3, 23 * stride + 3, 5, 3, 3, stride, stride, groups=5)
     assert (layer.p, layer.q) == (12, 24)
     moved = boundary(nest(layer, f"P/{tiles[0]} Q/{tiles[1]}"), Memory("m", 2), "reloaded").moved
-    assert moved["input"].read_elements == pytest.approx(bounds.reload_factor(layer, *tiles) * 5 * layer.p * layer.q * stride**2)
+    assert moved["input"].read_elements == pytest.approx(reload_factor(layer, *tiles) * 5 * layer.p * layer.q * stride**2)
 
 
 def test_fused_chains():
     layers = Conv2d(1, 8, 20, 20, 48, 1, 1), Conv2d(1, 48, 20, 20, 48, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 48), Conv2d(1, 48, 20, 20, 16, 1, 1)
-    assert bounds.fused_chain(layers) == 8 * 400 + (8 * 48 + 48 * 9 + 48 * 16) + 16 * 400
-    assert bounds.fused_lines(layers) == 48 * 2 * 20
+    assert fused_chain(layers) == 8 * 400 + (8 * 48 + 48 * 9 + 48 * 16) + 16 * 400
+    assert fused_lines(layers) == 48 * 2 * 20
     for name in ("ffn", "fusedmbconv"):
         block, size = BLOCK_PRESETS[name].record(), BLOCK_PRESETS[name].size
         chain = [problem for _, problem in block.layers(1, size, size)]
         bias = block.compulsory(1, size, size)["bias"]
-        assert bounds.chain_bound(block, 1, size, size).elements == bounds.fused_chain(chain) + bias
+        assert bounds.chain_bound(block, 1, size, size).elements == fused_chain(chain) + bias
 
 
 # Simulated traffic and reports
@@ -167,7 +168,7 @@ def test_fused_chains():
 def test_traces_on_a_fully_associative_cache_move_no_less_than_the_bound(name, kib):
     """A theorem for this trace: one cache with write-allocate, and what registers hold besides; whole lines only move more."""
     problem, machine = PRESETS[name].problem, ZEN4._replace(levels=(Level("all", kib * KI, kib * KI // 64, 64),))
-    tiling = kernels.choose(problem, 16).tiling(problem, 4, ZEN4.target)
+    tiling = kernels.kernel_for(problem, 16).tiling(problem, 4, ZEN4.target)
     layer = accounts.simulate(None, problem, machine, tiling, bias=True)
     moved = layer["dram"]["read_bytes"] + layer["dram"]["write_bytes"]
     assert bounds.fast_elements(machine, 4) == (kib * KI + ZEN4.registers * ZEN4.vector_bytes) // 4

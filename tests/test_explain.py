@@ -7,7 +7,7 @@ from test_traffic import run
 
 import sim
 from refconv.networks.layers import PRESETS
-from sim.account.explain import count_lines, layer_explanation, layer_nest, whole_vectors
+from sim.account.explain import layer_explanation, layer_nest, tensor_counts, whole_vectors
 from sim.analysis.closed_form import boundaries
 from sim.machine.record import Level, load_machine
 
@@ -15,7 +15,7 @@ ZEN4, LARGE = load_machine("zen4"), load_machine("skylake-sp")
 
 
 def explained(name, machine, **options):
-    """({(tensor, direction): Line}, nest) of a preset."""
+    """({(tensor, direction): TensorCount}, nest) of a preset."""
     problem = PRESETS[name].problem
     record = sim.simulate(None, problem, machine, **options)
     nest = layer_nest(record, problem, machine)
@@ -24,7 +24,7 @@ def explained(name, machine, **options):
     from refconv import kernels
 
     packed = whole_vectors(kernels.KERNELS[record.kernel], problem, machine.target.lanes(max(4, itemsize)))
-    return {(line.tensor, line.direction): line for line in count_lines(record, moved, packed)}, nest
+    return {(line.tensor, line.direction): line for line in tensor_counts(record, moved, packed)}, nest
 
 
 @pytest.mark.parametrize(("name", "dtype"), [*((name, "float32") for name in PRESETS), ("dwconv3", "float16"), ("pointwise", "bfloat16")])

@@ -131,7 +131,7 @@ def fully_associative(lines):
 def test_a_kernel_s_trace_at_three_capacities(descriptor, lines):
     """A machine of one fully associative level counts what the distances say for its capacity, tensor by tensor."""
     problem = Conv2d.parse(descriptor)
-    tiling = kernels.choose(problem, 16).tiling(problem, 4, ZEN4.target)
+    tiling = kernels.kernel_for(problem, 16).tiling(problem, 4, ZEN4.target)
     record, (distances,) = watched(lambda: accounts.simulate(None, descriptor, fully_associative(lines), tiling))
     counts = distances.counts([lines])[0]
     assert counts.sum(0).tolist() == totals(record)

@@ -15,7 +15,7 @@ from refconv.tile.recorded import Recorded
 from refconv.tiling.layers import PointwiseTiling
 from refconv.weights.packed import pack_weight
 from sim.analysis.closed_form import HALOS, RELEVANT, SLIDING, Axis, Boundary, boundaries, boundary, fit
-from sim.analysis.loop_nest import DIMENSIONS, LOOPS, Loop, Memory, Nest, checked, extents, kernel_nest, moving, nest
+from sim.analysis.loop_nest import DIMENSIONS, Loop, Memory, Nest, checked, extents, kernel_nest, moving, nest
 from sim.hierarchy.hierarchy import Hierarchy
 from sim.hierarchy.words import READ, TENSOR_BITS, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine.record import Level, load_machine
@@ -70,7 +70,7 @@ def test_scale_sim_with_large_memories_moves_each_word_once():
 def test_the_conv2d_kernel_moves_no_more_than_scale_sim_by_the_closed_form(kib):
     """One memory of as many words as SCALE-Sim's three."""
     tiling = kernels.KERNELS["conv2d"].tiling(CONV3X3, 4, ZEN4.target)
-    loops = kernel_nest("conv2d", CONV3X3, tiling, 16)
+    loops = kernel_nest(kernels.KERNELS["conv2d"].loops(CONV3X3, tiling, 16))
     assert boundary(loops, Memory("all", fit(loops, 3 * kib << 10))).elements <= sum(SCALE_SIM[kib])
 
 
@@ -119,7 +119,7 @@ def whole(problem):
 
 
 def copied(loops, at, halo):
-    """({tensor: (elements read, written, read where the first coming is read, too)}, inputs held) by doing what sim.tiles says, with sets."""
+    """({tensor: (elements read, written, read where the first coming is read, too)}, inputs held) by doing what the closed form says, with sets."""
     outside, counts, held = moving(loops, at), {}, 0
     for name, dims in RELEVANT.items():
         changing = [i for i, loop in enumerate(outside) if loop.dim in dims]
@@ -273,7 +273,7 @@ def test_lru_equals_the_closed_form_of_reloading_nests(problem, text):
 def test_the_kernels_own_trace_equals_the_closed_form_at_lru_capacities():
     """The pointwise kernel itself, whole lines of 16 channels: weights and pixels that stay, and weights that go round for each block of pixels."""
     problem, tiling = Conv2d(1, 64, 1, 480, 256, 1, 1), PointwiseTiling(6, 2, 2, 48, 256)
-    loops = kernel_nest("pointwise", problem, tiling, 16)
+    loops = kernel_nest(kernels.KERNELS["pointwise"].loops(problem, tiling, 16))
     for kib, reloads in ((16, 10), (1024, 1)):
         machine = ZEN4._replace(levels=(Level("all", kib << 10, kib << 4, 64),))
         tensors = accounts.simulate("pointwise", problem, machine, tiling)["tensors"]
@@ -326,7 +326,7 @@ def test_kernels_store_their_outputs_in_the_order_of_their_nest(name, seed):
     work = tuple(Recorded(np.zeros(size, np.float32)) for size in row.workspace(problem, tiling, lanes, False).values())
     packed = Recorded(pack_weight(weight, problem.groups, row.order, lanes))
     row.source(Recorded(x), packed, Recorded(bias), out, work, problem, tiling, 0, 1, 0, row.units(problem, tiling))
-    loops = kernel_nest(name, problem, tiling, lanes)
+    loops = kernel_nest(row.loops(problem, tiling, lanes))
     conv = loops.conv
     place = {}
     for turn, (_, ranges) in enumerate(turns([loop for loop in loops.loops if loop.dim in RELEVANT["output"]], whole(loops.problem))):
@@ -339,9 +339,11 @@ def test_kernels_store_their_outputs_in_the_order_of_their_nest(name, seed):
 
 
 def test_every_kernel_has_a_nest():
-    assert set(LOOPS) == set(kernels.KERNELS)
-    with pytest.raises(ValueError, match="kernel 'winograd': must be conv2d"):
-        kernel_nest("winograd", CASES["conv2d"], None, 16)
+    for name, row in kernels.KERNELS.items():
+        found = kernel_nest(row.loops(CASES[name], row.tiling(CASES[name], 4, ZEN4.target), 16))
+        assert {"Q", "K" if row.order == "dense" else "G"} <= {loop.dim for loop in found.loops}, name
+    with pytest.raises(ValueError, match="kernel 'winograd': must be depthwise, pointwise, conv2d"):
+        kernels.kernel_for(CASES["conv2d"], 16, "winograd")
 
 
 @settings(max_examples=60)

@@ -7,6 +7,7 @@ from problems import call, correlate, operands
 import refconv
 from refconv import Conv2d, PartialConv2d, kernels
 from refconv.host import Target
+from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile
 from refconv.tiling.layers import DenseTiling, DepthwiseTiling, GroupedTiling, PartialTiling, PointwiseTiling, SpreadTiling
 
 SMALL = {
@@ -43,29 +44,34 @@ def test_the_choice_is_explained_in_one_line_of_numbers():
         assert "KiB" in choice.explanation
         assert "registers" in choice.explanation
     small = Target(16, 16, 32 << 10, 256 << 10)
-    tile = refconv.choose("mb1ic64ih56oc64kh3ph1", target=small).tiling
+    tile = refconv.choose("mb1ic64ih56oc64kh3ph1", target=small).tiling.tile
     assert tile.rows * tile.vectors + tile.vectors < small.registers
     assert len(list(refconv.tilings("g8mb1ic64ih14oc64kh3ph1", kernel="conv2d"))) > 1
     with pytest.raises(ValueError, match="kernel 'gemm': must be"):
         list(refconv.tilings("mb1ic64ih56oc64kh3ph1", kernel="gemm"))
 
 
+def dense(rows, vectors, tail, *more):
+    return DenseTiling(Tile(rows, vectors, tail), *more)
+
+
 ILLEGAL = [
-    ("conv2d", DenseTiling(6, 1, 1, 1, 16), "tiling.rows = 6: must be from 1 to 5"),
-    ("conv2d", DenseTiling(1, 5, 1, 1, 16), "tiling.vectors = 5: must be from 1 to"),
-    ("conv2d", DenseTiling(1, 1, 1, 0, 16), "tiling.lines = 0: must be an integer from 1 to"),
-    ("conv2d", DenseTiling(1, 1, 1, 2**63, 16), "tiling.lines = 9223372036854775808: must be an integer from 1 to"),
-    ("conv2d", DenseTiling(1, 1, 1, 1, 16, -1), "tiling.ahead = -1: must be an integer from 0 to"),
-    ("conv2d", DenseTiling(1, 1, 1, 1, 16, 1000), "tiling.ahead = 1000: must be from 0 to 256"),
-    ("conv2d", DenseTiling(1, 1, 1, 1, 17), "tiling.channels = 17: must be a multiple of"),
-    ("conv2d", DenseTiling(1.0, 1, 1, 1, 16), "tiling.rows = 1.0: must be an integer from 1"),
-    ("conv2d", DenseTiling(1, 1, 2, 1, 16), "tiling.tail = 2: must be 1 for this problem"),
-    ("pointwise", PointwiseTiling(2, 1, 1, 3, 16), "tiling.pixels = 3: must be a multiple of rows = 2"),
-    ("depthwise", DepthwiseTiling(1, 2, 1, 1, 16), r"tiling.taps, tiling.stride = \(2, 1\): must be one of"),
-    ("grouped", GroupedTiling(1, 1, 1, 4, 5, 1, 1), "tiling.inputs = 4: must be 3 for this problem"),
-    ("spread", SpreadTiling(1, 1, 1, 3, 4, 3, 1, 1), "tiling.outputs = 4: must be 5 for this problem"),
-    ("partial", PartialTiling(5, 1, 1, 1), "tiling.rows = 5: must be from 1 to 4"),
-    ("partial", DenseTiling(1, 1, 1, 1, 16), "must be a PartialTiling"),
+    ("conv2d", dense(6, 1, 1, 1, 16), "tiling.tile.rows = 6: must be from 1 to 5"),
+    ("conv2d", dense(1, 5, 1, 1, 16), "tiling.tile.vectors = 5: must be from 1 to"),
+    ("conv2d", dense(1, 1, 1, 0, 16), "tiling.lines = 0: must be an integer from 1 to"),
+    ("conv2d", dense(1, 1, 1, 2**63, 16), "tiling.lines = 9223372036854775808: must be an integer from 1 to"),
+    ("conv2d", dense(1, 1, 1, 1, 16, -1), "tiling.ahead = -1: must be an integer from 0 to"),
+    ("conv2d", dense(1, 1, 1, 1, 16, 1000), "tiling.ahead = 1000: must be from 0 to 256"),
+    ("conv2d", dense(1, 1, 1, 1, 17), "tiling.channels = 17: must be a multiple of"),
+    ("conv2d", dense(1.0, 1, 1, 1, 16), "tiling.tile.rows = 1.0: must be an integer from 1"),
+    ("conv2d", dense(1, 1, 2, 1, 16), "tiling.tile.tail = 2: must be 1 for this problem"),
+    ("conv2d", DenseTiling(1, 1, 16), "tiling.tile = 1: must be a Tile"),
+    ("pointwise", PointwiseTiling(Tile(2, 1, 1), 3, 16), "tiling.pixels = 3: must be a multiple of tile.rows = 2"),
+    ("depthwise", DepthwiseTiling(DepthwiseStrip(1, 2, 1), 1, 16), r"tiling.strip.taps, .stride = \(2, 1\): must be one of"),
+    ("grouped", GroupedTiling(GroupedStrip(1, 1, 1, 4, 5), 1, 1), "tiling.strip.inputs = 4: must be 3 for this problem"),
+    ("spread", SpreadTiling(SpreadStrip(1, 1, 1, 3, 4, 3), 1, 1), "tiling.strip.outputs = 4: must be 5 for this problem"),
+    ("partial", PartialTiling(Tile(5, 1, 1), 1), "tiling.tile.rows = 5: must be from 1 to 4"),
+    ("partial", dense(1, 1, 1, 1, 16), "must be a PartialTiling"),
 ]
 
 
@@ -77,4 +83,4 @@ def test_illegal_tilings_name_the_field(name, tiling, text):
 
 
 def test_kernels_are_all_covered():
-    assert set(SMALL) == set(kernels.KERNELS)
+    assert set(SMALL) == set(kernels.LAYER_KERNELS)

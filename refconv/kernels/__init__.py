@@ -37,7 +37,8 @@ class Kernel(NamedTuple):
     units(problem, tiling); workspace(problem, tiling, lanes, half) the elements of each workspace buffer of a thread, where tensors are halves
     or not, in a record that then holds the buffers.
 
-    A kernel of layers has the packed `order` of its weight and needs(problem, lanes): "" or what the problem lacks. A kernel of blocks has
+    A kernel of layers has the packed `order` of its weight, needs(problem, lanes): "" or what the problem lacks, loops(problem, tiling, lanes):
+    its KernelLoops, and explain(problem, tiling, itemsize, target): the words of refconv.choose. A kernel of blocks has
     the records that it runs and of which strides, and where there is a choice of halo, recomputed_macs(problem, tiling, squeeze); its tiling
     rule then takes `halo`. One that has neither is a pass of another block's kernel.
     """
@@ -50,6 +51,8 @@ class Kernel(NamedTuple):
     workspace: Any
     order: str = ""
     needs: Any = None
+    loops: Any = None
+    explain: Any = None
     records: tuple = ()
     strides: tuple = (1, 2)
     recomputed_macs: Any = None
@@ -102,7 +105,8 @@ def _partial(problem, lanes):
 
 
 def _layer(name, kernel, order, tiling, needs, run=None):
-    return Kernel(name, run or getattr(kernel, name), LayerOperands, tiling, kernel.units, kernel.workspace, order, needs)
+    own = kernel.units, kernel.workspace, order, needs, kernel.loops, kernel.explain
+    return Kernel(name, run or getattr(kernel, name), LayerOperands, tiling, *own)
 
 
 def _block(name, kernel, tiling, records=(), **more):
@@ -145,14 +149,20 @@ def legal(problem, lanes):
     return [name for name, row in LAYER_KERNELS.items() if not row.needs(problem, lanes)]
 
 
-def choose(problem, lanes):
-    """The kernel for a problem: the one whose packed order the weight is kept in, pointwise before dense where it applies."""
+def kernel_for(problem, lanes, name=None):
+    """The row of the kernel for a problem: the one called `name`, checked to be legal for it; without a name the one whose packed order the
+    weight is kept in, pointwise before dense where it applies."""
+    if name is not None:
+        if name not in LAYER_KERNELS:
+            raise ValueError(f"kernel {name!r}: must be {', '.join(LAYER_KERNELS)}")
+        LAYER_KERNELS[name].check(problem, lanes)
+        return LAYER_KERNELS[name]
     order = packed.order_of(problem.weight_shape, problem.groups, lanes)
     return next(row for row in LAYER_KERNELS.values() if row.order == order and not row.needs(problem, lanes))
 
 
-def choose_fused(block):
-    """The row for a record; TypeError for what is none."""
+def kernel_for_block(block):
+    """The row of the fused kernel for a record; TypeError for what is none."""
     for row in BLOCK_KERNELS.values():
         if isinstance(block, row.records) and block.stride in row.strides:
             return row

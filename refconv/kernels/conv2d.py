@@ -18,6 +18,8 @@ The last block of channels may be narrower: t.tile.tail vectors.
 
 from typing import Any, NamedTuple
 
+from refconv.problem.loops import kernel_loops
+from refconv.tiling.words import staged_rows
 from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.dense import Staged, dense_block, dense_weights
@@ -47,6 +49,20 @@ def workspace(problem, t, lanes, half):
     block = problem.r * problem.s * problem.c_group * t.tile.vectors * lanes if half else 0
     rows = staged_count(min(t.lines, problem.p), problem.stride_h, problem.r, problem.dilation_h)
     return Work(rows * staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group, block)
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile."""
+    unit = ("N", 1), ("P", t.lines), ("G", 1), ("K", t.channels)
+    block = ("K", t.tile.vectors * lanes), ("P", 1), ("Q", t.tile.rows), ("R", 1), ("S", 1), ("C", 1)
+    return kernel_loops(problem, (*unit, *block), products=t.tile.rows * t.tile.vectors, loads=t.tile.rows + t.tile.vectors)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    buffers = workspace(problem, t, target.lanes(itemsize), half=True)
+    rows = staged_count(min(t.lines, problem.p), problem.stride_h, problem.r, problem.dilation_h)
+    return staged_rows(t.tile, rows, buffers.lines * itemsize, buffers.wide_weights * itemsize, target)
 
 
 class _Rows(NamedTuple):

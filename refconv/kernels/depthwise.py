@@ -17,6 +17,8 @@ and stride works, at one load for each multiply-add.
 
 from typing import Any, NamedTuple
 
+from refconv.problem.loops import kernel_loops
+from refconv.tiling.words import kib, registers
 from refconv.jit import kernel
 from refconv.parts.staging import image_rows
 from refconv.parts.strips import depthwise_row
@@ -42,6 +44,21 @@ class Work(NamedTuple):
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since the border is clipped."""
     return Work(min(t.channels, ceil_div(problem.c, lanes) * lanes) * problem.r * problem.s if half else 0)
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile."""
+    pixels = (t.strip.rows - 1) * t.strip.stride + t.strip.taps  # those that a slide loads
+    unit = ("N", 1), ("P", t.lines), ("G", t.channels)
+    strip = ("P", 1), ("G", lanes), ("Q", t.strip.rows), ("R", 1), ("S", t.strip.taps)
+    return kernel_loops(problem, (*unit, *strip), products=t.strip.rows * t.strip.taps, loads=pixels + t.strip.taps)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    rows = problem.r * problem.w * min(problem.c, t.channels) * itemsize
+    near, held = ("L1", target.l1_bytes) if rows <= target.l1_bytes else ("L2", target.l2_bytes)
+    return f"{registers(t.strip.rows, 1, t.strip.taps, target)}; {problem.r} input rows of {t.channels} channels {kib(rows)} in {near} {kib(held)}"
 
 
 @kernel

@@ -19,6 +19,8 @@ Loops, outer to inner:
 
 from typing import Any, NamedTuple
 
+from refconv.problem.loops import kernel_loops
+from refconv.tiling.words import kib, registers
 from refconv.jit import kernel
 from refconv.parts.staging import image_rows
 from refconv.parts.strips import grouped_row
@@ -45,6 +47,24 @@ def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since the border is clipped."""
     vectors = min(t.vectors_per_unit, ceil_div(problem.groups, t.strip.groups))
     return Work(vectors * problem.r * problem.s * t.strip.inputs * lanes if half else 0)
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile."""
+    pixels = (t.strip.rows - 1) * t.strip.stride + t.strip.taps  # those that a slide loads
+    unit = ("N", 1), ("P", t.lines), ("G", t.vectors_per_unit * t.strip.groups)
+    strip = ("P", 1), ("G", t.strip.groups), ("Q", t.strip.rows), ("R", 1), ("S", t.strip.taps)
+    return kernel_loops(problem, (*unit, *strip), products=t.strip.rows * t.strip.taps * t.strip.inputs, loads=pixels + t.strip.taps * t.strip.inputs)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    pixels = (t.strip.rows - 1) * t.strip.stride + t.strip.taps
+    weights = problem.r * t.strip.inputs * problem.s * target.vector_bytes
+    return (
+        f"{registers(t.strip.rows, t.strip.inputs, pixels, target)}; {t.strip.groups} groups a vector, "
+        f"{t.strip.groups * t.strip.inputs} of {target.lanes(itemsize)} lanes; weights of a vector {kib(weights)} in L1 {kib(target.l1_bytes)}"
+    )
 
 
 @kernel

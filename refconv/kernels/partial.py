@@ -14,6 +14,8 @@ Source: FasterNet (Chen et al. 2023), Sec. 3.2. Loops, outer to inner:
 
 from typing import Any, NamedTuple
 
+from refconv.problem.loops import kernel_loops
+from refconv.tiling.words import staged_rows
 from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.copy import copy
@@ -44,6 +46,20 @@ def workspace(problem, t, lanes, half):
     rows = staged_count(min(t.lines, conv.p), 1, conv.r, conv.dilation_h)
     block = conv.r * conv.s * conv.c * t.tile.vectors * lanes if half else 0
     return Work(rows * staged_count(conv.q, 1, conv.s, conv.dilation_w) * conv.c, block)
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile."""
+    unit = ("N", 1), ("P", t.lines)
+    block = ("K", t.tile.vectors * lanes), ("P", 1), ("Q", t.tile.rows), ("R", 1), ("S", 1), ("C", 1)
+    return kernel_loops(problem, (*unit, *block), products=t.tile.rows * t.tile.vectors, loads=t.tile.rows + t.tile.vectors)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    buffers = workspace(problem, t, target.lanes(itemsize), half=True)
+    rows = staged_count(min(t.lines, problem.conv.p), 1, problem.conv.r, problem.conv.dilation_h)
+    return staged_rows(t.tile, rows, buffers.lines * itemsize, buffers.wide_weights * itemsize, target)
 
 
 class _Rows(NamedTuple):

@@ -14,6 +14,9 @@ The last block of channels may be narrower: t.tile.tail vectors.
 
 from typing import Any, NamedTuple
 
+from refconv.problem.loops import kernel_loops
+from refconv.tiling.words import kib, registers
+from refconv.problem.conv import Conv2d
 from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.dense import dense_weights
@@ -42,6 +45,23 @@ def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread: none but for tensors stored as halves, since windows of one pixel need no border."""
     pixels = min(t.pixels, problem.n * problem.h * problem.w)
     return Work(max(pixels, t.tile.rows) * problem.c if half else 0, problem.c * t.tile.vectors * lanes if half else 0)
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile, over the pixels of all images as one row: that row is their problem."""
+    row = Conv2d(1, problem.c, 1, problem.n * problem.h * problem.w, problem.k, 1, 1)
+    unit = ("Q", t.pixels), ("K", t.channels)
+    block = ("K", t.tile.vectors * lanes), ("Q", t.tile.rows), ("C", 1)
+    return kernel_loops(row, (*unit, *block), products=t.tile.rows * t.tile.vectors, loads=t.tile.rows + t.tile.vectors)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    block, pixels = problem.c * t.tile.vectors * target.vector_bytes, t.pixels * problem.c * itemsize
+    return (
+        f"{registers(t.tile.rows, t.tile.vectors, t.tile.vectors, target)}; a block of weights {kib(block)} beside {t.tile.rows} pixels in L1 {kib(target.l1_bytes)} "
+        f"or L2, {t.pixels} pixels {kib(pixels)} in L2 {kib(target.l2_bytes)}"
+    )
 
 
 class _Pixels(NamedTuple):

@@ -16,6 +16,8 @@ each j is a depthwise convolution. A depthwise convolution with a channel multip
 
 from typing import Any, NamedTuple
 
+from refconv.problem.loops import kernel_loops
+from refconv.tiling.words import kib, registers
 from refconv.jit import kernel
 from refconv.parts.operands import ONE, with_bias
 from refconv.parts.staging import staged_count, staged_step
@@ -50,6 +52,24 @@ def workspace(problem, t, lanes, half):
     return Work(
         out_reach(1, problem.r, 1, problem.dilation_h) * problem.c_group * columns * lanes,
         v_unit * problem.r * problem.c_group * problem.s * lanes if half else 0,
+    )
+
+
+def loops(problem, t, lanes):
+    """The loops of the docstring, down to a step of the register tile."""
+    pixels = (t.strip.rows - 1) * t.strip.stride + t.strip.taps  # those that a slide loads
+    unit = ("N", 1), ("P", t.lines), ("G", t.vectors_per_unit * t.strip.groups)
+    strip = ("G", t.strip.groups), ("Q", t.strip.rows), ("P", 1), ("R", 1), ("C", 1), ("S", t.strip.taps)
+    return kernel_loops(problem, (*unit, *strip), products=t.strip.rows * t.strip.taps, loads=pixels + t.strip.taps)
+
+
+def explain(problem, t, itemsize, target):
+    """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    strip = workspace(problem, t, target.lanes(itemsize), half=False).strip * itemsize
+    weights = problem.r * t.strip.inputs * problem.s * target.vector_bytes
+    return (
+        f"{registers(t.strip.rows, 1, t.strip.taps, target)}; {t.strip.groups} groups a vector, {t.strip.groups * t.strip.outputs} of {target.lanes(itemsize)} lanes; "
+        f"spread strip {kib(strip)} and weights {kib(weights)} in L1 {kib(target.l1_bytes)}"
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from refconv import host
 from refconv.elements import element
-from refconv.kernels import choose_fused
+from refconv.kernels import kernel_for_block
 from refconv.ops.layers import contiguous, deliver, image, result
 from refconv.ops.steps import run_graph
 from refconv.plan import make_program, thread_count
@@ -65,7 +65,7 @@ def unfused_block(x, weights, *, layout="NCHW", threads=None):
 def _checked_image(x, block, layout):
     """(x as NHWC, whether it had a batch axis), of the record's dtype and channels."""
     if not isinstance(block, Block):
-        choose_fused(block)  # says what would be one
+        kernel_for_block(block)  # says what would be one
     x, batched = image("x", x, layout)
     if x.dtype != block.dtype:
         raise TypeError(f"x of dtype {x.dtype}: must be {block.dtype} as the record")

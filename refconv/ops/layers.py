@@ -235,7 +235,7 @@ def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, itemsize
     if c != c_group * groups:
         raise ValueError(f"weight of shape {weight_shape} with groups = {groups}: takes {c_group * groups} input channels, x has {c}")
     problem = Conv2d(n, c, h, w, k, r, s, *stride, top, left, bottom, right, *dilation, groups).checked()
-    return kernels.choose(problem, host.target().lanes(itemsize)).name, problem
+    return kernels.kernel_for(problem, host.target().lanes(itemsize)).name, problem
 
 
 def _integers(value):

@@ -44,14 +44,19 @@ def spare_vectors(vectors):
     return max(-vectors % width for width in range(1, min(MOST_VECTORS, vectors) + 1))
 
 
+def weight_vectors(weight_shape, groups, order, lanes):
+    """Vectors of output channels that hold the weight, each of R * S * C/G vectors of elements."""
+    k, c_group = weight_shape[:2]
+    if order == "dense":
+        return groups * ceil_div(k // groups, lanes)
+    return ceil_div(groups, groups_per_vector(c_group, k // groups, lanes))
+
+
 def packed_size(weight_shape, groups, order, lanes):
     """Elements of the packed weight."""
     k, c_group, r, s = weight_shape
-    if order == "dense":
-        vectors = ceil_div(k // groups, lanes)
-        return (groups * vectors + spare_vectors(vectors)) * r * s * c_group * lanes
-    per_vector = groups_per_vector(c_group, k // groups, lanes)
-    return ceil_div(groups, per_vector) * r * c_group * s * lanes
+    spare = spare_vectors(ceil_div(k // groups, lanes)) if order == "dense" else 0
+    return (weight_vectors(weight_shape, groups, order, lanes) + spare) * r * s * c_group * lanes
 
 
 def pack_weight(weight, groups, order, lanes):

@@ -1,7 +1,7 @@
 """A count made derivable by hand: the loop nest of a kernel, where each cache stands in it, and the formula of what each tensor moves.
 
-The closed form (sim.tiles) takes each cache for an explicit memory, as far out in the nest as LRU keeps its tiles; the simulated count is what LRU
-does with the kernel's own accesses. Where both agree, the formula is the derivation of the count; where not, the line shows by how much.
+The closed form (sim/analysis/closed_form.py) treats each cache as an explicit memory, as far out in the nest as LRU keeps its tiles; the simulated
+count is what LRU does with the kernel's own accesses. Where both agree, the formula is the derivation of the count; where not, it says by how much.
 """
 
 import math
@@ -11,19 +11,20 @@ from rich.text import Text
 
 from refconv import kernels
 from refconv.elements import element
-from refconv.schedule import OPERANDS, weight_elements
-from refconv.weights.packed import ceil_div, spare_vectors
+from refconv.problem.loops import DIMENSIONS
+from refconv.schedule import OPERANDS
 from refconv.tiling.checked import as_numbers, with_numbers
+from refconv.weights.packed import weight_vectors
 from sim.account.layer import scheduled
 from sim.account.records import TensorSize, UntracedLayer
 from sim.analysis.closed_form import Factor, Moved, boundaries, formula, on_machine, total
-from sim.analysis.loop_nest import LONG, kernel_nest, moving
+from sim.analysis.loop_nest import kernel_nest, moving
 from sim.machine.quantities import show_bytes
 from sim.trace.nontemporal import TEMPORAL
 
 
-class Line(NamedTuple):
-    """What a tensor moves in one direction: terms of sim.tiles in elements of itemsize bytes, and the bytes simulated, None where nothing was."""
+class TensorCount(NamedTuple):
+    """What a tensor moves in one direction: terms of the closed form in elements of itemsize bytes; the bytes simulated, None where nothing was."""
 
     tensor: str
     direction: str
@@ -50,22 +51,21 @@ class Line(NamedTuple):
 def layer_nest(record, problem, machine):
     """The Nest of a record of sim.simulate with the machine's caches in it; problem and machine: those of that run."""
     dtype, row = element(record.dtype), kernels.KERNELS[record.kernel]
-    tiling = row.tiling(problem, dtype.work.itemsize, machine.target)._replace(**record.tiling)
-    nest = kernel_nest(row.name, problem, tiling, machine.target.lanes(dtype.work.itemsize))
+    tiling = with_numbers(row.tiling(problem, dtype.work.itemsize, machine.target), record.tiling)
+    nest = kernel_nest(row.loops(problem, tiling, machine.target.lanes(dtype.work.itemsize)))
     return on_machine(nest, machine, dtype.itemsize, record.workspace_bytes)
 
 
 def whole_vectors(row, problem, lanes):
     """Elements of the packed weight of a layer that a kernel reads: all but the spare vectors after its end."""
-    k, c_group, r, s = problem.weight_shape
-    spare = spare_vectors(ceil_div(k // problem.groups, lanes)) * r * s * c_group * lanes if row.order == "dense" else 0
-    return weight_elements(row, problem, lanes) - spare
+    _, c_group, r, s = problem.weight_shape
+    return weight_vectors(problem.weight_shape, problem.groups, row.order, lanes) * r * s * c_group * lanes
 
 
-def count_lines(record, moved, packed=None):
-    """A Line for each DRAM count of a record. moved: {tensor: Moved} of the closed form; others, and workspace, move once: a cache fills
-    a workspace before its first store, and writes it back at the end. packed: elements of the weight in whole vectors."""
-    itemsize, lines = element(record.dtype).itemsize, []
+def tensor_counts(record, moved, packed=None):
+    """A TensorCount for each DRAM count of a record. moved: {tensor: Moved} of the closed form; other tensors, and workspace, move once: a cache
+    fills a workspace before its first store, and writes it back at the end. packed: elements of the weight in whole vectors."""
+    itemsize, counts = element(record.dtype).itemsize, []
     for name, tensor in record.tensors.items():
         size = itemsize if name in OPERANDS else element(record.dtype).work.itemsize
         once = ((Factor(tensor.bytes // size, "elements once"),),)
@@ -75,12 +75,12 @@ def count_lines(record, moved, packed=None):
         for direction, terms, key in (("read", of_name.read, "read_bytes"), ("written", of_name.written, "write_bytes")):
             simulated = None if isinstance(record, UntracedLayer) else getattr(tensor, key)
             if terms or simulated:
-                lines.append(Line(name, direction, terms, size, simulated))
-    return lines
+                counts.append(TensorCount(name, direction, terms, size, simulated))
+    return counts
 
 
 def _packed(term, packed, tensor):
-    """The factors of a weight whose whole self is read at each turn, as it is stored: padded to whole vectors."""
+    """The factors of a weight that is read whole at each turn, with its elements as they are stored: padded to whole vectors."""
     own = [factor for factor in term if not factor.of.startswith("turns")]
     if math.prod(factor.number for factor in own) == packed or any("tiles" in factor.of for factor in own):
         return term
@@ -97,17 +97,8 @@ def nest_lines(nest, found):
                 held = ", ".join(f"{name} {elements:,}" for name, elements in border.held.items())
                 text.append(f"{indent}[{border.memory.name} {show_bytes(border.memory.capacity_bytes)}] holds {held} elements")
         if at < len(nest.loops) and any(nest.loops[at] is loop for loop in live):
-            text.append(f"{indent}{nest.loops[at]}  {LONG[nest.loops[at].dim]}, {nest.loops[at].tile} at a time")
+            text.append(f"{indent}{nest.loops[at]}  {DIMENSIONS[nest.loops[at].dim]}, {nest.loops[at].tile} at a time")
     return text
-
-
-def check_explained(machine, warm):
-    """ValueError where the closed form is not that of the run: of a warm one, or of a last level that does not keep what is stored."""
-    if warm:
-        raise ValueError("--explain: its formulas are those of a cold start; legal without --warm")
-    last = machine.levels[-1]
-    if last.write != "back" or not last.allocate:
-        raise ValueError(f"--explain: {last.name} is {last.rules}: the last level must be write-back and write-allocate, as an explicit memory is")
 
 
 def layer_explanation(record, problem, machine):
@@ -115,7 +106,7 @@ def layer_explanation(record, problem, machine):
     nest, itemsize = layer_nest(record, problem, machine), element(record.dtype).itemsize
     found = boundaries(nest, itemsize, write_allocate=record.stores == TEMPORAL)
     row, lanes = kernels.KERNELS[record.kernel], machine.target.lanes(element(record.dtype).work.itemsize)
-    counts = count_lines(record, found[0].moved, whole_vectors(row, problem, lanes))
+    counts = tensor_counts(record, found[0].moved, whole_vectors(row, problem, lanes))
     return [
         f"The {row.name} kernel's loops, outer to inner (refconv/kernels/{row.run.__module__.rpartition('.')[2]}.py), loops of one turn left out.",
         "[caches] as explicit memories, each as far out as the tiles of two successive turns fit, beside the workspace:",
@@ -135,8 +126,8 @@ def block_explanation(record):
             once = ((Factor(record.tensors[name].compulsory_bytes // itemsize, "elements once"),),)
             moved[name] = Moved(once if name != "output" or record.stores == TEMPORAL else (), once if name == "output" else ())
     return [
-        "Fused, DRAM by the compulsory traffic of the chain (loops: the kernel's file in refconv/fused) and as simulated:",
-        *(f"  {line}" for line in count_lines(record, moved)),
+        "Fused, DRAM by the compulsory traffic of the chain (loops: the kernel's file in refconv/kernels) and as simulated:",
+        *(f"  {line}" for line in tensor_counts(record, moved)),
         "What lies between the layers is workspace: a cache that holds it fills it at its first stores and writes it back at the end.",
     ]
 

@@ -1,20 +1,20 @@
-"""The closed form: what a nest of loops with explicit memories moves, by counting tiles in the place of running them.
+"""The closed form: what a nest of loops with explicit memories moves, by counting tiles instead of running them.
 
-Nests and memories: sim.nests. What moves between a memory and what is outside of it, derived here; Timeloop's and ZigZag's published outputs
-are tests:
+Nests and memories: sim/analysis/loop_nest.py. What moves between a memory and what is outside of it, derived here; Timeloop's and ZigZag's
+published outputs are tests:
 
-- A tile is copied in where the innermost loop that changes it turns: loops outside of that one reload it at each turn, relevant to it or not;
-  loops inside of it reuse it. A loop of a single turn is none.
+- A tile is copied in whenever the innermost loop that changes it turns: loops outside of that one reload it at each turn, whether they change it
+  or not; loops inside of it reuse it. A loop of a single turn counts as no loop.
 - Input: the elements that windows of the tile touch; the border is not read, nor what a stride larger than the kernel skips. Tiles along P, Q,
   R or S overlap: their halo is reloaded, or kept in the memory, along the innermost loop that changes the input, from one turn to the next (each
   run of that loop then reads its elements once). "auto", Timeloop's rule: kept where that loop is the innermost of all outside of the
   memory.
 - Weight: the taps that meet an input in the tile.
-- Output: sums live in the memory while its tile stays. A tile that comes again, a loop over C, R or S being outside of one that changes it, is
-  written and read back each time. write_allocate: its first coming is read as well, as a cache does.
+- Output: sums stay in the memory as long as their tile does. Where a loop over C, R or S is outside of one that changes the tile, the tile comes
+  back: it is written and read again each time. write_allocate: it is read the first time, too, as a cache does.
 
-Of a PartialConv2d the nest is that of the channels convolved; those passed through are read and written once. Tiles are held once, not
-twice as hardware that loads the next one meanwhile would. Bias is left out. Sizes in elements, capacities in bytes: itemsize 1 makes them the same.
+The nest of a PartialConv2d is that of the channels convolved; those passed through are read and written once. Tiles are held once, not
+twice as in hardware that loads the next one meanwhile. Bias is left out. Sizes in elements, capacities in bytes: itemsize 1 makes them the same.
 """
 
 import functools
@@ -133,7 +133,7 @@ def _longer(nest, at, turns):
 def boundary(nest, memory, halo="auto", write_allocate=False):
     """The Boundary of a memory of which `at` counts: its tiles and what moves across, whether they fit its capacity or not.
 
-    halo: "kept", "reloaded" or "auto" (see above). write_allocate: whether a tile of the output is read at its first coming, too. ValueError for
+    halo: "kept", "reloaded" or "auto" (see above). write_allocate: whether a tile of the output is read the first time, too. ValueError for
     another halo, and where more tiles than MOST_PIECES would have to be counted one by one.
     """
     if halo not in HALOS:

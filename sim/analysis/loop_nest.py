@@ -1,4 +1,4 @@
-"""Loop nests: what the closed form (sim.tiles) counts. Any that a user writes, and those of refconv's kernels.
+"""Loop nests: what the closed form (sim/analysis/closed_form.py) counts. Any that a user writes, and those of refconv's kernels.
 
 A nest walks the dimensions N (images), G (groups), K and C (output and input channels of a group), P, Q (output rows and columns), R, S (kernel
 rows and columns). `P/14` is a loop over P in steps of 14 rows, the last one possibly shorter; what no loop cuts is whole. A memory `[buffer
@@ -6,42 +6,21 @@ rows and columns). `P/14` is a loop over P in steps of 14 rows, the last one pos
 
     nest(problem, "P/14 Q/56 K/8 [buffer 128KiB] C/1 R/1 S/1")
 
-LOOPS is the ONE place that says which loops a kernel's tiling makes: the order that its docstring states, down to the register tile; tests compare
-the order in which outputs are stored. The nest of a kernel knows neither instructions nor caches, and leaves out:
+Which loops a kernel's tiling makes, its own file in refconv/kernels says (`loops`): the order that its docstring states, down to the register tile;
+tests compare the order in which outputs are stored. The nest of a kernel knows neither instructions nor caches, and leaves out:
 
-- the bias, and the workspace: lines staged in it, halves widened in it, spread strips (a kernel that stages its input reads a unit's input once,
-  whatever the cache holds of it afterwards);
+- the bias, and the workspace: lines staged in it, halves widened in it, pixels repeated over lanes in it (a kernel that stages its input reads a
+  unit's input once, whatever the cache holds of it afterwards);
 - that weights are packed into whole vectors, that a last tile may be moved back into its neighbour, and that caches move whole lines;
-- of a PartialConv2d the channels passed through, which sim.tiles counts besides.
+- of a PartialConv2d the channels passed through, which the closed form counts besides.
 """
 
 import re
 from typing import NamedTuple
 
-from refconv.problem.conv import Conv2d, PartialConv2d, is_integer
+from refconv.problem.conv import PartialConv2d, is_integer
+from refconv.problem.loops import DIMENSIONS, Loop
 from sim.machine.quantities import parse_bytes
-
-DIMENSIONS = "NGKCPQRS"
-LONG = {
-    "N": "images",
-    "G": "groups",
-    "K": "output channels of a group",
-    "C": "input channels of a group",
-    "P": "output rows",
-    "Q": "output columns",
-    "R": "kernel rows",
-    "S": "kernel columns",
-}
-
-
-class Loop(NamedTuple):
-    """A loop over a dimension of DIMENSIONS in steps of `tile` indices."""
-
-    dim: str
-    tile: int
-
-    def __str__(self):
-        return f"{self.dim}/{self.tile}"
 
 
 class Memory(NamedTuple):
@@ -105,8 +84,8 @@ def nest(problem, text):
 def checked(nest):
     """The nest, or a ValueError that names the loop or memory that is illegal."""
     for loop in nest.loops:
-        if not isinstance(loop.dim, str) or len(loop.dim) != 1 or loop.dim not in DIMENSIONS:
-            raise ValueError(f"loop over {loop.dim!r}: must be over one of {', '.join(f'{dim} ({LONG[dim]})' for dim in DIMENSIONS)}")
+        if not isinstance(loop.dim, str) or loop.dim not in DIMENSIONS:
+            raise ValueError(f"loop over {loop.dim!r}: must be over one of {', '.join(f'{dim} ({what})' for dim, what in DIMENSIONS.items())}")
         if not is_integer(loop.tile) or loop.tile < 1:
             raise ValueError(f"loop {loop.dim}/{loop.tile}: the tile must be an integer of at least 1")
     places = [memory.at for memory in nest.memories]
@@ -125,47 +104,6 @@ def moving(nest, at):
     return result
 
 
-def _dense(conv, t, lanes):
-    return ("N", 1), ("P", t.lines), ("G", 1), ("K", t.channels), *_block(t, lanes)
-
-
-def _block(t, lanes):
-    return ("K", t.vectors * lanes), ("P", 1), ("Q", t.rows), ("R", 1), ("S", 1), ("C", 1)
-
-
-def _partial(conv, t, lanes):
-    return ("N", 1), ("P", t.lines), *_block(t, lanes)
-
-
-def _pointwise(conv, t, lanes):
-    return ("Q", t.pixels), ("K", t.channels), ("K", t.vectors * lanes), ("Q", t.rows), ("C", 1)
-
-
-def _depthwise(conv, t, lanes):
-    return ("N", 1), ("P", t.lines), ("G", t.channels), ("P", 1), ("G", lanes), ("Q", t.rows), ("R", 1), ("S", t.taps)
-
-
-def _grouped(conv, t, lanes):
-    return ("N", 1), ("P", t.lines), ("G", t.vectors_per_unit * t.groups), ("P", 1), ("G", t.groups), ("Q", t.rows), ("R", 1), ("S", t.taps)
-
-
-def _spread(conv, t, lanes):
-    unit = ("N", 1), ("P", t.lines), ("G", t.vectors_per_unit * t.groups)
-    return *unit, ("G", t.groups), ("Q", t.rows), ("P", 1), ("R", 1), ("C", 1), ("S", t.taps)
-
-
-LOOPS = {"conv2d": _dense, "pointwise": _pointwise, "partial": _partial, "depthwise": _depthwise, "grouped": _grouped, "spread": _spread}
-"""The loops of a kernel of refconv.kernels.KERNELS, outer to inner."""
-
-
-def kernel_nest(kernel, problem, tiling, lanes):
-    """The Nest of a kernel by name with a tiling of its own on vectors of `lanes` elements: all units, in order, on one thread.
-
-    The pointwise kernel walks the pixels of all images as one row; so does its nest: its problem is that row.
-    """
-    if kernel not in LOOPS:
-        raise ValueError(f"kernel {kernel!r}: must be {', '.join(LOOPS)}")
-    if kernel == "pointwise":
-        problem = Conv2d(1, problem.c, 1, problem.n * problem.h * problem.w, problem.k, 1, 1)
-    loops = LOOPS[kernel](convolution(problem), tiling, lanes)
-    return checked(Nest(problem, tuple(Loop(dim, int(tile)) for dim, tile in loops)))
+def kernel_nest(loops):
+    """The Nest of a kernel's own loops, a refconv.problem.loops.KernelLoops."""
+    return checked(Nest(loops.problem, loops.loops))

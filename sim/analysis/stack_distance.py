@@ -26,9 +26,10 @@ NEVER, CLEAN, NO_LINE = 0, -1, -1
 
 
 class StackDistances:
-    """Histograms of the stack distances of a trace over buffers [(name, elements, itemsize)], laid out as by sim.trace.Trace.
+    """Histograms of the stack distances of a trace over buffers [(name, elements, itemsize)], laid out as by sim.trace.traced.Trace.
 
-    take(events) adds accesses, as a sim.watch observer; counts(capacities) may be asked at any time. ValueError if they are too many lines.
+    take(events) adds accesses, as an observer of sim.hierarchy.observe; counts(capacities) may be asked at any time. ValueError if there are
+    too many lines.
     """
 
     def __init__(self, buffers, line_bytes):
@@ -56,7 +57,7 @@ class StackDistances:
         return int(self._clock[LIVE]) * self.line_bytes
 
     def counts(self, capacities):
-        """Lines, (capacities, buffers, 6), of LOADS ... FLUSHED: what sim.cache.Hierarchy([(1, c)], ...) counts, flush included, for each c >= 1."""
+        """Lines, (capacities, buffers, 6), of LOADS ... FLUSHED: what a Hierarchy([(1, c)], ...) counts, flush included, for each c >= 1."""
         at = np.minimum(capacities, self.lines)  # a larger cache does no better than one that holds all
         result = np.zeros((len(at), len(self._written), 6), np.int64)
         line = self._owner[self._owner != NO_LINE][::-1]

@@ -9,7 +9,7 @@ from refconv.cli import note, positive
 from refconv.graph.model import read_model
 from refconv.networks.blocks import BlockPreset
 from refconv.schedule import MODES
-from sim.account.explain import check_explained, explanation, untraced
+from sim.account.explain import explanation, untraced
 from sim.account.network import simulate_model
 from sim.account.parallel import available_cores, run_all
 from sim.account.records import BlockAccount, NetworkAccount, UntracedLayer
@@ -59,6 +59,15 @@ def simulated(arguments):
         check_explained(machine, arguments.warm)
     calls = [call_of(layer, machine, modes, arguments) for layer in layers]
     return machine, run_all(calls, arguments.jobs or 1)
+
+
+def check_explained(machine, warm):
+    """ValueError where the closed form does not describe the run: a warm one, or a last level that does not keep what is stored."""
+    if warm:
+        raise ValueError("--explain: its formulas are those of a cold start; legal without --warm")
+    last = machine.levels[-1]
+    if last.write != "back" or not last.allocate:
+        raise ValueError(f"--explain: {last.name} is {last.rules}: the last level must be write-back and write-allocate, as an explicit memory is")
 
 
 def call_of(layer, machine, modes, arguments):

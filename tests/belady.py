@@ -19,10 +19,10 @@ counting = functools.partial(kernel, _nrt=True)
 
 
 def optimal(events, ways, line_bytes, tensors):
-    """Lines, int64 (tensors, 6), of sim.cache's LOADS ... FLUSHED, of a write-back, write-allocate level of `ways` lines under OPT.
+    """Lines, int64 (tensors, 6), of sim.hierarchy.words' LOADS ... FLUSHED, of a write-back, write-allocate level of `ways` lines under OPT.
 
-    events: int64, line << 1 | is_store, tensor bits in the line, in the order of the trace (sim.cache). Memory: some 40 bytes an event. ValueError
-    if ways is not positive.
+    events: int64, line << 1 | is_store, tensor bits in the line, in the order of the trace (sim/hierarchy/hierarchy.py). Memory: some 40 bytes
+    an event. ValueError if ways is not positive.
     """
     if ways < 1:
         raise ValueError(f"ways = {ways}: must be a positive integer")

@@ -4,10 +4,10 @@ import functools
 
 import numpy as np
 import pytest
+from belady import optimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.analysis.belady import optimal
 from sim.hierarchy.hierarchy import Cache, Hierarchy
 from sim.hierarchy.words import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS
 
