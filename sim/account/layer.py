@@ -14,14 +14,13 @@ from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.weights.packed import packed_size
 from sim.analysis.bounds import beside, fast_elements, layer_bound
 from sim.hierarchy.miss_classes import FIRST, FULL
-from sim.hierarchy.words import READ, WRITTEN, WRITTEN_BY_FLUSH
+from sim.hierarchy.words import COUNTERS, READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine.record import Machine, load_machine
-from sim.trace.cores import PRIVATE, check_cores, run_on_cores, summed
+from sim.trace.cores import PRIVATE, check_cores
 from sim.trace.nontemporal import TEMPORAL
 from sim.trace.run import Run
 
 OPERANDS = ("input", "weight", "bias", "output")
-COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
 
 
 def simulate(
@@ -49,7 +48,8 @@ def simulate(
     than a cold one must. classify: also count, by level and tensor, compulsory_misses, capacity_misses and conflict_misses
     (sim/hierarchy/miss_classes.py; conflict may be negative), at half the speed. cores, private: run the kernel's parallel split on so many cores,
     each with the first `private` levels of its own above shared ones (sim/trace/cores.py); the record is their sum, and has "cores", the bytes of
-    each. Counts of lines are exact; bytes = lines * line_bytes. bound_bytes, bound_ratio, bound_source: a lower bound on the traffic (sim.bounds).
+    each. Counts of lines are exact; bytes = lines * the level's line_bytes. bound_bytes, bound_ratio,
+    bound_source: a lower bound on the traffic (sim/analysis/bounds.py).
     ValueError says what is illegal and what would be legal.
     """
     machine = ready(machine)
@@ -61,8 +61,6 @@ def simulate(
     problem = problem.checked()
     dtype = element(dtype)
     check_cores(cores, private, machine)
-    if cores > 1 and (stores != TEMPORAL or warm or classify):
-        raise ValueError(f"cores = {cores}: must be 1 with stores, warm or classify")
     row, chosen = planned(kernel, problem, machine, dtype, tiling, cores)
     cores = min(cores, row.units(problem, chosen))
     start = time.perf_counter()
@@ -70,17 +68,12 @@ def simulate(
     biases, workspace = problem.weight_shape[0] if bias else 0, [name for name, *_ in buffers[len(OPERANDS) :]]
     if classify and machine.inclusion == "exclusive":
         raise ValueError("classify = True: must be False where the hierarchy is exclusive, whose hits move lines away")
-    classes, per_core = None, []
-    if cores > 1:
-        per_core = run_on_cores(row, problem, chosen, len(OPERANDS), buffers, machine, cores, private)
-        moved = summed(per_core)
-    else:
-        run = Run(machine, buffers, stores, classify)
-        for _ in range(2 if warm else 1):
-            run.moved()
-            call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
-        moved = run.moved(last=True)
-        classes = run.classes if classify else None
+    run = Run(machine, buffers, stores, classify, cores, private)
+    for _ in range(2 if warm else 1):
+        run.moved()
+        run.call_split(row.run, lambda own: (*own[: len(OPERANDS)], tuple(own[len(OPERANDS) :]), problem, chosen), row.units(problem, chosen))
+    moved, per_core = run.moved(last=True), run.per_core if cores > 1 else []
+    classes = run.classes if classify else None
     seconds = time.perf_counter() - start
     least = {**problem.compulsory, **({"bias": biases} if bias else {})}
     accounted = account(problem.macs, least, buffers, *moved, machine, dtype, workspace, classes=classes)
@@ -114,7 +107,7 @@ def ready(machine):
 
 
 def core_bytes(dram, machine):
-    """DRAM bytes of one core; those of lines that are shared at the end are the first one's."""
+    """DRAM bytes of one core: what it loads first, and what it stores."""
     read, written, flushed = (int(dram[:, kind].sum()) * machine.line_bytes for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
     return {"read_bytes": read, "write_bytes": written + flushed}
 
@@ -195,7 +188,7 @@ def account(macs, compulsory, buffers, counts, dram, machine, dtype, workspace, 
         for name, of_name in numbers.items()
     }
     levels = [
-        {"name": level.name, **{key: int(value.sum()) for key, value in of_level.items()}, "line_bytes": line}
+        {"name": level.name, **{key: int(value.sum()) for key, value in of_level.items()}, "line_bytes": level.line_bytes}
         for level, of_level in zip(machine.levels, every, strict=True)
     ]
     moved, all_least = int(read.sum() + written.sum()), sum(least.values())

@@ -14,7 +14,7 @@ from sim.analysis.bounds import compulsory, fast_elements, layer_bound
 from sim.analysis.stack_distance import StackDistances
 from sim.cli import options as command
 from sim.cli.parallel import run_all
-from sim.hierarchy.observe import watching
+from sim.hierarchy.observe import observing
 from sim.hierarchy.words import FLUSHED, LOAD_MISSES, STORE_MISSES, WRITEBACKS
 from sim.report.output import show, write_json, write_rows
 
@@ -35,11 +35,11 @@ def against_capacity(call, problem, machine):
     runs = []
 
     def start(buffers, line_bytes):
-        runs.append((buffers, StackDistances(buffers, line_bytes)))
+        runs.append((buffers, StackDistances(buffers, line_bytes, machine.levels[-1].line_bytes)))
         return runs[-1][1].take
 
     function, keywords = call
-    with watching(start):
+    with observing(start):
         record = function(**keywords)
     result = one_run(record, problem, *runs[0], machine)
     return {**result, "unfused": one_run(record["unfused"], None, *runs[1], machine)} if "unfused" in record else result

@@ -50,13 +50,12 @@ def make_table(title, *columns):
 def level_table(layer):
     """Accesses, hits, misses of each level; bytes read from below, written back below, and flushed to DRAM at the end."""
     table = make_table("Caches (accesses in lines)", "level", "loads", "stores", "hits", "misses", "hit rate", "bytes in", "bytes out", "flushed")
-    line_bytes = layer["levels"][0]["line_bytes"]
-    asked = [*(level["loads"] for level in layer["levels"][1:]), layer["dram"]["read_bytes"] // line_bytes]
+    asked = [*(level["loads"] for level in layer["levels"][1:]), layer["dram"]["read_bytes"] // layer["levels"][-1]["line_bytes"]]
     for level, fills in zip(layer["levels"], asked, strict=True):
         accesses, misses = level["loads"] + level["stores"], level["load_misses"] + level["store_misses"]
         rate = f"{100 * (accesses - misses) / accesses:.2f} %" if accesses else "-"
         counts = [f"{count:,}" for count in (level["loads"], level["stores"], accesses - misses, misses)]
-        moved = (show_bytes(lines * line_bytes) for lines in (fills, level["writebacks"], level["flushed"]))
+        moved = (show_bytes(lines * level["line_bytes"]) for lines in (fills, level["writebacks"], level["flushed"]))
         table.add_row(level["name"], *counts, rate, *moved)
     return table
 
@@ -103,9 +102,11 @@ def verdict(layer, machine):
 
 def machine_line(machine):
     """The machine in one line."""
+    sizes = [f"{level['line_bytes']} B" for level in machine["levels"]]
+    lines = sizes[0] if len(set(sizes)) == 1 else ", ".join(sizes)
     levels = ", ".join(f"{v['name']} {show_bytes(v['size_bytes'])} {v['ways']}-way" for v in machine["levels"])
     return Text(
-        f"{machine['name']}: {levels}, {machine['levels'][0]['line_bytes']} B lines; {machine['vector_bytes']} B vectors; "
+        f"{machine['name']}: {levels}, {lines} lines; {machine['vector_bytes']} B vectors; "
         f"peak {machine['peak_flop_per_s'] / 1e9:.1f} GFLOP/s (float32), {machine['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s, one core\n"
         f"{machine['policy']}"
     )
