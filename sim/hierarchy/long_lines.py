@@ -14,7 +14,6 @@ from sim.hierarchy.words import (
     LOAD_MISSES,
     LOADS,
     READ,
-    STORE_MISSES,
     STORES,
     TAG,
     WRITEBACKS,
@@ -27,6 +26,8 @@ from sim.hierarchy.words import (
     place_of,
     tensor_of,
 )
+
+WHOLE = 2
 
 
 @routine
@@ -61,16 +62,18 @@ def take_parts_out(m, level, tag):
 
 
 @kernel
-def access(m, level, tag, kind, whole):
-    """A load or store (kind) comes to a level, or to memory. tag: of a line of the level above.
+def access(m, level, tag, kind):
+    """A load or store comes to a level, or to memory. tag: of a line of the level above.
 
-    whole: a store of all of that line; the processor's own are of a part of one.
+    kind: LOADS; STORES, by the processor, of a part of a line; or STORES | WHOLE. The kinds of further calls are computed from it, an int64 as it
+    is: Numba compiles a constant as a type of its own, and what calls itself by another type cannot be kept on disk.
     """
-    if level == m[HEADER.private] and kind == STORES:
+    stores = kind & STORES
+    if level == m[HEADER.private] and stores:
         claim(m, tag)
     if level == m[HEADER.levels]:
         shift = m[HEADER.longest_shift]
-        if kind == STORES:
+        if stores:
             count_owned(m, tag, WRITTEN, 1 << shift)
         else:
             count_memory(m, tensor_of(m, tag), READ, 1 << shift)
@@ -78,35 +81,36 @@ def access(m, level, tag, kind, whole):
             m[HEADER.lowest], m[HEADER.highest] = min(m[HEADER.lowest], first), max(m[HEADER.highest], first + (1 << shift) - 1)
         return
     tensor, g = tensor_of(m, tag), level_at(m, level)
-    count_access(m, level, tag, tensor, kind, True)
-    line, keeps = line_of(tag, m[g + LEVEL.line_shift]), m[g + LEVEL.write_back] if kind == STORES else 0
+    count_access(m, level, tag, tensor, stores, True)
+    line, keeps = line_of(tag, m[g + LEVEL.line_shift]), stores & m[g + LEVEL.write_back]
     i = set_in(m, g, line)
     way = find(m, g, i, line | 1, in_order(m, g))
     if way != ABSENT:
         touch(m, g, i, way, keeps)
     else:
-        count(m, level, tensor, STORE_MISSES if kind == STORES else LOAD_MISSES)
-        if kind == LOADS or m[g + LEVEL.allocate]:
-            if not whole or m[g + LEVEL.line_shift] > m[level_at(m, level - 1) + LEVEL.line_shift]:
-                access(m, level + 1, line, LOADS, False)
+        count(m, level, tensor, LOAD_MISSES + stores)
+        if not stores or m[g + LEVEL.allocate]:
+            if not kind & WHOLE or m[g + LEVEL.line_shift] > m[level_at(m, level - 1) + LEVEL.line_shift]:
+                access(m, level + 1, line, kind & LOADS)
             victim = install(m, g, i, line)
             if victim != 0 and m[HEADER.inclusion] == INCLUSIVE:
                 victim = take_parts_out(m, level, victim)
             if victim & 1:
                 count(m, level, tensor_of(m, victim), WRITEBACKS)
-                access(m, level + 1, victim, STORES, True)
+                access(m, level + 1, victim, kind | STORES | WHOLE)
             way = find(m, g, i, line | 1, in_order(m, g))
             if way != ABSENT:
                 m[way_at(m, g, i, way)] |= keeps
-    if kind == STORES and (way == ABSENT or not keeps):
+    if stores and (way == ABSENT or not keeps):
         count(m, level, tensor, WRITEBACKS)
-        access(m, level + 1, tag, STORES, whole)
+        access(m, level + 1, tag, kind)
 
 
 @kernel
 def long_lines_loop(m):
     """Run the events."""
     call_hook(m)
+    first = m[HEADER.levels] * 0  # as an int64: see `access`
     for e in range(m[HEADER.events_at], m[HEADER.events_at] + m[HEADER.gathered]):
-        access(m, 0, (m[e] | 1) + TAG - 1, STORES if m[e] & 1 else LOADS, False)
+        access(m, first, (m[e] | 1) + TAG - 1, m[e] & STORES)
     m[HEADER.gathered] = 0

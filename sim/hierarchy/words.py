@@ -29,6 +29,7 @@ LOADS, STORES, LOAD_MISSES, STORE_MISSES, WRITEBACKS, FLUSHED = range(len(COUNTE
 MEMORY_COUNTERS = ("read", "written", "written_by_flush")
 """What is counted for memory and each tensor, in units; written: evicted from the last level, or written through it."""
 READ, WRITTEN, WRITTEN_BY_FLUSH = range(len(MEMORY_COUNTERS))
+assert (LOADS, STORES, STORE_MISSES) == (0, 1, LOAD_MISSES + 1), "an event's bit is added to LOADS and LOAD_MISSES, or is STORES"
 KINDS, MEMORY_KINDS = len(COUNTERS), len(MEMORY_COUNTERS)
 
 
