@@ -13,8 +13,8 @@ from numba import types
 from refconv import host
 from refconv.elements import Element, element
 from refconv.jit import Part, parallel, plain
-from refconv.problem.conv import is_integer
 from refconv.kernels import KERNELS
+from refconv.problem.conv import is_integer
 from refconv.schedule import Call, Schedule, prepared
 from refconv.weights.packed import empty
 

@@ -1,9 +1,22 @@
 """Accounting for convolution kernels: the kernels of `refconv`, run on a simulated memory hierarchy."""
 
-from refconv.graph.model import read_model
-from sim.account.block import simulate_block
-from sim.account.layer import Cores, simulate
-from sim.account.network import simulate_model
-from sim.machine.record import Machine, load_machine
+import importlib
 
-__all__ = ["Cores", "Machine", "load_machine", "read_model", "simulate", "simulate_block", "simulate_model"]
+_MODULES = {
+    "Cores": "sim.account.layer",
+    "Machine": "sim.machine.record",
+    "load_machine": "sim.machine.record",
+    "read_model": "refconv.graph.model",
+    "simulate": "sim.account.layer",
+    "simulate_block": "sim.account.block",
+    "simulate_model": "sim.account.network",
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name):
+    """A name of the package is loaded when it is first asked for: whoever reads machines as data does not load the simulator with them."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'sim' has no attribute {name!r}")
+    globals()[name] = value = getattr(importlib.import_module(_MODULES[name]), name)
+    return value

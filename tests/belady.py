@@ -11,7 +11,7 @@ import heapq
 import numpy as np
 
 from refconv.jit import kernel
-from sim.hierarchy.words import FLUSHED, LOAD_MISSES, LOADS, TENSOR_BITS, WRITEBACKS
+from sim.hierarchy.words import FLUSHED, KINDS, LOAD_MISSES, LOADS, TENSOR_BITS, WRITEBACKS
 
 ABSENT = -1
 counting = functools.partial(kernel, _nrt=True)
@@ -28,7 +28,7 @@ def optimal(events, ways, line_bytes, tensors):
         raise ValueError(f"ways = {ways}: must be a positive integer")
     events = np.ascontiguousarray(events, np.int64)
     lines, numbers = np.unique(events >> 1, return_inverse=True)
-    counts = np.zeros((tensors, 6), np.int64)
+    counts = np.zeros((tensors, KINDS), np.int64)
     tensor = lines >> TENSOR_BITS - (line_bytes.bit_length() - 1)
     if len(lines) and not 0 <= tensor.min() <= tensor.max() < tensors:
         raise ValueError(f"tensors = {tensors}: must be more than {tensor.max()}, the largest number of a tensor in events")

@@ -11,7 +11,7 @@ from refconv.schedule import block_schedule, parameters
 from refconv.tile.recorded import Recorded
 from refconv.weights.blocks import pack_block
 from sim.hierarchy.hierarchy import Hierarchy, run
-from sim.hierarchy.words import TAGS_AT, TENSOR_BITS
+from sim.hierarchy.words import HEADER, TENSOR_BITS
 from sim.trace.run import compiled_for
 from sim.trace.traced import Trace
 
@@ -31,8 +31,8 @@ def touched_by_trace(plan, arrays):
     assert sum(trace.sizes) < line << 16
     arguments = (*call.arguments(buffers), Part(0, 1, 0, call.units))
     compiled_for(call.kernel.run, arguments)(*arguments)
-    run(hierarchy.state)
-    tags = hierarchy.state[hierarchy.state[TAGS_AT] :]
+    run(hierarchy.words)
+    tags = hierarchy.words[hierarchy.words[HEADER.tags_at] :]
     tags = tags[tags != 0]
     lines, dirty = (tags >> 1) - 1, (tags & 1).astype(bool)
     tensors = lines * line >> TENSOR_BITS

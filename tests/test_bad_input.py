@@ -16,7 +16,8 @@ from test_traffic import GOOD, run
 from refconv import Conv2d, PartialConv2d
 from refconv.graph.model import parse_input_shape, read_model
 from refconv.problem.conv import KNOWN
-from sim.machine.record import make_level, parse_cache, presets, read_machine
+from sim.cli.cache_option import parse_cache
+from sim.machine.record import make_level, presets, read_machine
 
 SIZES = st.one_of(st.integers(-2, 9), st.sampled_from([16, 64, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 63, 10**30]), st.integers())
 

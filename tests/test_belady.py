@@ -8,8 +8,9 @@ from belady import optimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.hierarchy.hierarchy import Cache, Hierarchy
+from sim.hierarchy.hierarchy import Hierarchy
 from sim.hierarchy.words import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS
+from sim.machine.level import Cache
 
 
 def fewest_misses(lines, ways):

@@ -19,7 +19,6 @@ from refconv.networks.blocks import BLOCK_PRESETS
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.schedule import OPERANDS
 from refconv.weights.blocks import block_problem, pack_block
-from refconv.schedule import OPERANDS
 from sim.machine.record import load_machine, make_level
 
 RECORDS = {name: (preset.record(), preset.size) for name, preset in BLOCK_PRESETS.items()}

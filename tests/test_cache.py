@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.hierarchy.hierarchy import Cache, Hierarchy
+from sim.hierarchy.hierarchy import Hierarchy
 from sim.hierarchy.miss_classes import FIRST, FULL
 from sim.hierarchy.words import FLUSHED, LOAD_MISSES, LOADS, READ, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS, WRITTEN, WRITTEN_BY_FLUSH
+from sim.machine.level import Cache
 
 
 class Ordered:

@@ -28,7 +28,7 @@ from refconv import Conv2d, kernels
 from refconv.schedule import weight_elements
 from refconv.static import Static
 from refconv.tiling.layers import DenseTiling, DepthwiseTiling
-from sim.hierarchy.observe import watching
+from sim.hierarchy.observe import observing
 from sim.hierarchy.words import TENSOR_BITS
 from sim.machine.record import Level, load_machine
 
@@ -103,7 +103,7 @@ def test_the_kernel_s_events_are_the_accesses_of_its_twin(twin):
     places = np.array([int(address, 16) for _, address, _ in accesses]) - int(start, 16)
     stores, within = np.array([kind != "L" for kind, *_ in accesses]), (places >= 0) & (places < int(size))
     events = []
-    with watching(lambda buffers, line_bytes: lambda chunk: events.append(chunk.copy())):
+    with observing(lambda buffers, line_bytes: lambda chunk: events.append(chunk.copy())):
         simulated(name, Level("L1", 1 << 15, 8, LINE))
     events = np.concatenate(events)
     np.testing.assert_array_equal(stores[within], events & 1)

@@ -11,8 +11,8 @@ from refconv.problem.conv import Conv2d
 from refconv.schedule import OPERANDS
 from sim.account.layer import Cores, scheduled
 from sim.hierarchy.hierarchy import Hierarchy
-from sim.hierarchy.observe import Watcher, watching
-from sim.hierarchy.words import CHUNK, WATCHER
+from sim.hierarchy.observe import Hook
+from sim.hierarchy.words import CHUNK
 from sim.machine.record import load_machine, make_level
 from sim.trace.run import compiled_for
 from sim.trace.traced import Trace
@@ -27,7 +27,7 @@ def lines_of(core):
 
 
 class Model:
-    """LRU, write-back, write-allocate caches as lists, private ones above shared ones: what multicore.py says, written anew."""
+    """LRU, write-back, write-allocate caches as lists, private ones above shared ones: what sim/trace/cores.py says, written anew."""
 
     def __init__(self, levels, private, cores):
         self.levels, self.private = levels, private
@@ -78,14 +78,12 @@ def traces(problem, tiling, cores):
         hierarchy = Hierarchy([(1, 1)], 64, len(buffers))
         trace = Trace(hierarchy, MACHINE.vector_bytes)
         laid = [trace.buffer(*buffer) for buffer in buffers]
-        with watching(lambda *_, turns=turns: lambda events: turns.append(events.copy())):
-            watcher = Watcher(hierarchy, buffers, 64)
-        hierarchy.state[WATCHER] = watcher.address
+        hook = Hook(hierarchy, observe=lambda events, turns=turns: turns.append(events.copy()))
         share = core * units // cores, (core + 1) * units // cores
         arguments = (*laid[: len(OPERANDS)], tuple(laid[len(OPERANDS) :]), problem, tiling, core, cores, *share)
         compiled_for(row.run, arguments)(*arguments)
         hierarchy.finish()
-        watcher.check()
+        hook.check()
         made.append(turns)
     return made
 
@@ -138,7 +136,6 @@ def test_a_shared_level_reads_the_weights_once_and_private_ones_once_a_core():
     [
         ({"cores": 0}, "cores = 0: must be an integer from 1 to 256"),
         ({"cores": Cores(2, 0)}, "private = 0: must be an integer from 1"),
-        ({"cores": 2, "warm": True}, "cores = 2: must be 1 with stores, warm or classify"),
         ({"cores": 2, "machine": MACHINE._replace(inclusion="inclusive")}, "cores = 2: must be 1 where the hierarchy is inclusive"),
     ],
 )

@@ -15,8 +15,8 @@ from refconv import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, Fus
 from refconv.elements import element
 from refconv.kernels import BLOCK_KERNELS, kernel_for_block
 from refconv.plan import make_plan
-from refconv.static import Static
 from refconv.problem.blocks import SqueezeExcite
+from refconv.static import Static
 from refconv.weights.blocks import block_problem, pack_block
 
 
@@ -62,7 +62,11 @@ def one_pixel_tiles(record, n, h, w, pick=min):
     row, lanes = kernel_for_block(record), host.target().lanes(element(record.dtype).work.itemsize)
     problem = block_problem(record, n, h, w, lanes)
     rule = row.tiling(problem, element(record.dtype).work.itemsize, host.target())
-    shapes = {name: shape._replace(**{field: Static(1) for field in shape._fields[:3]}) for name, shape in zip(rule._fields, rule) if isinstance(shape, tuple)}
+    shapes = {
+        name: shape._replace(**{field: Static(1) for field in shape._fields[:3]})
+        for name, shape in zip(rule._fields, rule)
+        if isinstance(shape, tuple)
+    }
     sizes = {"pixels": pick(1, n * h * w), "lines": pick(1, problem.p), "step": pick(1, problem.p), "hidden": pick(1, 3) * lanes}
     return rule._replace(**shapes, **{name: size for name, size in sizes.items() if name in rule._fields})
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from refconv import Conv2d, kernels
 from sim.analysis.stack_distance import StackDistances
 from sim.hierarchy.hierarchy import Hierarchy
-from sim.hierarchy.observe import watching
+from sim.hierarchy.observe import observing
 from sim.hierarchy.words import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, WRITEBACKS
 from sim.machine.record import Level, load_machine
 from sim.trace.traced import Trace
@@ -100,7 +100,7 @@ def test_no_access_and_too_many_lines():
         StackDistances([("x", 1 << 34, 1)] + [("y", 0, 1)] * 4, LINE)
 
 
-def watched(simulate):
+def observed(simulate):
     """(record, [StackDistances of each run]) of a simulation."""
     runs = []
 
@@ -108,7 +108,7 @@ def watched(simulate):
         runs.append(StackDistances(buffers, line_bytes))
         return runs[-1].take
 
-    with watching(start):
+    with observing(start):
         record = simulate()
     return record, runs
 
@@ -132,7 +132,7 @@ def test_a_kernel_s_trace_at_three_capacities(descriptor, lines):
     """A machine of one fully associative level counts what the distances say for its capacity, tensor by tensor."""
     problem = Conv2d.parse(descriptor)
     tiling = kernels.kernel_for(problem, 16).tiling(problem, 4, ZEN4.target)
-    record, (distances,) = watched(lambda: accounts.simulate(None, descriptor, fully_associative(lines), tiling))
+    record, (distances,) = observed(lambda: accounts.simulate(None, descriptor, fully_associative(lines), tiling))
     counts = distances.counts([lines])[0]
     assert counts.sum(0).tolist() == totals(record)
     assert [name for name in ("input", "weight", "bias", "output") if name in record["tensors"]] == ["input", "weight", "output"]
@@ -143,15 +143,15 @@ def test_a_kernel_s_trace_at_three_capacities(descriptor, lines):
 @pytest.mark.parametrize("lines", [512, 2048, 1 << 15])
 def test_a_block_s_runs_at_three_capacities(lines):
     """Fused and layer by layer are one run each."""
-    record, runs = watched(lambda: accounts.simulate_block("ffn", 1, 12, 12, fully_associative(lines)))
+    record, runs = observed(lambda: accounts.simulate_block("ffn", 1, 12, 12, fully_associative(lines)))
     assert len(runs) == 2
     for one, distances in zip((record, record["unfused"]), runs, strict=True):
         assert distances.counts([lines])[0].sum(0).tolist() == totals(one)
 
 
-def test_watching_changes_no_count_and_ends():
+def test_observing_changes_no_count_and_ends():
     plain = accounts.simulate(None, LAYERS[0], ZEN4)
-    record, runs = watched(lambda: accounts.simulate(None, LAYERS[0], ZEN4))
+    record, runs = observed(lambda: accounts.simulate(None, LAYERS[0], ZEN4))
     again = accounts.simulate(None, LAYERS[0], ZEN4)
     assert len(runs) == 1
     assert {**plain, "simulation_s": 0} == {**record, "simulation_s": 0} == {**again, "simulation_s": 0}
@@ -164,6 +164,6 @@ def test_an_observer_s_error_is_raised():
 
         return fail
 
-    with watching(start), pytest.raises(KeyboardInterrupt, match="stop"):
+    with observing(start), pytest.raises(KeyboardInterrupt, match="stop"):
         accounts.simulate(None, LAYERS[0], ZEN4)
     assert accounts.simulate(None, LAYERS[0], ZEN4)["macs"]

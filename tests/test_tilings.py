@@ -7,8 +7,8 @@ from problems import call, correlate, operands
 import refconv
 from refconv import Conv2d, PartialConv2d, kernels
 from refconv.host import Target
-from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile
 from refconv.tiling.layers import DenseTiling, DepthwiseTiling, GroupedTiling, PartialTiling, PointwiseTiling, SpreadTiling
+from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile
 
 SMALL = {
     "conv2d": Conv2d.parse("mb2ic5ih5oc20kh3ph1"),

@@ -15,8 +15,9 @@ from problems import conv_problems
 from refconv import Conv2d, PartialConv2d
 from refconv.networks.layers import PRESETS
 from sim.cli import traffic
+from sim.cli.cache_option import parse_cache
 from sim.machine.quantities import parse_bytes, parse_rate
-from sim.machine.record import Level, load_machine, machine_from, make_level, parse_cache, presets, read_machine, with_levels
+from sim.machine.record import Level, load_machine, machine_from, make_level, presets, read_machine, with_levels
 
 ZEN4 = load_machine("zen4")
 
@@ -104,7 +105,10 @@ def test_machines_built_by_hand_are_checked():
     for levels, text in (
         ((), "must be at least one cache"),
         ((Level("L1", 100, 3, 64),), "must be a multiple of ways"),
-        ((Level("L1", 1 << 15, 8, 64), Level("L2", 1 << 20, 8, 32)), "must be the same at every level"),
+        (
+            (Level("L1", 1 << 15, 8, 64), Level("L2", 1 << 20, 8, 32)),
+            "L1: 64, L2: 32: a level's must be",
+        ),
     ):
         with pytest.raises(ValueError, match=text):
             accounts.simulate(None, "dwconv3", ZEN4._replace(levels=levels))
@@ -122,7 +126,7 @@ def test_tensors_too_large_for_an_address_are_refused():
 
 
 def test_without_sysfs_a_preset_stands_in_with_a_warning(monkeypatch):
-    monkeypatch.setattr("sim.machine.real.caches", lambda: ())
+    monkeypatch.setattr("refconv.host.caches", lambda: ())
     with pytest.warns(UserWarning, match="those of zen4 stand in"):
         assert load_machine("host").levels == ZEN4.levels
 
@@ -242,7 +246,7 @@ def test_list_names_layers_and_machines():
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,0,64"), "ways = 0: must be a positive integer"),
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=33KB,8,64"), "must be a multiple of ways"),
         (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,48"), "line = '48': must be a power of two"),
-        (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,32"), "line sizes .* must be the same"),
+        (("--layer", "dwconv", "--machine", "zen4", "--cache", "L1=32KiB,8,128"), "line sizes L1: 128, L2: 64, L3: 64: .* must be the same"),
         (("--layer", "dwconv", "--machine", "zen4", *["--cache", "L1=32KiB,8,64"] * 2), "given twice"),
         (("--layer", "dwconv", "--machine", "zen4", "--dtype", "int8"), "dtype = 'int8': must be float32, float64, float16 or bfloat16"),
         (("--layer", "dwconv", "--machine", "zen4", "--batch", "0"), "argument --batch: '0': must be a positive integer"),

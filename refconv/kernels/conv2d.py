@@ -18,8 +18,6 @@ The last block of channels may be narrower: t.tile.tail vectors.
 
 from typing import Any, NamedTuple
 
-from refconv.problem.loops import kernel_loops
-from refconv.tiling.words import staged_rows
 from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.dense import Staged, dense_block, dense_weights
@@ -27,8 +25,10 @@ from refconv.parts.staging import image_rows, stage_lines, staged_count
 from refconv.parts.workspace import own_part
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
+from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
 from refconv.tile.operands import Place, View, moved, shifted
+from refconv.tiling.words import staged_rows
 from refconv.weights.packed import ceil_div
 
 

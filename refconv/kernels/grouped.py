@@ -19,16 +19,16 @@ Loops, outer to inner:
 
 from typing import Any, NamedTuple
 
-from refconv.problem.loops import kernel_loops
-from refconv.tiling.words import kib, registers
 from refconv.jit import kernel
 from refconv.parts.staging import image_rows
 from refconv.parts.strips import grouped_row
 from refconv.parts.workspace import own_part, widened
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
+from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
 from refconv.tile.operands import Place, View
+from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
 
 

@@ -14,8 +14,6 @@ Source: FasterNet (Chen et al. 2023), Sec. 3.2. Loops, outer to inner:
 
 from typing import Any, NamedTuple
 
-from refconv.problem.loops import kernel_loops
-from refconv.tiling.words import staged_rows
 from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.copy import copy
@@ -24,7 +22,9 @@ from refconv.parts.staging import image_rows, stage_lines, staged_count
 from refconv.parts.workspace import own_part
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import convolved_part
+from refconv.problem.loops import kernel_loops
 from refconv.tile.operands import Place, View, moved, shifted
+from refconv.tiling.words import staged_rows
 from refconv.weights.packed import ceil_div
 
 

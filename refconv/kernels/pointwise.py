@@ -14,9 +14,6 @@ The last block of channels may be narrower: t.tile.tail vectors.
 
 from typing import Any, NamedTuple
 
-from refconv.problem.loops import kernel_loops
-from refconv.tiling.words import kib, registers
-from refconv.problem.conv import Conv2d
 from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.dense import dense_weights
@@ -24,8 +21,11 @@ from refconv.parts.matrix import matrix_block
 from refconv.parts.operands import WHOLE, Prefetch, Source, Span
 from refconv.parts.workspace import in_work_type, own_part
 from refconv.problem.activations import IDENTITY
+from refconv.problem.conv import Conv2d
+from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
 from refconv.tile.operands import Place, View, moved, shifted
+from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
 
 

@@ -16,15 +16,15 @@ each j is a depthwise convolution. A depthwise convolution with a channel multip
 
 from typing import Any, NamedTuple
 
-from refconv.problem.loops import kernel_loops
-from refconv.tiling.words import kib, registers
 from refconv.jit import kernel
 from refconv.parts.operands import ONE, with_bias
 from refconv.parts.staging import staged_count, staged_step
 from refconv.parts.workspace import own_part, widened
 from refconv.problem.conv import out_height, out_reach, out_width
+from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes, load, slide, spread, store, zero
 from refconv.tile.operands import Place, View, Weights
+from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
 
 

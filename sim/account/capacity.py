@@ -10,7 +10,7 @@ from refconv.elements import element
 from sim.account.records import CapacityAccount, CapacityCurve, CapacityPoint, Dram, numbers_by_name
 from sim.analysis.bounds import compulsory, fast_elements, layer_bound
 from sim.analysis.stack_distance import StackDistances
-from sim.hierarchy.observe import watching
+from sim.hierarchy.observe import observing
 from sim.hierarchy.words import FLUSHED, LOAD_MISSES, STORE_MISSES, WRITEBACKS
 
 SMALLEST_BYTES = 1 << 10
@@ -26,11 +26,11 @@ def against_capacity(call, problem, machine):
     runs = []
 
     def start(buffers, line_bytes):
-        runs.append((buffers, StackDistances(buffers, line_bytes)))
+        runs.append((buffers, StackDistances(buffers, line_bytes, machine.levels[-1].line_bytes)))
         return runs[-1][1].take
 
     function, keywords = call
-    with watching(start):
+    with observing(start):
         account = function(**keywords)
     first, *others = (_of_run(run, problem, *watched, machine) for run, watched in zip(account.runs, runs, strict=True))
     return CapacityAccount(**{**vars(first), "layer_by_layer": others[0] if others else None})

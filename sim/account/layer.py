@@ -17,13 +17,11 @@ from refconv.tiling.checked import as_numbers
 from sim.account.records import Account, Counters, Dram, LayerAccount, LevelCounters, TensorBytes, numbers_by_name
 from sim.analysis.bounds import Bound, fast_elements, layer_bound
 from sim.hierarchy.miss_classes import FIRST, FULL
-from sim.hierarchy.words import READ, WRITTEN, WRITTEN_BY_FLUSH
+from sim.hierarchy.words import COUNTERS, READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine.record import Machine, load_machine
-from sim.trace.cores import PRIVATE, check_cores, run_on_cores, summed
+from sim.trace.cores import PRIVATE, check_cores
 from sim.trace.nontemporal import TEMPORAL
 from sim.trace.run import Run
-
-COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
 
 
 class Cores(NamedTuple):
@@ -61,7 +59,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     capacity_misses and conflict_misses (sim/hierarchy/miss_classes.py; conflict may be negative), at half the speed. cores: a number, or
     Cores: run the kernel's parallel split on so many, with private levels above shared ones (sim/trace/cores.py); the account is their sum,
     and has the bytes of each. Where the kernel has fewer units of work than that, one core runs each unit, and the account says how many
-    were wanted. Counts of lines are exact; bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
+    were wanted. Counts of lines are exact; bytes = lines * the level's line_bytes. ValueError says what is illegal and what would be legal.
     """
     machine = ready(machine)
     layer = find_layer(problem) if isinstance(problem, str) else problem
@@ -72,8 +70,6 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     dtype = element(dtype)
     wanted, private = cores if isinstance(cores, Cores) else Cores(cores)
     check_cores(wanted, private, machine)
-    if wanted > 1 and (stores != TEMPORAL or warm or classify):
-        raise ValueError(f"cores = {wanted}: must be 1 with stores, warm or classify")
     if classify and machine.inclusion == "exclusive":
         raise ValueError("classify = True: must be False where the hierarchy is exclusive, whose hits move lines away")
     schedule = scheduled(kernel, problem, machine, dtype, tiling, bias, wanted)
@@ -81,16 +77,12 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     running = call.threads
     start = time.perf_counter()
     biases, workspace = problem.weight_shape[0] if bias else 0, [name for name, *_ in buffers[len(OPERANDS) :]]
-    per_core = []
-    if running > 1:
-        per_core = run_on_cores(call, buffers, machine, private)
-        lines = Lines(*summed(per_core))
-    else:
-        run = Run(machine, buffers, stores, classify)
-        for _ in range(2 if warm else 1):
-            run.moved()
-            call_kernel(run, call, run.buffers)
-        lines = Lines(*run.moved(last=True), run.classes if classify else None)
+    run = Run(machine, buffers, stores, classify, running, private)
+    for _ in range(2 if warm else 1):
+        run.moved()
+        run.call_split(call.kernel.run, call.arguments, call.units)
+    lines = Lines(*run.moved(last=True), run.classes if classify else None)
+    per_core = run.per_core if running > 1 else []
     seconds = time.perf_counter() - start
     filled = stores == TEMPORAL and any(level.allocate for level in machine.levels)
     bound = layer_bound(problem, fast_elements(machine, dtype.itemsize, running, private), biases, filled=filled, warm=warm)
@@ -119,7 +111,7 @@ def ready(machine):
 
 
 def dram_bytes(dram, machine):
-    """The Dram of lines moved by buffer; of several cores those of lines that are shared at the end are the first one's."""
+    """The Dram of lines moved by buffer; of a core: what it loads first, and what it stores."""
     read, written, flushed = (int(dram[:, kind].sum()) * machine.line_bytes for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
     return Dram(read_bytes=read, write_bytes=written + flushed)
 
@@ -168,7 +160,7 @@ def account(work, buffers, lines, machine, dtype, workspace, *, shown=None, core
         for name, of_name in numbers_by_name(buffers, listed).items()
     }
     levels = [
-        LevelCounters(name=level.name, line_bytes=machine.line_bytes, **{key: int(value.sum()) for key, value in of_level.items()})
+        LevelCounters(name=level.name, line_bytes=level.line_bytes, **{key: int(value.sum()) for key, value in of_level.items()})
         for level, of_level in zip(machine.levels, every, strict=True)
     ]
     return Account(

@@ -91,5 +91,3 @@ def layer_bound(problem, fast, besides=0, *, filled=True, warm=False):
 def chain_bound(block, n, h, w):
     """The Bound of a block of refconv.blocks run as one: input, all parameters, output. Bounds of its layers do not add up."""
     return Bound(sum(block.compulsory(n, h, w).values()), "compulsory traffic of the fused chain")
-
-

@@ -17,7 +17,7 @@ the end of the tree, the lines are numbered anew in their order.
 import numpy as np
 
 from refconv.jit import kernel, routine
-from sim.hierarchy.words import FLUSHED, LOAD_MISSES, LOADS, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS
+from sim.hierarchy.words import FLUSHED, KINDS, LOAD_MISSES, LOADS, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS, units_of
 
 MOST_COUNTERS = 1 << 30
 """Distances times buffers: the histograms keep three numbers of 8 bytes for each."""
@@ -28,13 +28,13 @@ NEVER, CLEAN, NO_LINE = 0, -1, -1
 class StackDistances:
     """Histograms of the stack distances of a trace over buffers [(name, elements, itemsize)], laid out as by sim.trace.traced.Trace.
 
-    take(events) adds accesses, as an observer of sim.hierarchy.observe; counts(capacities) may be asked at any time. ValueError if there are
-    too many lines.
+    line_bytes: of the first level, whose lines are those here; longest_line_bytes: of the last level (None: the same). take(events)
+    adds accesses, as an observer (sim/hierarchy/observe.py); counts(capacities) may be asked at any time. ValueError if there are too many lines.
     """
 
-    def __init__(self, buffers, line_bytes):
+    def __init__(self, buffers, line_bytes, longest_line_bytes=None):
         self.line_bytes, tensors = line_bytes, len(buffers)
-        self.lines = max(1, sum(-(-elements * itemsize // line_bytes) for _, elements, itemsize in buffers))
+        self.lines = max(1, units_of(buffers, line_bytes, longest_line_bytes or line_bytes))
         if self.lines * tensors > MOST_COUNTERS:
             raise ValueError(f"{self.lines} lines in {tensors} buffers: must be at most {MOST_COUNTERS} of one times the other for stack distances")
         self._bits = TENSOR_BITS - (line_bytes.bit_length() - 1)
@@ -49,6 +49,9 @@ class StackDistances:
 
     def take(self, events):
         """Add accesses in their order: line << 1 | is_store, int64."""
+        highest = int((events >> 1 & (1 << self._bits) - 1).max(initial=0))
+        if highest >= self.lines:
+            raise ValueError(f"an access to line {highest} of {self.lines}: buffers must lie as told, each from a line of the last level on")
         measure(events, self._bits, self._clock, self._last, self._reach, self._owner, self._tree, self._seen, self._written)
 
     @property
@@ -57,9 +60,9 @@ class StackDistances:
         return int(self._clock[LIVE]) * self.line_bytes
 
     def counts(self, capacities):
-        """Lines, (capacities, buffers, 6), of LOADS ... FLUSHED: what a Hierarchy([(1, c)], ...) counts, flush included, for each c >= 1."""
+        """Lines, (capacities, buffers, 6), of LOADS ... FLUSHED: what Hierarchy([(1, c)], ...) counts, flush included, for each c >= 1."""
         at = np.minimum(capacities, self.lines)  # a larger cache does no better than one that holds all
-        result = np.zeros((len(at), len(self._written), 6), np.int64)
+        result = np.zeros((len(at), len(self._written), KINDS), np.int64)
         line = self._owner[self._owner != NO_LINE][::-1]
         place, reach = np.arange(1, len(line) + 1), self._reach[line & ((1 << self._bits) - 1)]
         for tensor in range(len(self._written)):

@@ -16,8 +16,9 @@ from refconv.schedule import MODES, check_modes, has_choice
 from sim.account.block import simulate_block
 from sim.account.layer import Cores, simulate
 from sim.account.trace_cost import MOST_ACCESSES, check_size, problems_of
-from sim.hierarchy.words import INCLUSIONS
-from sim.machine.record import load_machine, parse_cache, presets, with_levels
+from sim.cli.cache_option import parse_cache
+from sim.machine.level import INCLUSIONS
+from sim.machine.record import load_machine, presets, with_levels
 from sim.trace.cores import PRIVATE
 
 RUN = ("stores", "warm", "classify")

@@ -8,7 +8,6 @@ import sys
 from refconv.cli import note, positive
 from refconv.graph.model import read_model
 from refconv.networks.blocks import BlockPreset
-from refconv.schedule import MODES
 from sim.account.explain import explanation, untraced
 from sim.account.network import simulate_model
 from sim.account.parallel import available_cores, run_all

@@ -1,21 +1,16 @@
-"""The access loops: what each event does to the hierarchy. Their semantics are those of sim/hierarchy/hierarchy.py."""
+"""The access loops: what each event does to the hierarchy. Their semantics are those of sim/hierarchy/hierarchy.py.
+
+Three loops for levels of one line size; sim/hierarchy/long_lines.py has the one for line sizes that differ. `general` and `shared` are known when
+a loop is compiled: what a loop does not need is no part of it.
+"""
 
 from refconv.jit import kernel, routine
-from sim.hierarchy.miss_classes import look, shadow_words
-from sim.hierarchy.observe import NOBODY, call
+from sim.hierarchy.miss_classes import CLASSES, classify
+from sim.hierarchy.observe import call_hook
 from sim.hierarchy.sets import (
     ABSENT,
-    ALLOCATE,
     LANES,
-    MASK,
-    OWN_AT,
     PLRU,
-    POLICY,
-    SET_STEP,
-    SETS,
-    START,
-    WAYS,
-    WRITE_BACK,
     chunk_of,
     clear,
     dirty_ones,
@@ -24,7 +19,6 @@ from sim.hierarchy.sets import (
     install,
     lowest,
     move_to_front,
-    pointer,
     push,
     set_of,
     take_out,
@@ -32,49 +26,45 @@ from sim.hierarchy.sets import (
     way_at,
 )
 from sim.hierarchy.words import (
-    CLASSES_AT,
-    COUNTS_AT,
-    EVENTS_AT,
-    EXCLUSIVE,
     FLUSHED,
-    GATHERED,
-    HIGH,
-    INCLUSION,
-    INCLUSIVE,
-    LEVELS,
+    HEADER,
+    KINDS,
+    LEVEL,
     LOAD_MISSES,
     LOADS,
-    LOW,
     NO_PLACE,
-    PLACES,
     READ,
-    SHADOWS_AT,
-    SHIFT,
     STORE_MISSES,
     STORES,
     TAG,
     TENSOR_BITS,
-    TENSORS,
-    WATCHER,
     WRITEBACKS,
     WRITTEN,
     WRITTEN_BY_FLUSH,
+    claim,
     count,
-    count_dram,
-    geometry,
+    count_memory,
+    count_owned,
+    level_at,
     place_of,
+    pointer,
     tensor_of,
+    words_at,
 )
+from sim.machine.level import INCLUSIONS
+
+NINE, INCLUSIVE, EXCLUSIVE = map(INCLUSIONS.index, ("nine", "inclusive", "exclusive"))
 
 
 @routine
-def arrive(m, level, tag, tensor, kind, general):
+def count_access(m, level, tag, tensor, kind, general):
     """A load or store (kind) comes to a level."""
     count(m, level, tensor, kind)
-    if general and m[PLACES] != 0:
-        g = geometry(m, level)
-        at, classes = m[SHADOWS_AT] + level * shadow_words(m[PLACES]), m[CLASSES_AT] + (level * m[TENSORS] + tensor) * 2
-        look(m, at, m[PLACES], m[g + SETS] * m[g + WAYS], place_of(m, tag), kind == LOADS or m[g + ALLOCATE] != 0, classes)
+    if general and m[HEADER.places] != 0:
+        g = level_at(m, level)
+        classes = m[HEADER.classes_at] + (level * m[HEADER.tensors] + tensor) * CLASSES
+        number, capacity = place_of(m, tag) >> m[g + LEVEL.line_shift], m[g + LEVEL.sets] * m[g + LEVEL.ways]
+        classify(words_at(m[g + LEVEL.twin]), capacity, number, kind == LOADS or m[g + LEVEL.allocate] != 0, m, classes)
 
 
 @routine
@@ -82,30 +72,35 @@ def back_invalidate(m, level, tag):
     """Take a line that `level` has driven out from the levels above, a dirty copy being stored down to `level`; returns the tag."""
     dirty, changed, tensor = tag & 1, 0, tensor_of(m, tag)
     for above in range(level):
-        g = geometry(m, above)
+        g = level_at(m, above)
         i = set_of(m, g, place_of(m, tag))
         way = find(m, g, i, tag | 1, in_order(m, g))
         if way != ABSENT:
             changed |= take_out(m, g, i, way) & 1
         if changed:
             count(m, above, tensor, WRITEBACKS)
-            arrive(m, above + 1, tag, tensor, STORES, True)
+            count_access(m, above + 1, tag, tensor, STORES, True)
     return tag | dirty | changed
 
 
 @routine
-def evict(m, level, tag, general):
+def evict(m, level, tag, general, shared):
     """`level` has driven out a tag: store it to the levels below, as far as that drives out further ones that have to be stored."""
-    levels, exclusive = m[LEVELS], general and m[INCLUSION] == EXCLUSIVE
+    levels, exclusive = m[HEADER.levels], general and m[HEADER.inclusion] == EXCLUSIVE
     while tag & 1 or (exclusive and tag != 0 and level + 1 < levels):
         tensor = tensor_of(m, tag)
         count(m, level, tensor, WRITEBACKS)
         level += 1
+        if shared and level == m[HEADER.private]:
+            claim(m, tag)
         if level == levels:
-            count_dram(m, tensor, WRITTEN)
+            if shared:
+                count_owned(m, tag, WRITTEN, 1)
+            else:
+                count_memory(m, tensor, WRITTEN, 1)
             return
-        arrive(m, level, tag, tensor, STORES, general)
-        g = geometry(m, level)
+        count_access(m, level, tag, tensor, STORES, general)
+        g = level_at(m, level)
         i = set_of(m, g, place_of(m, tag))
         way = find(m, g, i, tag | 1, not general or in_order(m, g))
         if not general:
@@ -115,26 +110,26 @@ def evict(m, level, tag, general):
             count(m, level, tensor, STORE_MISSES)
             tag = push(m, g, i, tag)
         elif way != ABSENT:
-            touch(m, g, i, way, m[g + WRITE_BACK])
-            if m[g + WRITE_BACK]:
+            touch(m, g, i, way, m[g + LEVEL.write_back])
+            if m[g + LEVEL.write_back]:
                 return
         else:
             count(m, level, tensor, STORE_MISSES)
-            if m[g + ALLOCATE]:
-                if m[g + WRITE_BACK]:
+            if m[g + LEVEL.allocate]:
+                if m[g + LEVEL.write_back]:
                     tag = install(m, g, i, tag)
                 else:
                     install(m, g, i, tag & ~1)  # it drives out nothing dirty
 
 
 @routine
-def fetch(m, first, tag, general):
+def fetch(m, first, tag, general, shared):
     """The line misses level `first`: load it from where it is into that level, with the dirty bit of `tag`, and into every level between."""
-    level, levels, exclusive = first + 1, m[LEVELS], general and m[INCLUSION] == EXCLUSIVE
+    level, levels, exclusive = first + 1, m[HEADER.levels], general and m[HEADER.inclusion] == EXCLUSIVE
     place, tensor = place_of(m, tag), tensor_of(m, tag)
     while level < levels:
-        arrive(m, level, tag, tensor, LOADS, general)
-        g = geometry(m, level)
+        count_access(m, level, tag, tensor, LOADS, general)
+        g = level_at(m, level)
         i = set_of(m, g, place)
         way = find(m, g, i, tag | 1, not general or in_order(m, g))
         if way != ABSENT:
@@ -148,74 +143,69 @@ def fetch(m, first, tag, general):
         count(m, level, tensor, LOAD_MISSES)
         level += 1
     if level == levels:
-        count_dram(m, tensor, READ)
-        m[LOW], m[HIGH] = min(m[LOW], place), max(m[HIGH], place)
+        count_memory(m, tensor, READ, 1)
+        m[HEADER.lowest], m[HEADER.highest] = min(m[HEADER.lowest], place), max(m[HEADER.highest], place)
     for at in range(first if exclusive else level - 1, first - 1, -1):
-        g = geometry(m, at)
+        g = level_at(m, at)
         new = tag if at == first else tag & ~1
         if general:
             victim = install(m, g, set_of(m, g, place), new)
-            if m[INCLUSION] == INCLUSIVE and victim != 0:
+            if m[HEADER.inclusion] == INCLUSIVE and victim != 0:
                 victim = back_invalidate(m, at, victim)
         else:
             victim = push(m, g, set_of(m, g, place), new)
-        evict(m, at, victim, general)
+        evict(m, at, victim, general, shared)
 
 
 @routine
 def load(m, tag):
     """A load arrives at the first level."""
     tensor = tensor_of(m, tag)
-    arrive(m, 0, tag, tensor, LOADS, True)
-    g = geometry(m, 0)
+    count_access(m, 0, tag, tensor, LOADS, True)
+    g = level_at(m, 0)
     i = set_of(m, g, place_of(m, tag))
     way = find(m, g, i, tag | 1, in_order(m, g))
     if way != ABSENT:
         touch(m, g, i, way, 0)
     else:
         count(m, 0, tensor, LOAD_MISSES)
-        fetch(m, 0, tag, True)
+        fetch(m, 0, tag, True, True)
 
 
 @routine
 def store(m, tag):
     """A store arrives at the first level, and goes on until a level that writes back has it."""
     tensor = tensor_of(m, tag)
-    for level in range(m[LEVELS]):
-        arrive(m, level, tag, tensor, STORES, True)
-        g = geometry(m, level)
+    for level in range(m[HEADER.levels]):
+        if level == m[HEADER.private]:
+            claim(m, tag)
+        count_access(m, level, tag, tensor, STORES, True)
+        g = level_at(m, level)
         i = set_of(m, g, place_of(m, tag))
         way = find(m, g, i, tag | 1, in_order(m, g))
         if way == ABSENT:
             count(m, level, tensor, STORE_MISSES)
-            if m[g + ALLOCATE]:
-                fetch(m, level, tag, True)
+            if m[g + LEVEL.allocate]:
+                fetch(m, level, tag, True, True)
                 way = find(m, g, i, tag | 1, in_order(m, g))
         if way != ABSENT:
-            touch(m, g, i, way, m[g + WRITE_BACK])
-            if m[g + WRITE_BACK]:
+            touch(m, g, i, way, m[g + LEVEL.write_back])
+            if m[g + LEVEL.write_back]:
                 return
         count(m, level, tensor, WRITEBACKS)
-    count_dram(m, tensor, WRITTEN)
+    count_memory(m, tensor, WRITTEN, 1)
 
 
 @routine
-def show(m):
-    """Who watches (sim/hierarchy/observe.py) sees the gathered events before they are run, and may leave fewer."""
-    if m[WATCHER] != NOBODY:
-        call(m[WATCHER])
-
-
-@kernel
-def plain_loop(m):
-    """The access loop of hierarchies of which every level is LRU, write-back and write-allocate, and that are NINE."""
-    show(m)
-    g, counts, shift = geometry(m, 0), m[COUNTS_AT], TENSOR_BITS - m[SHIFT] + 1
-    mask, start, step = m[g + MASK], m[g + START], m[g + SET_STEP]
-    for e in range(m[EVENTS_AT], m[EVENTS_AT] + m[GATHERED]):
+def plain_events(m, shared):
+    """Run the events where every level is LRU, write-back and write-allocate, and the hierarchy is NINE."""
+    call_hook(m)
+    g, counts, shift = level_at(m, 0), m[HEADER.counts_at], TENSOR_BITS - m[HEADER.unit_shift] + 1
+    mask, start, step = m[g + LEVEL.mask], m[g + LEVEL.tags_at], m[g + LEVEL.set_step]
+    for e in range(m[HEADER.events_at], m[HEADER.events_at] + m[HEADER.gathered]):
         tag = m[e] + TAG
         write = tag & 1
-        kind = counts + (m[e] >> shift) * 6 + write
+        kind = counts + (m[e] >> shift) * KINDS + write
         m[kind + LOADS] += 1
         i = (m[e] >> 1) & mask if mask >= 0 else set_of(m, g, place_of(m, tag))
         newest = m[start + i * step]
@@ -228,59 +218,93 @@ def plain_loop(m):
             move_to_front(m, g, i, way, write)
         else:
             m[kind + LOAD_MISSES] += 1
-            fetch(m, 0, tag, False)
-    m[GATHERED] = 0
+            fetch(m, 0, tag, False, shared)
+    m[HEADER.gathered] = 0
+
+
+@kernel
+def plain_loop(m):
+    """The access loop of one core on LRU, write-back, write-allocate levels that are NINE."""
+    plain_events(m, False)
+
+
+@kernel
+def plain_shared_loop(m):
+    """The same for one of several cores, which share levels."""
+    plain_events(m, True)
 
 
 @kernel
 def general_loop(m):
-    """The access loop of every other hierarchy."""
-    show(m)
-    for e in range(m[EVENTS_AT], m[EVENTS_AT] + m[GATHERED]):
+    """The access loop of every other hierarchy of one line size."""
+    call_hook(m)
+    for e in range(m[HEADER.events_at], m[HEADER.events_at] + m[HEADER.gathered]):
         tag = (m[e] | 1) + TAG - 1
         if m[e] & 1:
             store(m, tag)
         else:
             load(m, tag)
-    m[GATHERED] = 0
+    m[HEADER.gathered] = 0
 
 
 @routine
-def clean(m, level, tag):
-    """Make a line clean in the levels from `level` on."""
-    for below in range(level, m[LEVELS]):
-        g = geometry(m, below)
-        i = set_of(m, g, place_of(m, tag))
-        way = find(m, g, i, tag | 1, in_order(m, g))
+def written_later(m, level, tag):
+    """A dirty line of `level` is written to memory: its copies below are clean from now on.
+
+    Returns whether it is not written by itself but as a part of a longer line, held by the first level below that has those and writes back.
+    """
+    own = m[level_at(m, level) + LEVEL.line_shift]
+    for below in range(level + 1, m[HEADER.levels]):
+        g = level_at(m, below)
+        shift = m[g + LEVEL.line_shift]
+        key = line_of(tag, shift) | 1
+        i = set_of(m, g, place_of(m, key) >> shift)
+        way = find(m, g, i, key, in_order(m, g))
         if way != ABSENT:
-            m[way_at(m, g, i, way)] &= ~1
+            if shift == own:
+                m[way_at(m, g, i, way)] &= ~1
+            elif m[g + LEVEL.write_back]:
+                m[way_at(m, g, i, way)] |= 1
+                if level < m[HEADER.private] <= below:
+                    claim(m, tag)
+                return True
+    return False
+
+
+@routine
+def line_of(tag, shift):
+    """The clean tag of the line of 1 << shift units that the line of a tag is, or is a part of."""
+    return ((tag - TAG) >> 1 + shift << 1 + shift) + TAG
 
 
 @kernel
-def flush(state, first, last):
-    """Write every dirty line of levels first to last-1 to memory, once, counted at the first level that holds it dirty, and empty those levels.
+def flush(words, first, last):
+    """Write every dirty line of levels first to last-1 to memory, once, and empty those levels: sim/hierarchy/hierarchy.py says what is counted.
 
     Only sets that lines read from memory since the last time may be in are looked at.
     """
-    m = pointer(state)
-    lines = max(0, m[HIGH] - m[LOW] + 1)
+    m = pointer(words)
     for level in range(first, last):
-        g = geometry(m, level)
-        for n in range(min(lines, m[g + SETS])):
-            i = set_of(m, g, m[LOW] + n)
-            for way in range(0, m[g + WAYS], LANES):
+        g = level_at(m, level)
+        shift = m[g + LEVEL.line_shift]
+        start = m[HEADER.lowest] >> shift
+        for n in range(min(max(0, (m[HEADER.highest] >> shift) - start + 1), m[g + LEVEL.sets])):
+            i = set_of(m, g, start + n)
+            for way in range(0, m[g + LEVEL.ways], LANES):
                 at = chunk_of(m, g, i, way)
                 if in_order(m, g) and m[at] == 0:
                     break
                 dirty = dirty_ones(m, at)
                 while dirty != 0:
                     tag = m[at + lowest(dirty)]
-                    tensor = tensor_of(m, tag)
-                    count(m, level, tensor, FLUSHED)
-                    count_dram(m, tensor, WRITTEN_BY_FLUSH)
-                    clean(m, level + 1, tag)
+                    if not written_later(m, level, tag):
+                        count(m, level, tensor_of(m, tag), FLUSHED)
+                        if level < m[HEADER.private]:
+                            count_memory(m, tensor_of(m, tag), WRITTEN_BY_FLUSH, 1 << shift)
+                        else:
+                            count_owned(m, tag, WRITTEN_BY_FLUSH, 1 << shift)
                     dirty &= dirty - 1
                 clear(m, at)
-            if m[g + POLICY] == PLRU:
-                m[m[g + OWN_AT] + i] = 0
-    m[LOW], m[HIGH] = NO_PLACE, -1
+            if m[g + LEVEL.policy] == PLRU:
+                m[m[g + LEVEL.policy_at] + i] = 0
+    m[HEADER.lowest], m[HEADER.highest] = NO_PLACE, -1

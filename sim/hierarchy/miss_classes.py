@@ -7,52 +7,56 @@ M. D. Hill, "Aspects of cache memory and instruction buffer performance" (Berkel
 These are differences of totals, not labels of single misses: conflict is negative where the level does better than fully associative LRU, as
 on a loop a little larger than the level; it is reported so. In an inclusive hierarchy lines lost to a lower level count as conflicts, too.
 The level's own accesses are classified: what reaches it depends on the levels above as they are.
+
+The fully associative level, called the level's twin, is a list of its lines by last use, and a node for each line in memory.
 """
 
 from refconv.jit import kernel, routine
 
-FIRST, FULL = range(2)
+FIRST, FULL, CLASSES = range(3)
 NEWEST, OLDEST, HELD, NODES = range(4)
-"""The words of a shadow: ends of the list of lines by last use (0: none), how many it holds; then three for each place in memory."""
+"""The words of a twin: ends of the list of lines by last use (0: none), how many it holds; then a node for each line in memory."""
 NEWER, OLDER, STATUS, NODE = range(4)
 NEVER, GONE, PRESENT = range(3)
 
 
-@routine
-def shadow_words(places):
-    """Words of one level's shadow."""
-    return NODES + NODE * places
+def twin_words(lines):
+    """Words of one level's twin; lines: those in memory."""
+    return NODES + NODE * lines
 
 
 @routine
-def unlink(m, at, node):
+def unlink(twin, node):
     """Take a line out of the list."""
-    newer, older = m[node + NEWER], m[node + OLDER]
-    m[newer + OLDER if newer else at + NEWEST] = older
-    m[older + NEWER if older else at + OLDEST] = newer
+    newer, older = twin[node + NEWER], twin[node + OLDER]
+    twin[newer + OLDER if newer else NEWEST] = older
+    twin[older + NEWER if older else OLDEST] = newer
 
 
 @kernel
-def look(m, at, places, capacity, place, allocate, classes):
-    """The line at a place is accessed: classes[FIRST] and classes[FULL] count it if this is its first, and if it is not held."""
-    node = at + NODES + NODE * place
-    if m[node + STATUS] == PRESENT:
-        unlink(m, at, node)
+def classify(twin, capacity, line, allocate, m, classes):
+    """A line, by its number in memory, is accessed: m[classes + FIRST] and m[classes + FULL] count it if this is its first, and if it is not held.
+
+    twin: the words of one, which holds `capacity` lines. allocate: whether a miss installs the line.
+    """
+    node = NODES + NODE * line
+    if twin[node + STATUS] == PRESENT:
+        unlink(twin, node)
     else:
         m[classes + FULL] += 1
-        if m[node + STATUS] == NEVER:
+        if twin[node + STATUS] == NEVER:
             m[classes + FIRST] += 1
-            m[node + STATUS] = GONE
+            twin[node + STATUS] = GONE
         if not allocate:
             return
-        if m[at + HELD] == capacity:
-            victim = m[at + OLDEST]
-            unlink(m, at, victim)
-            m[victim + STATUS] = GONE
+        if twin[HELD] == capacity:
+            victim = twin[OLDEST]
+            unlink(twin, victim)
+            twin[victim + STATUS] = GONE
         else:
-            m[at + HELD] += 1
-        m[node + STATUS] = PRESENT
-    newest = m[at + NEWEST]
-    m[node + NEWER], m[node + OLDER] = 0, newest
-    m[newest + NEWER if newest else at + OLDEST] = node
-    m[at + NEWEST] = node
+            twin[HELD] += 1
+        twin[node + STATUS] = PRESENT
+    newest = twin[NEWEST]
+    twin[node + NEWER], twin[node + OLDER] = 0, newest
+    twin[newest + NEWER if newest else OLDEST] = node
+    twin[NEWEST] = node

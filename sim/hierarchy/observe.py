@@ -1,12 +1,11 @@
-"""Watching a trace: a Python function sees each chunk of events before the caches take it. One pass, and the trace is never kept.
+"""Observing a trace: a Python function sees each chunk of events before the caches take it. One pass, and the trace is never kept.
 
-    with watching(start):
+    with observing(start):
         sim.simulate(...)
 
-start(buffers, line_bytes) is called for each sim.run.Run made within, with its [(name, elements, itemsize)]; what it returns is called with
-the Run's events, int64, line << 1 | is_store, a view that is valid during the call. The counts of the run do not change.
-
-A Run itself may take events out before anyone sees them (sim/trace/nontemporal.py).
+start(buffers, line_bytes) is called for each sim.trace.run.Run made within, with its [(name, elements, itemsize)] and the bytes of a line of
+the first level; what it returns is called with the Run's events (sim/hierarchy/words.py), int64, a view that is valid during the call. Of a
+run on several cores it sees those of all cores, in the order of their turns. The counts of the run do not change.
 """
 
 import contextlib
@@ -17,19 +16,28 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from refconv.jit import routine
+from sim.hierarchy.words import HEADER
+
 _START = contextvars.ContextVar("start", default=None)
 _FUNCTION = ctypes.CFUNCTYPE(None)
 NOBODY = 0
 
 
 @contextlib.contextmanager
-def watching(start):
-    """Runs made within, in this thread, are watched."""
+def observing(start):
+    """Runs made within, in this thread, are observed."""
     token = _START.set(start)
     try:
         yield
     finally:
         _START.reset(token)
+
+
+def observer_of(buffers, line_bytes):
+    """What observes a run that is made now: a function of a chunk of events, or None."""
+    start = _START.get()
+    return None if start is None else start(buffers, line_bytes)
 
 
 @intrinsic
@@ -43,30 +51,42 @@ def call(typing_context, address):
     return types.none(types.int64), codegen
 
 
-class Watcher:
-    """What watches one run: `address` is for `call`, NOBODY if nobody does. An error of the observer ends the watching; `check` raises it.
+@routine
+def call_hook(m):
+    """Let the Hook of a hierarchy have the gathered events before they are run."""
+    if m[HEADER.hook] != NOBODY:
+        call(m[HEADER.hook])
 
-    hierarchy: a sim.cache.Hierarchy. take: None, or what takes events out of a chunk and returns how many are left, in front.
+
+class Hook:
+    """Python functions that compiled code calls before it runs a chunk of a hierarchy's events, in this order:
+
+    turn() waits until this core may go on (sim/trace/cores.py); take(events) takes some out and returns how many are left, in front;
+    observe(events) sees those. Each may be None. After an error of take or observe neither is called again; `check` raises it.
     """
 
-    def __init__(self, hierarchy, buffers, line_bytes, take=None):
-        start, self.address, self._error = _START.get(), NOBODY, None
-        observe = None if start is None else start(buffers, line_bytes)
-        if observe or take:
-            self._function = _FUNCTION(lambda: self._see(hierarchy, observe, take))
-            self.address = ctypes.cast(self._function, ctypes.c_void_p).value
+    def __init__(self, hierarchy, turn=None, take=None, observe=None):
+        self._hierarchy, self._turn, self._take, self._observe, self._error = hierarchy, turn, take, observe, None
+        self._function = _FUNCTION(self._call) if turn or take or observe else None
+        hierarchy.words[HEADER.hook] = ctypes.cast(self._function, ctypes.c_void_p).value if self._function else NOBODY
 
-    def _see(self, hierarchy, observe, take):
+    def _call(self):
+        if self._turn:
+            self._turn()
         if self._error is None:
             try:
-                if take:
-                    hierarchy.keep(take(hierarchy.gathered()))
-                if observe:
-                    observe(hierarchy.gathered())
+                if self._take:
+                    self._hierarchy.keep(self._take(self._hierarchy.gathered()))
+                if self._observe:
+                    self._observe(self._hierarchy.gathered())
             except BaseException as error:  # C code lies between here and the caller: an exception cannot pass
                 self._error = error
 
     def check(self):
-        """Raise what the observer has raised."""
+        """Raise what an observer has raised."""
         if self._error is not None:
             raise self._error
+
+    def remove(self):
+        """The hierarchy calls nothing any more."""
+        self._hierarchy.words[HEADER.hook] = NOBODY

@@ -1,6 +1,6 @@
-"""The sets of a cache in the state of a hierarchy, and what the replacement policies do to one.
+"""The sets of a cache in the words of a hierarchy, and what the replacement policies do to one.
 
-A tag is (line + 1) << 1 | dirty; 0 is an empty way. The ways of a set lie in chunks of LANES tags, which are compared and shifted at once:
+A tag: sim/hierarchy/words.py; 0 is an empty way. The ways of a set lie in chunks of LANES tags, which are compared and shifted at once:
 a vector in, a vector out, and no branch that depends on where in it a line is. Ways beyond those of the level stay 0.
 
 - LRU and FIFO keep the tags of a set in order, the newest first, so that the way driven out is the last. A hit moves its tag to the front in
@@ -16,21 +16,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from refconv.jit import routine
+from sim.hierarchy.words import LEVEL
+from sim.machine.level import POLICIES, TAGS_AT_ONCE
 
-LRU, FIFO, PLRU, RANDOM = range(4)
-POLICIES = {"lru": LRU, "fifo": FIFO, "plru": PLRU, "random": RANDOM}
-MOST_TREE_WAYS = 64
-LANES, LANE_BITS = 8, 3
+LRU, FIFO, PLRU, RANDOM = map(POLICIES.index, ("lru", "fifo", "plru", "random"))
+LANES, LANE_BITS = TAGS_AT_ONCE, TAGS_AT_ONCE.bit_length() - 1
 ABSENT = -1
 
-START, SETS, MASK, WAYS, SET_STEP, CHUNK_STEP, POLICY, WRITE_BACK, ALLOCATE, OWN_AT, GEOMETRY = range(11)
-"""The words of a level in the state: first tag, number of sets, sets - 1 where that masks a line number (else -1), ways, tags from one set
-to the next, from one chunk of a set to the next, policy, whether it writes back, whether it allocates on a store miss, the first word of
-the policy's own (tree bits, a word a set; the last draw); and how many words that are."""
 MULTIPLIER, INCREMENT = 6364136223846793005, 1442695040888963407
 
-WORDS = types.CPointer(types.int64)
-"""The state as the routines here and the access loops take it."""
 _INT = ir.IntType(64)
 _VECTOR = ir.VectorType(_INT, LANES)
 _SHIFTED = ir.Constant(ir.ArrayType(_VECTOR, LANES), [[-1 if lane <= last else 0 for lane in range(LANES)] for last in range(LANES)])
@@ -50,26 +44,6 @@ def _chunk(builder, m, at):
 
 def _bits(builder, lanes):
     return builder.zext(builder.bitcast(lanes, ir.IntType(LANES)), _INT)
-
-
-@intrinsic
-def pointer(typing_context, m):
-    """The address of the state, an int64 array: nothing of it is counted or checked, which costs more than a look at a set."""
-
-    def codegen(context, builder, signature, args):
-        return context.make_array(m)(context, builder, args[0]).data
-
-    return WORDS(m), codegen
-
-
-@intrinsic
-def words_at(typing_context, address):
-    """The state at an address."""
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], _INT.as_pointer())
-
-    return WORDS(types.int64), codegen
 
 
 @intrinsic
@@ -148,52 +122,52 @@ def lowest(typing_context, bits):
 @routine
 def set_of(m, g, place):
     """The number of the set of the level at g that a line belongs to; place: its line number in memory, without tensor bits."""
-    return place & m[g + MASK] if m[g + MASK] >= 0 else place % m[g + SETS]
+    return place & m[g + LEVEL.mask] if m[g + LEVEL.mask] >= 0 else place % m[g + LEVEL.sets]
 
 
 @routine
 def chunk_of(m, g, i, way):
-    """Where in the state the chunk of a way of set i begins."""
-    return m[g + START] + i * m[g + SET_STEP] + (way >> LANE_BITS) * m[g + CHUNK_STEP]
+    """Where the chunk of a way of set i begins."""
+    return m[g + LEVEL.tags_at] + i * m[g + LEVEL.set_step] + (way >> LANE_BITS) * m[g + LEVEL.chunk_step]
 
 
 @routine
 def way_at(m, g, i, way):
-    """Where in the state a way of set i is."""
+    """Where the tag of a way of set i is."""
     return chunk_of(m, g, i, way) + (way & LANES - 1)
 
 
 @routine
 def find(m, g, i, key, ordered):
     """The way of set i that holds a line, or ABSENT. ordered: no tag comes after an empty way."""
-    at = m[g + START] + i * m[g + SET_STEP]
-    for first in range(0, m[g + WAYS], LANES):
+    at = m[g + LEVEL.tags_at] + i * m[g + LEVEL.set_step]
+    for first in range(0, m[g + LEVEL.ways], LANES):
         bits = holds(m, at, key)
         if bits != 0:
             return first + lowest(bits)
         if ordered and m[at + LANES - 1] == 0:
             break
-        at += m[g + CHUNK_STEP]
+        at += m[g + LEVEL.chunk_step]
     return ABSENT
 
 
 @routine
 def move_to_front(m, g, i, way, dirty):
     """The tag of a way becomes the newest of set i, dirty if it was or is now."""
-    at = m[g + START] + i * m[g + SET_STEP]
+    at = m[g + LEVEL.tags_at] + i * m[g + LEVEL.set_step]
     moving = m[way_at(m, g, i, way)] | dirty
     for _ in range(way >> LANE_BITS):
         tag = m[at + LANES - 1]
         shift_in(m, at, moving, LANES - 1)
         moving = tag
-        at += m[g + CHUNK_STEP]
+        at += m[g + LEVEL.chunk_step]
     shift_in(m, at, moving, way & LANES - 1)
 
 
 @routine
 def push(m, g, i, tag):
     """A new tag becomes the newest of set i; returns the tag that falls off the end, or 0."""
-    at, left = m[g + START] + i * m[g + SET_STEP], m[g + WAYS]
+    at, left = m[g + LEVEL.tags_at] + i * m[g + LEVEL.set_step], m[g + LEVEL.ways]
     while True:
         way = lowest(empties(m, at) | 1 << min(left, LANES) - 1)
         out = m[at + way]
@@ -202,51 +176,51 @@ def push(m, g, i, tag):
         if out == 0 or left <= 0:
             return out
         tag = out
-        at += m[g + CHUNK_STEP]
+        at += m[g + LEVEL.chunk_step]
 
 
 @routine
 def point_away(m, g, i, way):
     """Turn the tree bits on the path to a way of set i to the other half."""
-    bits, node, half = m[m[g + OWN_AT] + i], 1, m[g + WAYS] >> 1
+    bits, node, half = m[m[g + LEVEL.policy_at] + i], 1, m[g + LEVEL.ways] >> 1
     while half > 0:
         right = 1 if way & half else 0
         bits = bits & ~(1 << node) | (1 - right) << node
         node = 2 * node + right
         half >>= 1
-    m[m[g + OWN_AT] + i] = bits
+    m[m[g + LEVEL.policy_at] + i] = bits
 
 
 @routine
 def pointed_at(m, g, i):
     """The way of set i that the tree bits lead to."""
-    bits, node = m[m[g + OWN_AT] + i], 1
-    while node < m[g + WAYS]:
+    bits, node = m[m[g + LEVEL.policy_at] + i], 1
+    while node < m[g + LEVEL.ways]:
         node = 2 * node + (bits >> node & 1)
-    return node - m[g + WAYS]
+    return node - m[g + LEVEL.ways]
 
 
 @routine
 def drawn(m, g):
     """The next way that a random level replaces."""
-    m[m[g + OWN_AT]] = m[m[g + OWN_AT]] * MULTIPLIER + INCREMENT
-    return (m[m[g + OWN_AT]] >> 33 & 0x7FFFFFFF) % m[g + WAYS]
+    m[m[g + LEVEL.policy_at]] = m[m[g + LEVEL.policy_at]] * MULTIPLIER + INCREMENT
+    return (m[m[g + LEVEL.policy_at]] >> 33 & 0x7FFFFFFF) % m[g + LEVEL.ways]
 
 
 @routine
 def in_order(m, g):
     """Whether the level at g keeps the tags of a set in order."""
-    return m[g + POLICY] <= FIFO
+    return m[g + LEVEL.policy] <= FIFO
 
 
 @routine
 def touch(m, g, i, way, dirty):
     """A hit: the tag of a way of set i is dirty if it was or is now, and as recent as the policy makes it."""
-    if m[g + POLICY] == LRU:
+    if m[g + LEVEL.policy] == LRU:
         move_to_front(m, g, i, way, dirty)
     else:
         m[way_at(m, g, i, way)] |= dirty
-        if m[g + POLICY] == PLRU:
+        if m[g + LEVEL.policy] == PLRU:
             point_away(m, g, i, way)
 
 
@@ -256,13 +230,13 @@ def install(m, g, i, tag):
     if in_order(m, g):
         return push(m, g, i, tag)
     way = 0
-    while way < m[g + WAYS] and m[way_at(m, g, i, way)] != 0:
+    while way < m[g + LEVEL.ways] and m[way_at(m, g, i, way)] != 0:
         way += 1
-    if way == m[g + WAYS]:
-        way = pointed_at(m, g, i) if m[g + POLICY] == PLRU else drawn(m, g)
+    if way == m[g + LEVEL.ways]:
+        way = pointed_at(m, g, i) if m[g + LEVEL.policy] == PLRU else drawn(m, g)
     out = m[way_at(m, g, i, way)]
     m[way_at(m, g, i, way)] = tag
-    if m[g + POLICY] == PLRU:
+    if m[g + LEVEL.policy] == PLRU:
         point_away(m, g, i, way)
     return out
 
@@ -273,7 +247,7 @@ def take_out(m, g, i, way):
     at = way_at(m, g, i, way)
     tag = m[at]
     if in_order(m, g):
-        while way + 1 < m[g + WAYS] and m[at] != 0:
+        while way + 1 < m[g + LEVEL.ways] and m[at] != 0:
             way += 1
             after = way_at(m, g, i, way)
             m[at] = m[after]

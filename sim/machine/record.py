@@ -8,10 +8,13 @@ peak: 118 GFLOP/s       # one core, float32
 bandwidth: 25 GB/s      # one core, memory, read and written bytes together
 inclusion: nine         # nine (neither inclusive nor exclusive, the default), inclusive or exclusive
 caches:                 # nearest first; what follows ways may be left out, the values here are those then taken
-  - {name: L1, size: 32 KiB, ways: 8, policy: lru, write: back, allocate: yes, seed: 0}
+  - {name: L1, size: 32 KiB, ways: 8, line: 64 B, policy: lru, write: back, allocate: yes, seed: 0}
 
-policy: lru, fifo, plru (tree-PLRU: a power of two of at most 64 ways) or random, drawn from `seed` on. write: back or through. allocate: whether
-a store miss loads the line. What each means: sim/hierarchy/hierarchy.py and sim/hierarchy/sets.py.
+line: a power of two of at least 4 bytes; a level's own, if it says one, is at least as long as that of the level above it, and if longer, the
+level writes back and allocates. policy: lru, fifo, plru (tree-PLRU: a power of two of at most 64 ways) or random, drawn from `seed` on. write:
+back or through. allocate: whether a store miss loads the line. What each means: sim/hierarchy/hierarchy.py and sim/hierarchy/sets.py.
+
+Here and in sim/machine/level.py machines are plain data: reading a file loads neither the simulator nor the compiler.
 """
 
 import importlib.resources
@@ -22,49 +25,13 @@ from typing import NamedTuple
 
 import yaml
 
-from refconv import host as real
-from refconv.host import Target
-from sim.hierarchy.hierarchy import Cache
-from sim.hierarchy.sets import MOST_TREE_WAYS, POLICIES
-from sim.hierarchy.words import INCLUSIONS
+from sim.machine.level import TAGS_AT_ONCE, Level, check_together, make_level
 from sim.machine.quantities import parse_bytes, parse_rate
 
-MOST_BYTES = 1 << 36
 MOST_TAGS = 1 << 27
-"""Tags of all levels together, of a set in whole eights: the simulator keeps 8 bytes for each."""
+"""Tags of all levels together: the simulator keeps 8 bytes for each."""
 MOST_CHARACTERS = 1 << 20
 """Of a machine file: PyYAML reads about 1 MB/s."""
-WRITES = ("back", "through")
-NAME = re.compile(r"[\w.+-]{1,32}", re.ASCII)
-
-
-class Level(NamedTuple):
-    """One cache: size and line in bytes; sets = size / (ways * line). What else it has: the module's docstring."""
-
-    name: str
-    size_bytes: int
-    ways: int
-    line_bytes: int
-    policy: str = "lru"
-    write: str = "back"
-    allocate: bool = True
-    seed: int = 0
-
-    @property
-    def sets(self):
-        """Number of sets; need not be a power of two."""
-        return self.size_bytes // (self.ways * self.line_bytes)
-
-    @property
-    def cache(self):
-        """This level as sim.cache takes it."""
-        return Cache(self.sets, self.ways, self.policy, self.write == "back", self.allocate, self.seed)
-
-    @property
-    def rules(self):
-        """Policy and way to write in words."""
-        name = {"lru": "LRU", "fifo": "FIFO", "plru": "tree-PLRU", "random": f"random (seed {self.seed})"}[self.policy]
-        return f"{name}, write-{self.write}, {'' if self.allocate else 'no-'}write-allocate"
 
 
 class Machine(NamedTuple):
@@ -81,12 +48,19 @@ class Machine(NamedTuple):
 
     @property
     def line_bytes(self):
-        """Bytes of a line, the same at every level."""
+        """Bytes of a line of the first level, the shortest: what the simulator counts memory traffic in."""
         return self.levels[0].line_bytes
+
+    @property
+    def caches(self):
+        """The levels as the simulator takes them."""
+        return tuple(level.cache(self.line_bytes) for level in self.levels)
 
     @property
     def target(self):
         """What a tiling is chosen for: this machine's vectors and first two caches."""
+        from refconv.host import Target  # here, since it loads the compiler
+
         sizes = [level.size_bytes for level in self.levels]
         return Target(self.vector_bytes, self.registers, sizes[0], sizes[1] if len(sizes) > 1 else sizes[0])
 
@@ -99,23 +73,15 @@ class Machine(NamedTuple):
         return self.peak_for(itemsize) / self.bandwidth_bytes_per_s
 
     def checked(self):
-        """This machine, or a ValueError that names what is wrong with it: every level legal, one line size, a simulation that fits."""
+        """This machine, or a ValueError that names what is wrong with it: every level legal, also below the others, a simulation that fits."""
         if not self.levels:
             raise ValueError("levels: must be at least one cache")
         for level in self.levels:
             make_level(*level)
-        if len({level.line_bytes for level in self.levels}) > 1:
-            raise ValueError(f"line sizes {', '.join(f'{v.name}: {v.line_bytes}' for v in self.levels)}: must be the same at every level")
-        if len({level.name for level in self.levels}) < len(self.levels):
-            raise ValueError("levels: names must differ")
-        tags = sum(level.cache.tags for level in self.levels)
+        check_together(self.levels, self.inclusion)
+        tags = sum(cache.tags for cache in self.caches)
         if tags > MOST_TAGS:
-            raise ValueError(f"levels hold {tags} lines together (ways in whole eights): must be at most {MOST_TAGS}")
-        if not isinstance(self.inclusion, str) or self.inclusion not in INCLUSIONS:
-            raise ValueError(f"inclusion = {self.inclusion!r}: must be {', '.join(INCLUSIONS)}")
-        for level in self.levels:
-            if self.inclusion == "exclusive" and (level.write != "back" or not level.allocate):
-                raise ValueError(f"{level.name}: {level.rules}: must be write-back and write-allocate where the hierarchy is exclusive")
+            raise ValueError(f"levels hold {tags} lines together (ways in multiples of {TAGS_AT_ONCE}): must be at most {MOST_TAGS}")
         if not (0 < self.peak_flop_per_s < float("inf") and 0 < self.bandwidth_bytes_per_s < float("inf")):
             raise ValueError(f"peak {self.peak_flop_per_s}, bandwidth {self.bandwidth_bytes_per_s}: must be positive")
         return self
@@ -143,59 +109,8 @@ class Machine(NamedTuple):
         }
 
 
-def make_level(name, size, ways, line, policy="lru", write="back", allocate=True, seed=0):
-    """A checked Level; ValueError names what is wrong with it."""
-    size_bytes, line_bytes = parse_bytes(size), parse_bytes(line)
-    if isinstance(ways, bool) or not isinstance(ways, int) or ways < 1:
-        raise ValueError(f"ways = {ways!r}: must be a positive integer")
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(f"name = {name!r}: must be up to 32 letters, digits and _ . + -")
-    if not 8 <= line_bytes <= 1 << 20 or line_bytes & (line_bytes - 1):
-        raise ValueError(f"line = {line!r}: must be a power of two of at least 8 bytes")
-    if not 0 < size_bytes <= MOST_BYTES or size_bytes % (ways * line_bytes):
-        raise ValueError(f"size = {size!r}: must be a multiple of ways * line = {ways * line_bytes} bytes, at most {MOST_BYTES}")
-    if not isinstance(policy, str) or policy not in POLICIES:
-        raise ValueError(f"policy = {policy!r}: must be {', '.join(POLICIES)}")
-    if policy == "plru" and (ways > MOST_TREE_WAYS or ways & (ways - 1)):
-        raise ValueError(f"ways = {ways}: must be a power of two of at most {MOST_TREE_WAYS} with policy plru, whose tree halves them")
-    if not isinstance(write, str) or write not in WRITES:
-        raise ValueError(f"write = {write!r}: must be {' or '.join(WRITES)}")
-    if not isinstance(allocate, bool):
-        raise ValueError(f"allocate = {allocate!r}: must be yes or no")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
-        raise ValueError(f"seed = {seed!r}: must be an integer from 0 to {(1 << 63) - 1}")
-    return Level(name, size_bytes, ways, line_bytes, policy, write, allocate, seed)
-
-
-WORDS = {policy: ("policy", policy) for policy in POLICIES} | {
-    "write-back": ("write", "back"),
-    "write-through": ("write", "through"),
-    "allocate": ("allocate", True),
-    "no-allocate": ("allocate", False),
-}
-"""What may follow the line of --cache, and seed=N."""
-
-
-def parse_cache(text):
-    """A Level from the command line's `L1=32KiB,8,64` (size, ways, line bytes), and words such as `fifo,write-through,no-allocate`."""
-    name, equals, rest = text.partition("=")
-    size, ways, line, *words = [*rest.split(","), "", ""]
-    if not equals or not name or "" in (size, ways, line) or len(words) < 2:
-        raise ValueError(f"--cache {text!r}: must be NAME=SIZE,WAYS,LINE[,POLICY...], such as L1=32KiB,8,64")
-    rules = {}
-    for word in words[:-2]:
-        key, value = ("seed", word[5:]) if word.startswith("seed=") else WORDS.get(word, (None, None))
-        if key is None or key in rules:
-            raise ValueError(f"--cache {text!r}: {word!r}: must be one each of {', '.join(WORDS)} or seed=N")
-        rules[key] = int(value) if key == "seed" and re.fullmatch(r"[0-9]{1,19}", value) else value
-    try:
-        return make_level(name, size, int(ways) if ways.strip().isdecimal() else ways, line, **rules)
-    except ValueError as error:
-        raise ValueError(f"--cache {text!r}: {error}") from None
-
-
 def with_levels(machine, levels, build):
-    """The machine with the given levels in the place of its own of the same name; others are added, L<n> in the order of numbers.
+    """The machine with the given levels instead of its own of the same name; others are added, L<n> in the order of numbers.
 
     build: exactly the given levels instead.
     """
@@ -210,7 +125,7 @@ def with_levels(machine, levels, build):
 
 KEYS = {"name", "line", "vector", "registers", "peak", "bandwidth", "caches", "source", "inclusion"}
 OPTIONAL = {"name", "source", "inclusion"}
-CACHE_KEYS, CACHE_RULES = {"name", "size", "ways"}, {"policy", "write", "allocate", "seed"}
+CACHE_KEYS, CACHE_RULES = {"name", "size", "ways"}, {"line", "policy", "write", "allocate", "seed"}
 
 
 class UniqueKeys(yaml.SafeLoader):
@@ -276,7 +191,7 @@ def machine_from(document, path):
         if not isinstance(cache, dict) or not CACHE_KEYS <= set(cache) <= CACHE_KEYS | CACHE_RULES:
             raise ValueError(f"{where}: must have the keys name, size, ways, and may have {', '.join(sorted(CACHE_RULES))}")
         try:
-            levels.append(make_level(line=line, **cache))
+            levels.append(make_level(**{"line": line, **cache}))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
     rates = read("peak", lambda v: parse_rate(v, "FLOP")), read("bandwidth", lambda v: parse_rate(v, "B"))
@@ -300,17 +215,18 @@ STAND_IN = "zen4"
 
 
 def host_machine():
-    """This computer: caches from sysfs, vectors from the compiler, rates measured once (sim.calibrate).
+    """This computer: caches from sysfs, vectors from the compiler, rates measured once (sim/machine/calibrate.py).
 
-    Where sysfs does not describe the caches a preset's stand in, with a warning.
+    Where sysfs does not describe the caches, those of a preset stand in, with a warning.
     """
+    from refconv import host  # here, since they load the compiler
     from sim.machine.calibrate import host_rates
 
-    levels = tuple(Level(*cache) for cache in real.caches())
+    levels = tuple(Level(*cache) for cache in host.caches())
     if not levels:
         levels = read_machine(presets()[STAND_IN]).levels
-        warnings.warn(f"{real.SYSFS_CPU}/cache does not describe this host's caches: those of {STAND_IN} stand in", stacklevel=2)
-    vector_bytes, registers = real.vector_unit()
+        warnings.warn(f"{host.SYSFS_CPU}/cache does not describe this host's caches: those of {STAND_IN} stand in", stacklevel=2)
+    vector_bytes, registers = host.vector_unit()
     source = "sysfs; peak and bandwidth measured by sim.calibrate"
     return Machine("host", levels, vector_bytes, registers, *host_rates(), source).checked()
 

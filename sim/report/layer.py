@@ -53,13 +53,12 @@ def fewer_cores(layer):
 def level_table(layer):
     """Accesses, hits, misses of each level; bytes read from below, written back below, and flushed to DRAM at the end."""
     table = Table("Caches (accesses in lines)", "level", "loads", "stores", "hits", "misses", "hit rate", "bytes in", "bytes out", "flushed")
-    line_bytes = layer.levels[0].line_bytes
-    asked = [*(level.loads for level in layer.levels[1:]), layer.dram.read_bytes // line_bytes]
+    asked = [*(level.loads for level in layer.levels[1:]), layer.dram.read_bytes // layer.levels[-1].line_bytes]
     for level, fills in zip(layer.levels, asked, strict=True):
         hits = level.accesses - level.misses
         rate = f"{100 * hits / level.accesses:.2f} %" if level.accesses else "-"
         counts = [f"{count:,}" for count in (level.loads, level.stores, hits, level.misses)]
-        moved = (size(lines * line_bytes) for lines in (fills, level.writebacks, level.flushed))
+        moved = (size(lines * level.line_bytes) for lines in (fills, level.writebacks, level.flushed))
         table.add_row(level.name, *counts, rate, *moved)
     return table
 
@@ -108,10 +107,12 @@ def verdict(layer, machine):
 
 def machine_line(machine, warm=False, cores=1):
     """The machine, and the start of its runs; cores: how many were asked for."""
+    sizes = [f"{level.line_bytes} B" for level in machine.levels]
+    lines = sizes[0] if len(set(sizes)) == 1 else ", ".join(sizes)
     levels = ", ".join(f"{v.name} {show_bytes(v.size_bytes)} {v.ways}-way" for v in machine.levels)
     whose = "one core" if cores == 1 else f"of one core, the bandwidth as what {cores} cores share"
     return Text(
-        f"{machine.name}: {levels}, {machine.line_bytes} B lines; {machine.vector_bytes} B vectors; "
+        f"{machine.name}: {levels}, {lines} lines; {machine.vector_bytes} B vectors; "
         f"peak {machine.peak_flop_per_s / 1e9:.1f} GFLOP/s (float32), {machine.bandwidth_bytes_per_s / 1e9:.1f} GB/s, {whose}\n"
         f"{machine.policy(warm)}"
     )

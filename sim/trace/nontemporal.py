@@ -2,8 +2,8 @@
 
 A non-temporal store gathers the bytes of a line in a write-combining buffer; a buffer is written to memory once another line needs it, the
 one used longest ago first. So a line costs one write and no read, unless its stores are so far apart that it takes a buffer more than once:
-then a write each time, counted as a whole line although it is a part of one. No cache sees the output, and no line of it can be in a
-cache, since no kernel loads its output.
+then a write each time, counted as a whole line although it is a part of one. Lines are those of the first level. No cache
+sees the output, and no line of it can be in a cache, since no kernel loads its output.
 """
 
 import numpy as np

@@ -17,16 +17,17 @@ from refconv.tile.instructions import slide_schedule
 from refconv.tile.machine import implement
 from refconv.tile.types import TileType
 from sim.hierarchy.hierarchy import call_loop
-from sim.hierarchy.sets import words_at
-from sim.hierarchy.words import CHUNK, EVENTS_AT, GATHERED, LOOP, TENSOR_BITS
+from sim.hierarchy.words import CHUNK, HEADER, TENSOR_BITS, whole_lines, words_at
 
 INLINE = {"forceinline": True}
+EVENTS_AT, GATHERED, LOOP = HEADER.events_at, HEADER.gathered, HEADER.loop
+"""Plain numbers: these are compiled into every kernel."""
 
 
 class Traced(NamedTuple):
-    """A buffer of `size` elements at a byte address, on a machine with the given vector and line.
+    """A buffer of `size` elements at a byte address, on a machine with the given vector and line (of the first level).
 
-    state: the address of that of a sim.cache.Hierarchy, which must outlive the buffer. An array would be counted at every instruction.
+    words: the address of those of a sim.hierarchy.hierarchy.Hierarchy, which must outlive the buffer. An array would be counted at every instruction.
     """
 
     address: int
@@ -34,25 +35,28 @@ class Traced(NamedTuple):
     itemsize: Static
     vector_bytes: Static
     line_shift: Static
-    state: int
+    words: int
 
 
 class Trace:
-    """Buffers laid one after the other in memory, each from a line on, and the hierarchy their accesses run through."""
+    """Buffers laid one after the other in memory, and the hierarchy their accesses run through.
 
-    def __init__(self, hierarchy, vector_bytes):
-        self.hierarchy, self.vector_bytes = hierarchy, Static(vector_bytes)
+    Each begins on a line of the last level, of longest_line_bytes (None: the first level's), so that no line belongs to two.
+    """
+
+    def __init__(self, hierarchy, vector_bytes, longest_line_bytes=None):
+        self.hierarchy, self.vector_bytes, self._line = hierarchy, Static(vector_bytes), longest_line_bytes or hierarchy.line_bytes
         self.names, self.sizes, self._offset = [], [], 0
 
     def buffer(self, name, elements, itemsize):
         """A traced buffer of that many elements of `itemsize` bytes (2: halves, computed in float32), named in the counts."""
-        address, line = len(self.names) << TENSOR_BITS | self._offset, self.hierarchy.line_bytes
+        address, shift = len(self.names) << TENSOR_BITS | self._offset, self.hierarchy.line_bytes.bit_length() - 1
         self.names.append(name)
         self.sizes.append(elements * itemsize)
-        self._offset += -(-elements * itemsize // line) * line
+        self._offset += whole_lines(elements * itemsize, self._line)
         if self._offset >= 1 << TENSOR_BITS:
             raise ValueError(f"{name}: all tensors together have {self._offset} bytes or more: must be below {1 << TENSOR_BITS}")
-        return Traced(address, elements, Static(itemsize), self.vector_bytes, Static(line.bit_length() - 1), self.hierarchy.state.ctypes.data)
+        return Traced(address, elements, Static(itemsize), self.vector_bytes, Static(shift), self.hierarchy.words.ctypes.data)
 
 
 def is_traced(buffer):
@@ -72,18 +76,18 @@ def _tile_of(buffer, rows, vectors):
 
 @routine
 def begin(buffer):
-    """Where in the state the next event goes; the events gathered are run first if they are many."""
-    state = words_at(buffer.state)
-    if state[GATHERED] > CHUNK:
-        call_loop(state[LOOP], state)
-    return state[EVENTS_AT] + state[GATHERED]
+    """Where the next event goes among the words; the events gathered are run first if they are many."""
+    words = words_at(buffer.words)
+    if words[GATHERED] > CHUNK:
+        call_loop(words[LOOP], words)
+    return words[EVENTS_AT] + words[GATHERED]
 
 
 @routine
 def end(buffer, n):
     """The events up to position n are gathered."""
-    state = words_at(buffer.state)
-    state[GATHERED] = n - state[EVENTS_AT]
+    words = words_at(buffer.words)
+    words[GATHERED] = n - words[EVENTS_AT]
 
 
 @routine
@@ -92,7 +96,7 @@ def note(buffer, n, at, elements, write):
     if elements > 0:
         first = (buffer.address + at * buffer.itemsize) >> buffer.line_shift
         last = (buffer.address + (at + elements) * buffer.itemsize - 1) >> buffer.line_shift
-        events = words_at(buffer.state)
+        events = words_at(buffer.words)
         for line in range(first, last + 1):
             events[n] = line << 1 | write
             n += 1
@@ -100,10 +104,14 @@ def note(buffer, n, at, elements, write):
 
 
 @routine
-def note_one(buffer, n, at):
-    """Append the line of one element loaded: it is in one line, because buffers begin on a line."""
-    words_at(buffer.state)[n] = (buffer.address + at * buffer.itemsize) >> buffer.line_shift << 1
-    return n + 1
+def note_one(buffer, n, at, write):
+    """Append the line of one element, which is in one, because buffers begin on a line; the lines, where they are shorter than elements."""
+    first, events = (buffer.address + at * buffer.itemsize) >> buffer.line_shift, words_at(buffer.words)
+    lines = max(1, buffer.itemsize >> buffer.line_shift)
+    for line in range(first, first + lines):
+        events[n] = line << 1 | write
+        n += 1
+    return n
 
 
 def read(buffer, i):
@@ -123,7 +131,7 @@ def _read(buffer, i):
 
     def traced(buffer, i):
         n = begin(buffer)
-        end(buffer, note_one(buffer, n, i))
+        end(buffer, note_one(buffer, n, i, 0))
         return 0.0
 
     return traced
@@ -136,9 +144,7 @@ def _write(buffer, i, value):
 
     def traced(buffer, i, value):
         n = begin(buffer)
-        note_one(buffer, n, i)
-        words_at(buffer.state)[n] |= 1
-        end(buffer, n + 1)
+        end(buffer, note_one(buffer, n, i, 1))
 
     return traced
 
@@ -213,7 +219,7 @@ def _outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
         for v in range(vectors):
             n = note(w, n, w_at + v * w_vector_stride, n_lanes, 0)
         for r in range(rows):
-            n = note_one(x, n, x_at + r * x_row_stride)
+            n = note_one(x, n, x_at + r * x_row_stride, 0)
         end(x, n)
         return acc
 
