@@ -1,6 +1,6 @@
 """Accounting for convolution kernels: the kernels of `refconv`, run on a simulated memory hierarchy."""
 
-from refconv.graph.model import read_model
+from refconv.graph.read import read_model
 from sim.account.block import simulate_block
 from sim.account.layer import simulate
 from sim.account.network import simulate_model

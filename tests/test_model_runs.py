@@ -11,7 +11,8 @@ from test_traffic import run
 import sim
 from refconv import Conv2d
 from refconv.elements import element
-from refconv.graph.model import Model, ModelLayer, read_model
+from refconv.graph.model import Model, ModelLayer
+from refconv.graph.read import read_model
 from sim.account.network import begun
 from sim.account.trace_cost import estimated_accesses
 from sim.cli.parallel import run_all

@@ -1,7 +1,7 @@
 """The traffic of a whole model: every layer that there is a kernel for, on caches that are empty when it starts."""
 
 from refconv.elements import element
-from refconv.graph.model import read_model
+from refconv.graph.read import read_model
 from refconv.static import Static
 from sim.account.layer import planned, ready, simulate
 from sim.account.trace_cost import MOST_ACCESSES, check_size, estimated_accesses

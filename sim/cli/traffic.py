@@ -6,7 +6,7 @@ The table and JSON go to stdout, progress to stderr; bad input exits with status
 import sys
 
 from refconv.cli import note, positive
-from refconv.graph.model import read_model
+from refconv.graph.read import read_model
 from refconv.schedule import MODES
 from sim.account.explain import check_explained, explanation, untraced
 from sim.account.layer import OPERANDS
