@@ -2,8 +2,8 @@
 
 from refconv.graph.read import read_model
 from sim.account.block import simulate_block
-from sim.account.layer import simulate
+from sim.account.layer import Cores, simulate
 from sim.account.network import simulate_model
 from sim.machine.record import Machine, load_machine
 
-__all__ = ["Machine", "load_machine", "read_model", "simulate", "simulate_block", "simulate_model"]
+__all__ = ["Cores", "Machine", "load_machine", "read_model", "simulate", "simulate_block", "simulate_model"]

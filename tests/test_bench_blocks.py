@@ -7,8 +7,9 @@ import pytest
 from test_bench import run
 
 from refconv import reference
-from refconv.bench.blocks import CASES, FORMS, TOLERANCE, Case, Entry, WrongResult, block_contests, check, ours, weights
+from refconv.bench.blocks import CASES, FORMS, TOLERANCE, Case, WrongResult, block_contests, check, ours, weights
 from refconv.bench.measure import Contest, record
+from refconv.bench.peer_blocks import Entry
 from refconv.bench.plot import plot
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 
+import accounts
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from problems import conv_problems
 from test_tiles import nests, small_problems
 from test_traffic import run
 
-import sim
 from refconv import Conv2d, PartialConv2d, kernels
 from refconv.networks.blocks import BLOCK_PRESETS
 from refconv.networks.layers import PRESETS
@@ -120,7 +120,7 @@ def test_sums_that_nothing_fills_and_a_warm_memory_have_lower_bounds():
 @settings(max_examples=15)
 @given(conv_problems(), st.sampled_from([{"stores": "nontemporal"}, {"warm": True}, {"warm": True, "stores": "nontemporal"}]))
 def test_no_run_moves_less_than_its_bound(problem, options):
-    layer = sim.simulate(None, problem, ZEN4._replace(levels=(Level("L1", 512, 8, 64), Level("L2", 1024, 2, 64))), bias=True, **options)
+    layer = accounts.simulate(None, problem, ZEN4._replace(levels=(Level("L1", 512, 8, 64), Level("L2", 1024, 2, 64))), bias=True, **options)
     assert layer["bound_ratio"] >= 1
 
 
@@ -168,7 +168,7 @@ def test_traces_on_a_fully_associative_cache_move_no_less_than_the_bound(name, k
     """A theorem for this trace: one cache with write-allocate, and what registers hold besides; whole lines only move more."""
     problem, machine = PRESETS[name].problem, ZEN4._replace(levels=(Level("all", kib * KI, kib * KI // 64, 64),))
     tiling = kernels.choose(problem, 16).tiling(problem, 4, ZEN4.target)
-    layer = sim.simulate(None, problem, machine, tiling, bias=True)
+    layer = accounts.simulate(None, problem, machine, tiling, bias=True)
     moved = layer["dram"]["read_bytes"] + layer["dram"]["write_bytes"]
     assert bounds.fast_elements(machine, 4) == (kib * KI + ZEN4.registers * ZEN4.vector_bytes) // 4
     assert layer["bound_bytes"] == 4 * bounds.layer_bound(problem, bounds.fast_elements(machine, 4), problem.weight_shape[0]).elements

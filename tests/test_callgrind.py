@@ -20,10 +20,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import accounts
 import numpy as np
 import pytest
 
-import sim
 from refconv import Conv2d, kernels
 from refconv.static import Static
 from refconv.tiling.layers import DenseTiling, DepthwiseTiling
@@ -72,7 +72,7 @@ def twin(request, tmp_path_factory):
 
 def simulated(name, level):
     """The counts of the traced kernel on a cache."""
-    return sim.simulate(name, TWINS[name].problem, AVX2._replace(levels=(level,)), TWINS[name].tiling)["levels"][0]
+    return accounts.simulate(name, TWINS[name].problem, AVX2._replace(levels=(level,)), TWINS[name].tiling)["levels"][0]
 
 
 def callgrind(binary, first, last):

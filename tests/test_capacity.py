@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from types import SimpleNamespace
 
+import accounts
 import pytest
 from test_traffic import run as run_command
 
-import sim
 from refconv.networks.layers import PRESETS
+from sim.account.capacity import bound_bytes
 from sim.cli import capacity
 from sim.machine.record import Level, load_machine
 
@@ -31,15 +33,16 @@ def records(*arguments):
 def test_points_are_what_a_machine_with_such_a_cache_moves():
     """Three sizes, the tiling of zen4's: the simulator of one fully associative level gives the same bytes of every tensor."""
     (record,) = records("--layer", SMALL)
-    row = sim.simulate(None, SMALL, ZEN4)
+    row = accounts.simulate(None, SMALL, ZEN4)
     from refconv import Conv2d, kernels
 
     tiling = kernels.KERNELS[row["kernel"]].tiling(Conv2d.parse(SMALL), 4, ZEN4.target)
     points = {point["capacity_bytes"]: point for point in record["points"]}
     for size in (4096, 65536, 1 << 20):
         level = Level("L1", size, size // 64, 64)
-        exact = sim.simulate(None, SMALL, ZEN4._replace(levels=(level,)), tiling)
+        exact = accounts.simulate(None, SMALL, ZEN4._replace(levels=(level,)), tiling)
         assert {key: points[size][key] for key in exact["dram"]} == exact["dram"]
+        assert points[size]["flushed_bytes"] == exact["flushed_bytes"]
         for name, tensor in points[size]["tensors"].items():
             assert tensor == {key: exact["tensors"][name][key] for key in tensor}
     assert record["simulated_bytes"] == row["dram"]["read_bytes"] + row["dram"]["write_bytes"]
@@ -76,11 +79,11 @@ def test_the_bound_is_that_of_sim_bounds_at_each_size():
     problem = PRESETS["conv2d"].problem._replace(h=58, w=58, pad_top=0, pad_left=0, pad_bottom=0, pad_right=0).checked()
     bare = ZEN4._replace(registers=0)
     for bias in (0, 64):
-        record = {"dtype": "float32", "compulsory_bytes": 4 * (452_864 + bias)}
-        words = [capacity.bound_bytes(record, problem, 4 << i, bare) / 4 - bias for i in (13, 14, 15)]
+        record = SimpleNamespace(dtype="float32", compulsory_bytes=4 * (452_864 + bias))
+        words = [bound_bytes(record, problem, 4 << i, bare) / 4 - bias for i in (13, 14, 15)]
         assert words == [835_131, 569_344, 452_864]
-    record = {"dtype": "float32", "compulsory_bytes": 4 * 452_864}
-    assert capacity.bound_bytes(record, problem, (4 << 13) - 2048, ZEN4) == capacity.bound_bytes(record, problem, 4 << 13, bare)
+    record = SimpleNamespace(dtype="float32", compulsory_bytes=4 * 452_864)
+    assert bound_bytes(record, problem, (4 << 13) - 2048, ZEN4) == bound_bytes(record, problem, 4 << 13, bare)
 
 
 def test_csv_and_table():

@@ -2,14 +2,15 @@
 
 import itertools
 
+import accounts
 import numpy as np
 import pytest
 
-import sim
 from refconv import kernels
 from refconv.elements import element
 from refconv.problem.conv import Conv2d
-from sim.account.layer import OPERANDS, buffers_of, planned
+from sim.account.layer import Cores, buffers_of, planned
+from sim.account.records import OPERANDS
 from sim.hierarchy.hierarchy import Hierarchy
 from sim.hierarchy.observe import Watcher, watching
 from sim.hierarchy.words import CHUNK, WATCHER
@@ -95,7 +96,7 @@ def test_cores_take_turns_on_shared_levels(cores, private):
     """Every core's DRAM lines are those of a model of lists, fed the same turns; no level shared, some, all but the first."""
     row, tiling = planned("pointwise", PROBLEM, MACHINE, element("float32"), None, cores)
     tiling = tiling._replace(pixels=8 * int(tiling.rows))
-    record = sim.simulate("pointwise", PROBLEM, MACHINE, tiling, cores=cores, private=private)
+    record = accounts.simulate("pointwise", PROBLEM, MACHINE, tiling, cores=Cores(cores, private))
     turns = traces(row, PROBLEM, row.checked(tiling, tiling, PROBLEM, 16), cores)
     assert max(map(len, turns)) > 1 and max(len(turn) for turn in itertools.chain(*turns)) >= CHUNK, "several turns"
     model, mask = Model(LEVELS, private, cores), (1 << 34) - 1
@@ -111,21 +112,21 @@ def test_cores_take_turns_on_shared_levels(cores, private):
 
 
 def test_one_core_is_a_run_without_cores_and_a_run_is_the_same_each_time():
-    once, again = (sim.simulate("pointwise", PROBLEM, MACHINE, cores=2) for _ in range(2))
+    once, again = (accounts.simulate("pointwise", PROBLEM, MACHINE, cores=2) for _ in range(2))
     strip = lambda record: {key: value for key, value in record.items() if key != "simulation_s"}
     assert strip(once) == strip(again)
-    assert strip(sim.simulate("pointwise", PROBLEM, MACHINE, cores=1)) == strip(sim.simulate("pointwise", PROBLEM, MACHINE))
+    assert strip(accounts.simulate("pointwise", PROBLEM, MACHINE, cores=1)) == strip(accounts.simulate("pointwise", PROBLEM, MACHINE))
     few = Conv2d(1, 16, 2, 2, 16, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1)
     row = kernels.KERNELS["pointwise"]
     units = row.units(few, planned("pointwise", few, MACHINE, element("float32"), None, 8)[1])
-    assert len(sim.simulate("pointwise", few, MACHINE, cores=8).get("cores", [0])) == min(8, units), "no more cores than units"
+    assert len(accounts.simulate("pointwise", few, MACHINE, cores=8).get("cores", [0])) == min(8, units), "no more cores than units"
 
 
 def test_a_shared_level_reads_the_weights_once_and_private_ones_once_a_core():
     """Where everything fits: shared below, compulsory traffic as on one core; nothing shared, the weights once for each core."""
     large = MACHINE._replace(levels=(make_level("L1", "64KiB", 4, 64), make_level("L2", "1MiB", 16, 64)))
-    one = sim.simulate("pointwise", PROBLEM, large)
-    shared, own = (sim.simulate("pointwise", PROBLEM, large, cores=2, private=private) for private in (1, 2))
+    one = accounts.simulate("pointwise", PROBLEM, large)
+    shared, own = (accounts.simulate("pointwise", PROBLEM, large, cores=Cores(2, private)) for private in (1, 2))
     weight = one["tensors"]["weight"]["read_bytes"]
     assert shared["tensors"]["weight"]["read_bytes"] == weight
     assert own["tensors"]["weight"]["read_bytes"] == 2 * weight
@@ -138,11 +139,11 @@ def test_a_shared_level_reads_the_weights_once_and_private_ones_once_a_core():
     ("options", "text"),
     [
         ({"cores": 0}, "cores = 0: must be an integer from 1 to 256"),
-        ({"cores": 2, "private": 0}, "private = 0: must be an integer from 1"),
+        ({"cores": Cores(2, 0)}, "private = 0: must be an integer from 1"),
         ({"cores": 2, "warm": True}, "cores = 2: must be 1 with stores, warm or classify"),
         ({"cores": 2, "machine": MACHINE._replace(inclusion="inclusive")}, "cores = 2: must be 1 where the hierarchy is inclusive"),
     ],
 )
 def test_what_is_illegal_is_named(options, text):
     with pytest.raises(ValueError, match=text):
-        sim.simulate("pointwise", PROBLEM, **{"machine": MACHINE, **options})
+        accounts.simulate("pointwise", PROBLEM, **{"machine": MACHINE, **options})

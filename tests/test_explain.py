@@ -19,11 +19,11 @@ def explained(name, machine, **options):
     problem = PRESETS[name].problem
     record = sim.simulate(None, problem, machine, **options)
     nest = layer_nest(record, problem, machine)
-    itemsize = record["tensors"]["input"]["bytes"] // problem.tensors["input"]
+    itemsize = record.tensors["input"].bytes // problem.tensors["input"]
     moved = boundaries(nest, itemsize, write_allocate=True)[0].moved
     from refconv import kernels
 
-    packed = whole_vectors(kernels.KERNELS[record["kernel"]], problem, machine.target.lanes(max(4, itemsize)))
+    packed = whole_vectors(kernels.KERNELS[record.kernel], problem, machine.target.lanes(max(4, itemsize)))
     return {(line.tensor, line.direction): line for line in count_lines(record, moved, packed)}, nest
 
 

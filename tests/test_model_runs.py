@@ -5,17 +5,17 @@ import io
 import json
 import re
 
+import accounts
 import pytest
 from test_traffic import run
 
-import sim
 from refconv import Conv2d
 from refconv.elements import element
 from refconv.graph.model import Model, ModelLayer
 from refconv.graph.read import read_model
 from sim.account.network import begun
+from sim.account.parallel import run_all
 from sim.account.trace_cost import estimated_accesses
-from sim.cli.parallel import run_all
 from sim.machine.record import load_machine
 
 ZEN4 = load_machine("zen4")
@@ -80,7 +80,7 @@ def test_the_command_line_takes_models(topology):
     assert [layer["name"] for layer in layers] == ["a", "b", "c"]
     assert layers[0] == {**layers[2], "name": "a"}
     for layer in layers:
-        alone = sim.simulate(None, Conv2d.parse(layer["descriptor"]), "zen4", dtype="float16")
+        alone = accounts.simulate(None, Conv2d.parse(layer["descriptor"]), "zen4", dtype="float16")
         assert {**alone, "name": layer["name"], "op": "conv", "simulation_s": layer["simulation_s"]} == layer
     for key in ("macs", "flops", "compulsory_bytes"):
         assert total[key] == sum(layer[key] for layer in layers)
@@ -101,7 +101,7 @@ def test_a_models_layers_are_run_as_a_layer_is(topology):
     machine = ZEN4._replace(inclusion="inclusive")
     for layer in report["layers"]:
         problem = Conv2d.parse(layer["descriptor"])
-        alone = sim.simulate(None, problem, machine, warm=True, classify=True, stores="nontemporal")
+        alone = accounts.simulate(None, problem, machine, warm=True, classify=True, stores="nontemporal")
         assert {**alone, "name": layer["name"], "op": "conv", "simulation_s": layer["simulation_s"]} == layer
     assert report["model"]["bound_bytes"] == sum(layer["bound_bytes"] for layer in report["layers"])
     status, out, _ = run("--model", topology, "--machine", "zen4", "--warm", "--jobs", "1")
@@ -153,12 +153,12 @@ def test_bad_model_arguments(topology, arguments, text):
 
 
 def test_processes_give_the_same(topology):
-    alone, together = (sim.simulate_model(topology, "zen4", jobs=jobs) for jobs in (1, 2))
+    alone, together = (accounts.simulate_model(topology, "zen4", jobs=jobs) for jobs in (1, 2))
     for one, other in zip(alone["layers"], together["layers"], strict=True):
         assert {**one, "simulation_s": 0} == {**other, "simulation_s": 0}
     assert alone["model"] == together["model"]
     with pytest.raises(ValueError, match="kernel 'none'"):
-        run_all([(sim.simulate, {"kernel": name, "problem": "mb1ic16ih6oc32kh1", "machine": ZEN4}) for name in (None, "none")], jobs=2)
+        run_all([(accounts.simulate, {"kernel": name, "problem": "mb1ic16ih6oc32kh1", "machine": ZEN4}) for name in (None, "none")], jobs=2)
 
 
 def test_a_bar_is_drawn_on_terminals_alone(monkeypatch):
@@ -194,10 +194,10 @@ def test_estimated_accesses_are_within_a_factor_of_two(name):
     from refconv.networks.layers import find_layer
 
     problem = find_layer(name).problem
-    level = sim.simulate(None, problem, ZEN4)["levels"][0]
+    level = accounts.simulate(None, problem, ZEN4)["levels"][0]
     assert 0.5 < estimated_accesses(problem, ZEN4) / (level["loads"] + level["stores"]) < 2
 
 
 def test_models_can_be_built_by_hand():
     model = Model("mine", (ModelLayer("a", "conv", Conv2d.parse("mb1ic16ih8oc16kh3")),), ())
-    assert sim.simulate_model(model, "zen4", jobs=1)["model"]["macs"] == 36 * 256 * 9
+    assert accounts.simulate_model(model, "zen4", jobs=1)["model"]["macs"] == 36 * 256 * 9

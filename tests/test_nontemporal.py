@@ -2,13 +2,13 @@
 
 from collections import OrderedDict
 
+import accounts
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_traffic import run
 
-import sim
 from refconv.networks.layers import PRESETS
 from sim.hierarchy.words import TENSOR_BITS
 from sim.machine.record import Level, load_machine
@@ -44,7 +44,7 @@ def test_an_output_that_is_loaded_is_refused():
 @pytest.mark.parametrize("name", ["conv2d", "dwconv", "pointwise"])
 def test_where_a_layer_fits_the_output_is_written_once_and_never_read(name):
     """Channels are whole lines: no line takes a buffer twice. All other tensors as before; compulsory traffic is reached without workspace."""
-    past, through = (sim.simulate(None, PRESETS[name].problem, "zen4", stores=stores) for stores in ("nontemporal", "temporal"))
+    past, through = (accounts.simulate(None, PRESETS[name].problem, "zen4", stores=stores) for stores in ("nontemporal", "temporal"))
     size = through["tensors"]["output"]["bytes"]
     assert past["tensors"]["output"]["read_bytes"] == 0
     assert past["tensors"]["output"]["write_bytes"] == through["tensors"]["output"]["write_bytes"] == size
@@ -62,12 +62,12 @@ def test_stores_of_parts_of_lines_far_apart_cost_a_write_each():
     from refconv.static import Static
     from refconv.tiling.layers import DenseTiling
 
-    layer = sim.simulate("conv2d", "mb1ic16ih20oc16kh3ph1", machine, DenseTiling(Static(4), Static(1), Static(1), 20, 16), stores="nontemporal")
+    layer = accounts.simulate("conv2d", "mb1ic16ih20oc16kh3ph1", machine, DenseTiling(Static(4), Static(1), Static(1), 20, 16), stores="nontemporal")
     assert layer["tensors"]["output"]["write_bytes"] == 2 * layer["tensors"]["output"]["bytes"]
 
 
 def test_a_block_s_two_runs():
-    past, through = (sim.simulate_block("ffn", 1, 12, 12, "zen4", stores=stores) for stores in ("nontemporal", "temporal"))
+    past, through = (accounts.simulate_block("ffn", 1, 12, 12, "zen4", stores=stores) for stores in ("nontemporal", "temporal"))
     for one, other in ((past, through), (past["unfused"], through["unfused"])):
         assert (one["stores"], other["stores"]) == ("nontemporal", "temporal")
         assert one["tensors"]["output"]["read_bytes"] == 0
@@ -83,4 +83,4 @@ def test_command_line():
     assert status == 2
     assert "argument --stores: invalid choice: 'streaming'" in err
     with pytest.raises(ValueError, match="stores = 'streaming': must be temporal or nontemporal"):
-        sim.simulate(None, "mb1ic64ih14oc64kh3ph1", "zen4", stores="streaming")
+        accounts.simulate(None, "mb1ic64ih14oc64kh3ph1", "zen4", stores="streaming")

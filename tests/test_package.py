@@ -46,7 +46,7 @@ def test_editing_a_helper_in_another_module_changes_the_next_result(tmp_path):
 import numpy as np, refconv, sim
 x = np.ones((1, 1, 3, 3), np.float32)
 layer = sim.simulate(None, "mb1ic1ih3oc1kh3ph1", "textbook")
-print(int(refconv.conv2d(x, x, padding=1, threads=1).sum()), layer["levels"][0]["loads"] + layer["levels"][0]["stores"])
+print(int(refconv.conv2d(x, x, padding=1, threads=1).sum()), layer.levels[0].loads + layer.levels[0].stores)
 """
     run = lambda: [int(word) for word in python(code, tmp_path, REFCONV_CACHE_DIR=str(tmp_path / "cache"), PYTHONPATH=str(tmp_path)).split()]
     value, count = run()

@@ -2,12 +2,12 @@
 
 from collections import OrderedDict
 
+import accounts
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import sim
 from refconv import Conv2d, kernels
 from sim.analysis.stack_distance import StackDistances
 from sim.hierarchy.hierarchy import Hierarchy
@@ -132,7 +132,7 @@ def test_a_kernel_s_trace_at_three_capacities(descriptor, lines):
     """A machine of one fully associative level counts what the distances say for its capacity, tensor by tensor."""
     problem = Conv2d.parse(descriptor)
     tiling = kernels.choose(problem, 16).tiling(problem, 4, ZEN4.target)
-    record, (distances,) = watched(lambda: sim.simulate(None, descriptor, fully_associative(lines), tiling))
+    record, (distances,) = watched(lambda: accounts.simulate(None, descriptor, fully_associative(lines), tiling))
     counts = distances.counts([lines])[0]
     assert counts.sum(0).tolist() == totals(record)
     assert [name for name in ("input", "weight", "bias", "output") if name in record["tensors"]] == ["input", "weight", "output"]
@@ -143,16 +143,16 @@ def test_a_kernel_s_trace_at_three_capacities(descriptor, lines):
 @pytest.mark.parametrize("lines", [512, 2048, 1 << 15])
 def test_a_block_s_runs_at_three_capacities(lines):
     """Fused and layer by layer are one run each."""
-    record, runs = watched(lambda: sim.simulate_block("ffn", 1, 12, 12, fully_associative(lines)))
+    record, runs = watched(lambda: accounts.simulate_block("ffn", 1, 12, 12, fully_associative(lines)))
     assert len(runs) == 2
     for one, distances in zip((record, record["unfused"]), runs, strict=True):
         assert distances.counts([lines])[0].sum(0).tolist() == totals(one)
 
 
 def test_watching_changes_no_count_and_ends():
-    plain = sim.simulate(None, LAYERS[0], ZEN4)
-    record, runs = watched(lambda: sim.simulate(None, LAYERS[0], ZEN4))
-    again = sim.simulate(None, LAYERS[0], ZEN4)
+    plain = accounts.simulate(None, LAYERS[0], ZEN4)
+    record, runs = watched(lambda: accounts.simulate(None, LAYERS[0], ZEN4))
+    again = accounts.simulate(None, LAYERS[0], ZEN4)
     assert len(runs) == 1
     assert {**plain, "simulation_s": 0} == {**record, "simulation_s": 0} == {**again, "simulation_s": 0}
 
@@ -165,5 +165,5 @@ def test_an_observer_s_error_is_raised():
         return fail
 
     with watching(start), pytest.raises(KeyboardInterrupt, match="stop"):
-        sim.simulate(None, LAYERS[0], ZEN4)
-    assert sim.simulate(None, LAYERS[0], ZEN4)["macs"]
+        accounts.simulate(None, LAYERS[0], ZEN4)
+    assert accounts.simulate(None, LAYERS[0], ZEN4)["macs"]

@@ -3,13 +3,13 @@
 import itertools
 import random
 
+import accounts
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from problems import conv_problems, operands
 
-import sim
 from refconv import Conv2d, PartialConv2d, host, kernels
 from refconv.tile.recorded import Recorded
 from refconv.tiling.layers import PointwiseTiling
@@ -79,7 +79,7 @@ def test_the_conv2d_kernel_moves_no_more_than_scale_sim_by_the_trace(kib):
     """A fully associative LRU cache of as many words; operands only, for what is staged stays on the chip there, and outputs are not filled."""
     ways = 3 * kib * 1024 * 4 // 64
     machine = ZEN4._replace(levels=(ZEN4.levels[0], Level("all", ways * 64, ways, 64)))
-    moved = sim.simulate("conv2d", CONV3X3, machine, kernels.KERNELS["conv2d"].tiling(CONV3X3, 4, ZEN4.target))["tensors"]
+    moved = accounts.simulate("conv2d", CONV3X3, machine, kernels.KERNELS["conv2d"].tiling(CONV3X3, 4, ZEN4.target))["tensors"]
     ours = moved["input"]["read_bytes"], moved["weight"]["read_bytes"], moved["output"]["write_bytes"]
     assert sum(ours) <= 4 * sum(SCALE_SIM[kib])
     if kib == 512:
@@ -276,7 +276,7 @@ def test_the_kernels_own_trace_equals_the_closed_form_at_lru_capacities():
     loops = kernel_nest("pointwise", problem, tiling, 16)
     for kib, reloads in ((16, 10), (1024, 1)):
         machine = ZEN4._replace(levels=(Level("all", kib << 10, kib << 4, 64),))
-        tensors = sim.simulate("pointwise", problem, machine, tiling)["tensors"]
+        tensors = accounts.simulate("pointwise", problem, machine, tiling)["tensors"]
         moved = boundary(loops, Memory("all", fit(loops, kib << 10, 4, turns=2)), write_allocate=True).moved
         assert moved["weight"].read_elements == 64 * 256 * reloads
         for name, of in moved.items():

@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 
+import accounts
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import conv_problems
 
-import sim
 from refconv import Conv2d, PartialConv2d
 from refconv.networks.layers import PRESETS
 from sim.cli import traffic
@@ -31,7 +31,7 @@ def aligned(elements, itemsize=4, line=64):
 def test_a_layer_that_fits_moves_each_byte_once(name, dtype):
     """Last level larger than everything: input and weight read once, output filled by write-allocate and written once, exactly."""
     problem = PRESETS[name].problem
-    layer = sim.simulate(None, problem, "skylake-sp", dtype=dtype)
+    layer = accounts.simulate(None, problem, "skylake-sp", dtype=dtype)
     itemsize = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}[dtype]
     sizes = {key: aligned(count, itemsize) for key, count in problem.tensors.items()}
     assert layer["tensors"]["input"]["read_bytes"] == sizes["input"]
@@ -48,13 +48,13 @@ def test_a_layer_that_fits_moves_each_byte_once(name, dtype):
 def test_counts_are_conserved(problem, bias, geometry):
     """What one level asks for is what the next receives; tensors add up to levels; traffic is at least what has to move."""
     machine = ZEN4._replace(levels=(make_level("L1", geometry[0] * geometry[1] * 64, geometry[1], 64), make_level("L2", 16 * 64 * 4, 4, 64)))
-    layer = sim.simulate(None, problem, machine, bias=bias)
+    layer = accounts.simulate(None, problem, machine, bias=bias)
     upper, lower = layer["levels"]
     assert lower["loads"] == upper["load_misses"] + upper["store_misses"]
     assert lower["stores"] == upper["writebacks"]
     assert layer["dram"]["read_bytes"] == 64 * lower["load_misses"]
-    assert layer["dram"]["write_bytes"] - layer["dram"]["flushed_bytes"] == 64 * lower["writebacks"]
-    assert layer["dram"]["flushed_bytes"] == 64 * (upper["flushed"] + lower["flushed"])
+    assert layer["dram"]["write_bytes"] - layer["flushed_bytes"] == 64 * lower["writebacks"]
+    assert layer["flushed_bytes"] == 64 * (upper["flushed"] + lower["flushed"])
     for side in ("read_bytes", "write_bytes"):
         assert sum(tensor[side] for tensor in layer["tensors"].values()) == layer["dram"][side]
     for i, level in enumerate(layer["levels"]):
@@ -75,7 +75,7 @@ def test_fully_associative_lru_traffic_never_grows_with_capacity(name):
     problem = PRESETS[name].problem._replace(h=12, w=12)
     moved = []
     for ways in (16, 64, 256, 1024, 4096):
-        layer = sim.simulate(None, problem, ZEN4._replace(levels=(Level("L1", ways * 64, ways, 64),)), tiling=tiling_for(problem))
+        layer = accounts.simulate(None, problem, ZEN4._replace(levels=(Level("L1", ways * 64, ways, 64),)), tiling=tiling_for(problem))
         moved.append(layer["levels"][0]["load_misses"] + layer["levels"][0]["store_misses"])
     assert moved == sorted(moved, reverse=True)
     assert moved[0] > moved[-1]
@@ -83,7 +83,7 @@ def test_fully_associative_lru_traffic_never_grows_with_capacity(name):
 
 def tiling_for(problem):
     """One tiling for all capacities, so that only the cache changes."""
-    layer = sim.simulate(None, problem, ZEN4)
+    layer = accounts.simulate(None, problem, ZEN4)
     from refconv import kernels
 
     row = kernels.KERNELS[layer["kernel"]]
@@ -95,7 +95,7 @@ BORDER = ["g64mb1ic64ih1oc64kh7ph3", "g512mb1ic512ih2oc512kh7ph3", "mb1ic16ih1oc
 
 @pytest.mark.parametrize("descriptor", BORDER)
 def test_traffic_is_at_least_compulsory_where_most_of_the_kernel_is_border(descriptor):
-    layer = sim.simulate(None, descriptor, "zen4")
+    layer = accounts.simulate(None, descriptor, "zen4")
     for tensor in layer["tensors"].values():
         assert tensor["read_bytes"] + tensor["write_bytes"] >= tensor["compulsory_bytes"]
 
@@ -107,7 +107,7 @@ def test_machines_built_by_hand_are_checked():
         ((Level("L1", 1 << 15, 8, 64), Level("L2", 1 << 20, 8, 32)), "must be the same at every level"),
     ):
         with pytest.raises(ValueError, match=text):
-            sim.simulate(None, "dwconv3", ZEN4._replace(levels=levels))
+            accounts.simulate(None, "dwconv3", ZEN4._replace(levels=levels))
 
 
 def test_levels_keep_their_order_and_names_number_it():
@@ -118,7 +118,7 @@ def test_levels_keep_their_order_and_names_number_it():
 
 def test_tensors_too_large_for_an_address_are_refused():
     with pytest.raises(ValueError, match="all tensors together have"):
-        sim.simulate(None, "mb1ic1ih1000000iw1000000oc1kh1sh500000", "zen4")
+        accounts.simulate(None, "mb1ic1ih1000000iw1000000oc1kh1sh500000", "zen4")
 
 
 def test_without_sysfs_a_preset_stands_in_with_a_warning(monkeypatch):
@@ -128,17 +128,17 @@ def test_without_sysfs_a_preset_stands_in_with_a_warning(monkeypatch):
 
 
 def test_simulate_takes_kernels_tilings_and_text():
-    by_rule = sim.simulate("conv2d", "mb1ic64ih14oc64kh3ph1", "zen4")
+    by_rule = accounts.simulate("conv2d", "mb1ic64ih14oc64kh3ph1", "zen4")
     assert by_rule["kernel"] == "conv2d"
     assert by_rule["tiling"]["rows"] == 14
     chosen = tiling_for(Conv2d.parse("mb1ic64ih14oc64kh3ph1"))._replace(rows=7)
-    slower = sim.simulate("conv2d", "mb1ic64ih14oc64kh3ph1", "zen4", chosen)
+    slower = accounts.simulate("conv2d", "mb1ic64ih14oc64kh3ph1", "zen4", chosen)
     assert slower["tiling"]["rows"] == 7
     assert slower["levels"][0]["loads"] > by_rule["levels"][0]["loads"]
-    dense = sim.simulate("conv2d", "g32mb1ic32ih14oc32kh3ph1", "zen4")
-    assert dense["levels"][0]["loads"] > 5 * sim.simulate("depthwise", "g32mb1ic32ih14oc32kh3ph1", "zen4")["levels"][0]["loads"]
-    narrow = sim.simulate(None, "g32mb1ic32ih14oc32kh3ph1", "cortex-a72")
-    assert narrow["levels"][0]["loads"] > sim.simulate(None, "g32mb1ic32ih14oc32kh3ph1", "zen4")["levels"][0]["loads"]
+    dense = accounts.simulate("conv2d", "g32mb1ic32ih14oc32kh3ph1", "zen4")
+    assert dense["levels"][0]["loads"] > 5 * accounts.simulate("depthwise", "g32mb1ic32ih14oc32kh3ph1", "zen4")["levels"][0]["loads"]
+    narrow = accounts.simulate(None, "g32mb1ic32ih14oc32kh3ph1", "cortex-a72")
+    assert narrow["levels"][0]["loads"] > accounts.simulate(None, "g32mb1ic32ih14oc32kh3ph1", "zen4")["levels"][0]["loads"]
     for arguments, text in (
         (("winograd", "mb1ic64ih14oc64kh3ph1", "zen4"), "kernel 'winograd': must be"),
         (("depthwise", "mb1ic64ih14oc64kh3ph1", "zen4"), "needs as many groups"),
@@ -150,9 +150,9 @@ def test_simulate_takes_kernels_tilings_and_text():
         ((None, "dwconv", 5), "machine 5: must be host"),
     ):
         with pytest.raises(ValueError, match=text):
-            sim.simulate(*arguments)
+            accounts.simulate(*arguments)
     with pytest.raises(ValueError, match="dtype = 'int8': must be float32, float64, float16 or bfloat16"):
-        sim.simulate(None, "mb1ic64ih14oc64kh3ph1", "zen4", dtype="int8")
+        accounts.simulate(None, "mb1ic64ih14oc64kh3ph1", "zen4", dtype="int8")
 
 
 def run(*arguments, main=traffic.main):
@@ -356,7 +356,7 @@ def test_policies_change_the_counts_and_keep_what_must_be():
     for policy in ("lru", "fifo", "plru", "random"):
         for inclusion in ("nine", "inclusive", "exclusive"):
             levels = make_level("L1", 4096, 4, 64, policy), make_level("L2", 16384, 4, 64, policy)
-            layers.append(sim.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels, inclusion=inclusion)))
+            layers.append(accounts.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels, inclusion=inclusion)))
     assert len({layer["levels"][0]["loads"] for layer in layers}) == 1
     assert len({layer["dram"]["read_bytes"] for layer in layers}) > 8
     for layer in layers:
@@ -367,18 +367,18 @@ def test_policies_change_the_counts_and_keep_what_must_be():
 def test_a_warm_start_reads_only_what_did_not_stay():
     """Everything fits: the second run reads nothing, and its output is flushed. A stream through too small a cache is cold every time."""
     layer = "g32mb1ic32ih14oc32kh3ph1"
-    cold, warm = (sim.simulate(None, layer, "zen4", warm=warm) for warm in (False, True))
+    cold, warm = (accounts.simulate(None, layer, "zen4", warm=warm) for warm in (False, True))
     assert [cold["start"], warm["start"]] == ["cold", "warm"]
     assert [warm["dram"][key] for key in ("read_bytes", "write_bytes")] == [0, cold["dram"]["write_bytes"]]
     assert warm["levels"][0]["loads"] == cold["levels"][0]["loads"]
     tiny = ZEN4._replace(levels=(make_level("L1", 1024, 2, 64),))
-    cold, warm = (sim.simulate(None, layer, tiny, warm=warm) for warm in (False, True))
+    cold, warm = (accounts.simulate(None, layer, tiny, warm=warm) for warm in (False, True))
     assert warm["tensors"]["input"]["read_bytes"] == cold["tensors"]["input"]["read_bytes"]
 
 
 def test_classes_of_misses_add_up():
     levels = make_level("L1", 4096, 1, 64), make_level("L2", 16384, 256, 64)
-    layer = sim.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels), classify=True)
+    layer = accounts.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels), classify=True)
     kinds = "compulsory_misses", "capacity_misses", "conflict_misses"
     for i, level in enumerate(layer["levels"]):
         for counts in (level, *(tensor["levels"][i] for tensor in layer["tensors"].values())):
@@ -389,13 +389,13 @@ def test_classes_of_misses_add_up():
     assert direct["conflict_misses"] > 0
     assert full["conflict_misses"] == 0, "one set of 256 ways is fully associative LRU"
     assert direct["compulsory_misses"] == full["compulsory_misses"] == sum(-(-t["bytes"] // 64) for t in layer["tensors"].values())
-    plain = sim.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels))
+    plain = accounts.simulate(None, "mb1ic32ih20oc32kh3ph1", ZEN4._replace(levels=levels))
     assert plain["dram"] == layer["dram"]
     status, out, _ = run("--layer", "dwconv3", "--machine", "zen4", "--classify")
     assert status == 0
     assert "compulsory   capacity   conflict" in out
     with pytest.raises(ValueError, match="classify = True: must be False where the hierarchy is exclusive"):
-        sim.simulate(None, "dwconv3", ZEN4._replace(inclusion="exclusive"), classify=True)
+        accounts.simulate(None, "dwconv3", ZEN4._replace(inclusion="exclusive"), classify=True)
 
 
 def test_units():

@@ -10,6 +10,7 @@ import numpy as np
 
 from refconv import reference
 from refconv.bench.measure import Contest
+from refconv.bench.peer_blocks import Entry
 from refconv.cli import note
 from refconv.elements import element
 from refconv.ops.blocks import fused_block
@@ -83,62 +84,6 @@ def weights(case, dtype=np.float32):
         pair = {"reduce_weight": matrix(narrow, hidden), "reduce_bias": vector(narrow)}
         fields["se"] = SqueezeExcite(**pair, expand_weight=matrix(hidden, narrow), expand_bias=vector(hidden))
     return kind(**fields)
-
-
-CHAINS = {
-    FFNBlock: ("expand", "activate", "project"),
-    ConvFirstBlock: ("conv", "expand", "activate", "project"),
-    ConvNeXtBlock: ("conv", "to_last", "norm", "to_first", "expand", "activate", "project", "layer_scale"),
-    MBConvBlock: ("expand", "activate", "conv", "activate", "gate", "project"),
-    FusedMBConvBlock: ("conv", "activate", "project"),
-    FasterNetBlock: ("partial", "expand", "activate", "project"),
-}
-"""The layers of each block as a peer runs them, in order, the residual last; `expand` and `project` are 1x1 convolutions."""
-
-
-class Chain:
-    """A block as the cases have it (stride 1, odd kernels, layer scale, squeeze-excitation) in the operations of a peer.
-
-    The subclass has them, on its own tensors, NCHW: conv, partial, matrix, activation, norm, layer_scale, pool, multiply, add, to_last, to_first.
-    """
-
-    def settle(self, record, chain):
-        """Keep the chain and, of the record, what it asks for."""
-        self.chain = chain
-        self.residual, self.kind = record.residual, record.activation
-        self.groups, self.convolved = getattr(record, "groups", 1), getattr(record, "convolved", None)
-        self.eps, self.c = getattr(record, "eps", None), record.c
-        se = getattr(record, "se", None)
-        self.gating = (se.activation, se.gate) if se else None
-
-    def forward(self, x):
-        """The block's output tensor."""
-        y = x
-        for step in self.chain:
-            y = getattr(self, step)(y)
-        return self.add(x, y) if self.residual else y
-
-    def expand(self, y):
-        return self.matrix(y, "expand")
-
-    def project(self, y):
-        return self.matrix(y, "project")
-
-    def activate(self, y):
-        return self.activation(y, self.kind)
-
-    def gate(self, y):
-        """Squeeze-excitation."""
-        inner, outer = self.gating
-        squeezed = self.activation(self.matrix(self.pool(y), "se_reduce"), inner)
-        return self.multiply(y, self.activation(self.matrix(squeezed, "se_expand"), outer))
-
-
-class Entry(NamedTuple):
-    """A form of a contender: run() computes the block, result() computes it and gives the output as a NumPy array, NCHW."""
-
-    run: Any
-    result: Any
 
 
 def block_contests(cases, peers, dtype, threads, layout_name):

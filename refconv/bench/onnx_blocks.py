@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import helper, numpy_helper
 
-from refconv.bench.blocks import CHAINS, Chain, Entry
+from refconv.bench.peer_blocks import Entry, PeerBlock
 from refconv.bench.peers import bound
 
 OPSET = 20
@@ -12,70 +12,65 @@ OPSET = 20
 ACTIVATIONS = {"relu": "Relu", "gelu": "Gelu", "sigmoid": "Sigmoid"}
 
 
-class OnnxBlock(Chain):
+class OnnxBlock(PeerBlock):
     """The nodes and constants of a block; a tensor is its name, NCHW.
 
     All with 1x1 convolutions: onnxruntime has ConvNeXt and FFN 7 to 10 % slower with MatMul on channels that come last (measured).
     """
 
     def __init__(self, record):
-        self.settle(record, CHAINS[type(record)])
+        self.settle(record)
         self.nodes, self.constants, self.arrays = [], {}, record.arrays
 
     def node(self, kind, *inputs, **attributes):
-        """The name of the output of a new node."""
+        """The name of the output of a new node; an input that is None is left out."""
         name = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        self.nodes.append(helper.make_node(kind, [given for given in inputs if given is not None], [name], **attributes))
         return name
 
-    def constant(self, name, array):
-        """The name, of an array that is now a constant of the graph."""
-        self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+    def constant(self, name, array=None):
+        """The name, of an array that is now a constant of the graph: of the record's, if no other is given; None for None."""
+        if name is not None:
+            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(self.arrays[name] if array is None else array), name)
         return name
 
-    def vector(self, name):
-        """[the name of a vector of the record], which is now a constant; [] if the record has none of that name."""
-        return [self.constant(name, self.arrays[name])] if name in self.arrays else []
+    def conv(self, x, weight, bias, groups=1):
+        array = self.arrays[weight]
+        array = array[:, :, None, None] if array.ndim == 2 else array
+        sides = [size // 2 for size in array.shape[2:]] * 2
+        return self.node("Conv", x, self.constant(weight, array), self.constant(bias), pads=sides, group=groups)
 
-    def convolve(self, y, name, groups=1):
-        weight = self.arrays[f"{name}_weight"]
-        weight = weight[:, :, None, None] if weight.ndim == 2 else weight
-        sides = [size // 2 for size in weight.shape[2:]] * 2
-        return self.node("Conv", y, self.constant(f"{name}_weight", weight), *self.vector(f"{name}_bias"), pads=sides, group=groups)
+    def matrix(self, x, weight, bias):
+        return self.conv(x, weight, bias)
 
-    def conv(self, y):
-        return self.convolve(y, "conv", self.groups)
+    def partial_conv(self, x, weight, bias):
+        convolved, channels = self.arrays[weight].shape[0], self.arrays["expand_weight"].shape[1]
+        sizes = self.constant("sizes", np.array([convolved, channels - convolved]))
+        self.nodes.append(helper.make_node("Split", [x, sizes], ["first", "rest"], axis=1))
+        return self.node("Concat", self.conv("first", weight, bias), "rest", axis=1)
 
-    def partial(self, y):
-        sizes = self.constant("sizes", np.array([self.convolved, self.c - self.convolved]))
-        self.nodes.append(helper.make_node("Split", [y, sizes], ["first", "rest"], axis=1))
-        return self.node("Concat", self.convolve("first", "conv"), "rest", axis=1)
+    def norm(self, x, weight, bias, eps):
+        return self.node("LayerNormalization", x, self.constant(weight), self.constant(bias), axis=-1, epsilon=eps)
 
-    def matrix(self, y, name):
-        return self.convolve(y, name)
+    def scale(self, x, weight):
+        return self.multiply(x, self.constant(weight, self.arrays[weight][:, None, None]))
 
-    def norm(self, y):
-        return self.node("LayerNormalization", y, *self.vector("norm_weight"), *self.vector("norm_bias"), axis=-1, epsilon=self.eps)
-
-    def layer_scale(self, y):
-        return self.multiply(y, self.constant("scale", self.arrays["scale"][:, None, None]))
-
-    def activation(self, y, kind):
+    def activation(self, x, kind):
         if kind == "silu":
-            return self.multiply(y, self.node("Sigmoid", y))
-        return self.node(ACTIVATIONS[kind], y)
+            return self.multiply(x, self.node("Sigmoid", x))
+        return self.node(ACTIVATIONS[kind], x)
 
-    def pool(self, y):
-        return self.node("GlobalAveragePool", y)
+    def mean(self, x):
+        return self.node("GlobalAveragePool", x)
 
-    def to_last(self, y):
-        return self.node("Transpose", y, perm=[0, 2, 3, 1])
+    def to_last(self, x):
+        return self.node("Transpose", x, perm=[0, 2, 3, 1])
 
-    def to_first(self, y):
-        return self.node("Transpose", y, perm=[0, 3, 1, 2])
+    def to_first(self, x):
+        return self.node("Transpose", x, perm=[0, 3, 1, 2])
 
-    def multiply(self, y, gates):
-        return self.node("Mul", y, gates)
+    def multiply(self, x, gates):
+        return self.node("Mul", x, gates)
 
     def add(self, x, y):
         return self.node("Add", x, y)

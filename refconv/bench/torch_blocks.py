@@ -5,69 +5,64 @@ import functools
 import torch
 from torch.nn import Module, Parameter, functional
 
-from refconv.bench.blocks import CHAINS, Chain, Entry
+from refconv.bench.peer_blocks import Entry, PeerBlock
 from refconv.bench.peers import tensor
 from refconv.cli import note
 from refconv.problem.blocks import ConvNeXtBlock, FFNBlock
 
 ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu, "sigmoid": torch.sigmoid}
 
-LINEAR = {
-    FFNBlock: ("to_last", *CHAINS[FFNBlock], "to_first"),
-    ConvNeXtBlock: ("conv", "to_last", "norm", "expand", "activate", "project", "layer_scale", "to_first"),
-}
+LINEAR = (FFNBlock, ConvNeXtBlock)
 """The blocks whose authors have linear layers on channels that come last in place of 1x1 convolutions; so torch is as fast or faster (measured)."""
 
 
-class TorchBlock(Chain, Module):
+class TorchBlock(PeerBlock, Module):
     """A module with the weights of a record; tensors NCHW."""
 
     def __init__(self, record):
         super().__init__()
-        kind = type(record)
-        self.linear = kind in LINEAR
-        self.settle(record, LINEAR[kind] if self.linear else CHAINS[kind])
+        self.linear = isinstance(record, LINEAR)
+        self.settle(record, self.linear)
         for name, array in record.arrays.items():
             square = array.ndim == 2 and not self.linear
             self.register_parameter(name, Parameter(tensor(array[:, :, None, None] if square else array)))
 
-    def convolve(self, y, name, groups=1):
-        weight = getattr(self, f"{name}_weight")
+    def conv(self, x, weight, bias, groups=1):
+        weight = getattr(self, weight)
         padding = (weight.shape[2] // 2, weight.shape[3] // 2)
-        return functional.conv2d(y, weight, getattr(self, f"{name}_bias", None), padding=padding, groups=groups)
+        return functional.conv2d(x, weight, bias and getattr(self, bias), padding=padding, groups=groups)
 
-    def conv(self, y):
-        return self.convolve(y, "conv", self.groups)
-
-    def partial(self, y):
-        first, rest = y.split([self.convolved, self.c - self.convolved], 1)
-        return torch.cat((self.convolve(first, "conv"), rest), 1)
-
-    def matrix(self, y, name):
+    def matrix(self, x, weight, bias):
         if self.linear:
-            return functional.linear(y, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias", None))
-        return self.convolve(y, name)
+            return functional.linear(x, getattr(self, weight), bias and getattr(self, bias))
+        return self.conv(x, weight, bias)
 
-    def norm(self, y):
-        return functional.layer_norm(y, (self.c,), self.norm_weight, getattr(self, "norm_bias", None), self.eps)
+    def partial_conv(self, x, weight, bias):
+        convolved = getattr(self, weight).shape[0]
+        first, rest = x.split([convolved, x.shape[1] - convolved], 1)
+        return torch.cat((self.conv(first, weight, bias), rest), 1)
 
-    def layer_scale(self, y):
-        return y * self.scale
+    def norm(self, x, weight, bias, eps):
+        weight = getattr(self, weight)
+        return functional.layer_norm(x, weight.shape, weight, bias and getattr(self, bias), eps)
 
-    def activation(self, y, kind):
-        return ACTIVATIONS[kind](y)
+    def scale(self, x, weight):
+        return x * (getattr(self, weight) if self.linear else getattr(self, weight)[:, None, None])
 
-    def pool(self, y):
-        return y.mean((2, 3), keepdim=True)
+    def activation(self, x, kind):
+        return ACTIVATIONS[kind](x)
 
-    def to_last(self, y):
-        return y.permute(0, 2, 3, 1)
+    def mean(self, x):
+        return x.mean((2, 3), keepdim=True)
 
-    def to_first(self, y):
-        return y.permute(0, 3, 1, 2)
+    def to_last(self, x):
+        return x.permute(0, 2, 3, 1)
 
-    def multiply(self, y, gates):
-        return y * gates
+    def to_first(self, x):
+        return x.permute(0, 3, 1, 2)
+
+    def multiply(self, x, gates):
+        return x * gates
 
     def add(self, x, y):
         return x + y

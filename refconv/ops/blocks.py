@@ -4,19 +4,14 @@ import weakref
 from typing import NamedTuple
 
 import numpy as np
-from numba import typeof, types
 
 from refconv import host
 from refconv.elements import element
-from refconv.jit import plain
 from refconv.kernels import choose_fused
-from refconv.kernels.activation import activated
-from refconv.ops.layers import contiguous, conv2d, deliver, depthwise_conv2d, image, partial_conv2d, pointwise_conv2d, result
-from refconv.plan import compiled, flat, make_plan, scratch, thread_count
-from refconv.problem.activations import ACTIVATIONS
+from refconv.ops.layers import contiguous, deliver, image, result
+from refconv.ops.steps import run_graph
+from refconv.plan import make_plan, scratch, thread_count
 from refconv.problem.block_base import Block
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
-from refconv.problem.conv import same_pads
 from refconv.schedule import check_modes, parameters, passes, squeeze_for, tiling_for
 from refconv.weights.blocks import block_problem, pack_block
 from refconv.weights.packed import empty
@@ -89,10 +84,7 @@ def unfused_block(x, weights, *, layout="NCHW", threads=None):
     The same numbers up to rounding: tensors between layers are rounded to their type, and the residual is added last.
     """
     x, batched = _checked_image(x, weights, layout)
-    options = {"layout": "NHWC", "threads": threads}
-    x = contiguous(x)
-    y = _LAYER_BY_LAYER[type(weights)](x, weights, options)
-    y = y + x if weights.residual else y
+    y = run_graph(weights.graph, contiguous(x), threads)
     y = y if layout == "NHWC" else np.ascontiguousarray(y.transpose(0, 3, 1, 2))
     return y if batched else y[0]
 
@@ -107,74 +99,3 @@ def _checked_image(x, block, layout):
     if x.shape[3] != block.c:
         raise ValueError(f"x of {x.shape[3]} channels: must have {block.c}, those of the record")
     return x, batched
-
-
-def _activated(x, name):
-    """The activation of every element, by this project's instruction."""
-    out, kind = empty(x.shape, x.dtype), ACTIVATIONS[name]
-    array = flat(x.dtype)
-    entry = compiled(activated, (array, array, types.intp, typeof(kind)))
-    bits = element(x.dtype).compiled if entry is not plain(activated) else x.dtype
-    entry(x.reshape(-1).view(bits), out.reshape(-1).view(bits), x.size, kind)
-    return out
-
-
-def _expand(x, b, options):
-    return _activated(pointwise_conv2d(x, b.expand_weight, b.expand_bias, **options), b.activation)
-
-
-def _project(hidden, b, options):
-    return pointwise_conv2d(hidden, b.project_weight, b.project_bias, **options)
-
-
-def _convolved(x, b, options, stride=1):
-    sides = [side for pair in zip(*(same_pads(size, 1) for size in b.conv_weight.shape[2:]), strict=True) for side in pair]
-    return conv2d(x, b.conv_weight, b.conv_bias, stride, sides, 1, getattr(b, "groups", 1), **options)
-
-
-def _ffn(x, b, options):
-    return _project(_expand(x, b, options), b, options)
-
-
-def _conv_first(x, b, options):
-    mixed = _convolved(x, b, options)
-    if b.stride == 2:
-        both = np.pad(np.concatenate([mixed, x], axis=3), ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect")
-        binomial = np.tile(np.outer([1, 2, 1], [1, 2, 1]) / 16, (both.shape[3], 1, 1, 1)).astype(x.dtype)
-        mixed = depthwise_conv2d(both, binomial, stride=2, **options)
-    return _project(_expand(mixed, b, options), b, options)
-
-
-def _conv_next(x, b, options):
-    mixed = _convolved(x, b, options).astype(element(x.dtype).work)
-    normed = (mixed - mixed.mean(axis=3, keepdims=True)) / np.sqrt(mixed.var(axis=3, keepdims=True) + mixed.dtype.type(b.eps))
-    normed = normed * b.norm_weight + (0 if b.norm_bias is None else b.norm_bias)
-    y = _project(_expand(normed.astype(x.dtype), b, options), b, options)
-    return y if b.scale is None else y * b.scale
-
-
-def _mbconv(x, b, options):
-    hidden = _activated(_convolved(_expand(x, b, options), b, options, b.stride), b.activation)
-    if b.se is not None:
-        means = hidden.astype(element(x.dtype).work).mean(axis=(1, 2), keepdims=True).astype(x.dtype)
-        squeezed = _activated(pointwise_conv2d(means, b.se.reduce_weight, b.se.reduce_bias, **options), b.se.activation)
-        hidden = hidden * _activated(pointwise_conv2d(squeezed, b.se.expand_weight, b.se.expand_bias, **options), b.se.gate)
-    return _project(hidden, b, options)
-
-
-def _fused_mbconv(x, b, options):
-    return _project(_activated(_convolved(x, b, options, b.stride), b.activation), b, options)
-
-
-def _faster_net(x, b, options):
-    return _project(_expand(partial_conv2d(x, b.conv_weight, **options), b, options), b, options)
-
-
-_LAYER_BY_LAYER = {
-    FFNBlock: _ffn,
-    ConvFirstBlock: _conv_first,
-    ConvNeXtBlock: _conv_next,
-    MBConvBlock: _mbconv,
-    FusedMBConvBlock: _fused_mbconv,
-    FasterNetBlock: _faster_net,
-}

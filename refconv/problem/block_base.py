@@ -1,25 +1,16 @@
-"""What records of weights share: how their arrays are checked, and the sizes and costs of a block that follow from its steps."""
+"""What records of weights share: how their arrays are checked, and the sizes and costs of a block that follow from its graph of steps."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from refconv.elements import LEGAL, element
-from refconv.problem.conv import Conv2d, is_integer, same_pads
+from refconv.problem.conv import is_integer
+from refconv.problem.steps import CONVOLUTIONS, INPUT, Graph, Step, activation, conv
 
 record = dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True, eq=False, repr=False)
 """A class of records: built by keyword, never changed, compared by identity, usable as a key of a weak dictionary."""
-
-
-class Step(NamedTuple):
-    """One step of a layer-by-layer run: its convolution (None if it is none), and the activation elements it reads and writes."""
-
-    name: str
-    problem: Any
-    read: int
-    written: int
 
 
 class Weights:
@@ -57,9 +48,18 @@ class Block(Weights):
     hidden = property(lambda self: self.project_weight.shape[1], doc="Channels that are projected.")
     dtype = property(lambda self: self.project_weight.dtype, doc="Of every array.")
 
-    def steps(self, n, h, w):
-        """The Steps of a layer-by-layer run, in order."""
+    def steps(self):
+        """The Steps of a layer-by-layer run, in order (refconv/problem/steps.py): the one definition of what comes after what."""
         raise NotImplementedError
+
+    @property
+    def graph(self):
+        """The Graph of `steps`, its parameters being `arrays`."""
+        return Graph(tuple(self.steps()), self.arrays)
+
+    def sized(self, n, h, w):
+        """{name: SizedStep} of the graph on an input: the passes of a layer-by-layer run, with their convolutions and outputs."""
+        return self.graph.sized(n, h, w, self.c)
 
     def layers(self, n, h, w):
         """[(name, Conv2d or PartialConv2d)] in order: the convolutions of a layer-by-layer run.
@@ -67,7 +67,7 @@ class Block(Weights):
         `name` is that of the fields with its weight and bias; se_reduce and se_expand are fields of `se`. LayerNorm, blur pool, the pool of
         squeeze-excitation and activations are no convolutions and not in the list.
         """
-        return [(step.name, step.problem) for step in self.steps(n, h, w) if step.problem is not None]
+        return [(name, sized.problem) for name, sized in self.sized(n, h, w).items() if sized.step.op in CONVOLUTIONS]
 
     def macs(self, n, h, w):
         """Multiply-adds of the `layers`, nothing computed twice; those of a blur pool, which has no weights, are not counted."""
@@ -75,8 +75,8 @@ class Block(Weights):
 
     def out_shape(self, n, h, w):
         """(n, p, q, k): NHWC."""
-        project = self.layers(n, h, w)[-1][1]
-        return project.n, project.p, project.q, project.k
+        *_, last = self.sized(n, h, w).values()
+        return last.shape
 
     def compulsory(self, n, h, w):
         """Elements that any algorithm moves (derived here, as Conv2d.compulsory): {input, weight, bias, output}.
@@ -107,24 +107,21 @@ class Block(Weights):
         An FFN of P = n * h * w pixels without residual moves P * (C + hidden) + P * (hidden + C), so the share of its hidden layer is
         alpha / (alpha + 1): the share that Lavin's Sec. 5.2 states. The residual, which that formula has not, reads P * C more.
         """
-        return {step.name: (step.read, step.written) for step in self.steps(n, h, w)}
+        self.sized(n, h, w)  # raises where the map is illegal
+        return {step.name: (step.read, step.written) for step in self.graph.merged(n, h, w, self.c)}
 
-    def _project(self, n, p, q, gates=0):
-        """The last step, on a p x q map; the residual has the input's shape, which is then the output's."""
-        return conv_step("project", same_conv(n, self.hidden, p, q, self.k), gates + self.residual * n * self.k * p * q)
+    def _projected(self, source):
+        """The last Steps: the projection of what step `source` makes, its scale and the residual where the block has them."""
+        steps = [conv("project", source)]
+        if getattr(self, "scale", None) is not None:
+            steps.append(Step("scaled", "scale", ("project",), {"weight": "scale"}))
+        if self.residual:
+            steps.append(Step("added", "add", (steps[-1].name, INPUT)))
+        return steps
 
-
-def same_conv(n, c, h, w, k, kernel=(1, 1), stride=1, groups=1):
-    """The Conv2d that pads a kernel (r, s) by (r - 1) // 2 above and r // 2 below: ceil(h / stride) rows come out; columns alike."""
-    r, s = kernel
-    (top, bottom), (left, right) = same_pads(r, 1), same_pads(s, 1)
-    return Conv2d(n, c, h, w, k, r, s, stride, stride, top, left, bottom, right, 1, 1, groups)
-
-
-def conv_step(name, problem, besides=0):
-    """The Step of a convolution: its compulsory input and output, and `besides` elements read."""
-    problem = problem.checked()
-    return Step(name, problem, problem.compulsory["input"] + besides, problem.compulsory["output"])
+    def _expanded(self, source):
+        """The Steps that expand what step `source` makes, with the activation, and project it."""
+        return [conv("expand", source), activation("expand", self.activation), *self._projected("expand_activation")]
 
 
 def check_array(name, value):

@@ -16,21 +16,18 @@ import numpy as np
 from refconv.problem.activations import DEFINITIONS
 from refconv.problem.block_base import (
     Block,
-    Step,
     Weights,
     check_array,
     check_arrays,
     check_eps,
     check_groups,
     check_stride,
-    conv_step,
     keeps_shape,
     one_of,
     record,
-    same_conv,
     settle_residual,
 )
-from refconv.problem.conv import PartialConv2d
+from refconv.problem.steps import INPUT, Step, activation, conv, norm, partial_conv
 
 ACTIVATIONS = tuple(DEFINITIONS)
 """As torch.nn.functional names them; gelu is the exact one (erf), gelu_tanh its approximate="tanh"."""
@@ -61,13 +58,12 @@ class SqueezeExcite(Weights):
         one_of("activation", self.activation, ACTIVATIONS)
         one_of("gate", self.gate, GATES)
 
-    def steps(self, n, map_elements):
-        """The pool over `map_elements` elements of n images, and the two layers, each a pointwise Conv2d of a 1x1 map."""
-        return [
-            Step("se_pool", None, map_elements, n * self.c),
-            conv_step("se_reduce", same_conv(n, self.c, 1, 1, self.squeezed)),
-            conv_step("se_expand", same_conv(n, self.squeezed, 1, 1, self.c)),
-        ]
+    def steps(self, source):
+        """The Steps that gate what step `source` makes, the last of which, "gated", is the product; its arrays are those of a field `se`."""
+        pool = Step("se_pool", "mean", (source,))
+        reduce = conv("se_reduce", "se_pool"), activation("se_reduce", self.activation)
+        expand = conv("se_expand", "se_reduce_activation"), activation("se_expand", self.gate)
+        return [pool, *reduce, *expand, Step("gated", "multiply", (source, "se_expand_activation"))]
 
 
 @record
@@ -89,9 +85,9 @@ class FFNBlock(Block):
         one_of("activation", self.activation, ACTIVATIONS)
         one_of("residual", self.residual, (True, False))
 
-    def steps(self, n, h, w):
+    def steps(self):
         """expand, project."""
-        return [conv_step("expand", same_conv(n, self.c, h, w, self.hidden)), self._project(n, h, w)]
+        return self._expanded(INPUT)
 
 
 @record
@@ -128,17 +124,21 @@ class ConvFirstBlock(Block):
         check_groups(self)
         one_of("activation", self.activation, ACTIVATIONS)
 
-    def steps(self, n, h, w):
+    def steps(self):
         """conv, at stride 2 the blur pool of its output and x, expand, project."""
-        conv = conv_step("conv", same_conv(n, self.c, h, w, self.c, self.conv_weight.shape[2:], 1, self.groups))
+        first = conv("conv", INPUT, self.conv_weight.shape[2:], 1, self.groups)
         if self.stride == 1:
-            return [conv, conv_step("expand", same_conv(n, self.c, h, w, self.hidden)), self._project(n, h, w)]
+            return [first, *self._expanded("conv")]
+        both = Step("both", "concatenate", ("conv", INPUT)), Step("padded", "pad", ("both",), attributes={"border": 1})
+        return [first, *both, Step("blur", "blur_pool", ("padded",)), *self._expanded("blur")]
+
+    def sized(self, n, h, w):
+        """As of every block; at stride 2 the map has two rows and columns or more."""
+        sized = Block.sized(self, n, h, w)
         for name, size in (("height", h), ("width", w)):
-            if size < 2:
+            if self.stride == 2 and size < 2:
                 raise ValueError(f"{name} = {size}: must be 2 or more for a ConvFirstBlock of stride 2, whose blur pool reflects the map")
-        p, q, both = -(-h // 2), -(-w // 2), n * 2 * self.c
-        blur = Step("blur", None, both * h * w, both * p * q)
-        return [conv, blur, conv_step("expand", same_conv(n, 2 * self.c, p, q, self.hidden)), self._project(n, p, q)]
+        return sized
 
 
 @record
@@ -171,15 +171,10 @@ class ConvNeXtBlock(Block):
         check_eps(self.eps)
         one_of("activation", self.activation, ACTIVATIONS)
 
-    def steps(self, n, h, w):
+    def steps(self):
         """conv, norm, expand, project."""
-        conv = conv_step("conv", same_conv(n, self.c, h, w, self.c, self.conv_weight.shape[2:], 1, self.c))
-        return [
-            conv,
-            Step("norm", None, conv.written, conv.written),
-            conv_step("expand", same_conv(n, self.c, h, w, self.hidden)),
-            self._project(n, h, w),
-        ]
+        first = conv("conv", INPUT, self.conv_weight.shape[2:], 1, self.c)
+        return [first, norm("norm", "conv", self.eps), *self._expanded("norm")]
 
 
 @record
@@ -218,12 +213,12 @@ class MBConvBlock(Block):
         one_of("activation", self.activation, ACTIVATIONS)
         settle_residual(self)
 
-    def steps(self, n, h, w):
-        """expand, conv, the three of squeeze-excitation, project."""
-        conv = conv_step("conv", same_conv(n, self.hidden, h, w, self.hidden, self.conv_weight.shape[2:], self.stride, self.groups))
-        before = [conv_step("expand", same_conv(n, self.c, h, w, self.hidden)), conv]
-        gating = self.se.steps(n, conv.written) if self.se else []
-        return [*before, *gating, self._project(n, conv.problem.p, conv.problem.q, n * self.hidden if self.se else 0)]
+    def steps(self):
+        """expand, conv, those of squeeze-excitation, project."""
+        expand = conv("expand", INPUT), activation("expand", self.activation)
+        middle = conv("conv", "expand_activation", self.conv_weight.shape[2:], self.stride, self.groups), activation("conv", self.activation)
+        gating = self.se.steps("conv_activation") if self.se else []
+        return [*expand, *middle, *gating, *self._projected("gated" if self.se else "conv_activation")]
 
 
 @record
@@ -249,10 +244,10 @@ class FusedMBConvBlock(Block):
         one_of("activation", self.activation, ACTIVATIONS)
         settle_residual(self)
 
-    def steps(self, n, h, w):
+    def steps(self):
         """conv, project."""
-        conv = conv_step("conv", same_conv(n, self.c, h, w, self.hidden, self.conv_weight.shape[2:], self.stride))
-        return [conv, self._project(n, conv.problem.p, conv.problem.q)]
+        first = conv("conv", INPUT, self.conv_weight.shape[2:], self.stride), activation("conv", self.activation)
+        return [*first, *self._projected("conv_activation")]
 
 
 @record
@@ -279,10 +274,9 @@ class FasterNetBlock(Block):
             raise ValueError(f"conv_weight of shape {self.conv_weight.shape}: must convolve at most the {self.c} channels of expand_weight")
         one_of("activation", self.activation, ACTIVATIONS)
 
-    def steps(self, n, h, w):
+    def steps(self):
         """conv (partial, its output a new tensor of all channels), expand, project."""
-        conv = PartialConv2d(n, self.c, h, w, self.convolved, *self.conv_weight.shape[2:])
-        return [conv_step("conv", conv), conv_step("expand", same_conv(n, self.c, h, w, self.hidden)), self._project(n, h, w)]
+        return [partial_conv("conv", INPUT), *self._expanded("conv")]
 
 
 def fold_batch_norm(weight, bias, gamma, beta, mean, var, eps):

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv.problem.activations import ACTIVATIONS
-from refconv.problem.blocks import ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.problem.fused import BlockProblem, GateProblem
+from refconv.problem.steps import CONVOLUTIONS, matrix_shape
 from refconv.weights import packed
 
 _PACKED = weakref.WeakKeyDictionary()
@@ -15,11 +15,19 @@ _PACKED = weakref.WeakKeyDictionary()
 
 class PackedBlock(NamedTuple):
     """weights and biases as flat arrays in the order the kernel takes them; a bias that is None has no elements. gates: those of
-    squeeze-excitation, a PackedBlock too, or None."""
+    squeeze-excitation, a PackedBlock too, or None. `packed_elements` has numbers of elements in the place of arrays."""
 
     weights: tuple
     biases: tuple
     gates: Any = None
+
+
+class FoldedConv(NamedTuple):
+    """A convolution of a graph, and what is folded into it: the weight and bias of a norm before it, a scale after it (None: there is none)."""
+
+    conv: Any
+    norm: Any
+    scale: Any
 
 
 def gate_problem(block, n, parts, pixels):
@@ -29,14 +37,16 @@ def gate_problem(block, n, parts, pixels):
 
 def block_problem(block, n, h, w, lanes):
     """The BlockProblem of a record on an input; ValueError names what is illegal about n, h, w."""
-    block.layers(n, h, w)
+    graph, layers = block.graph, dict(block.layers(n, h, w))
+    steps = {step.name: step for step in graph.steps}
+    ops = {step.op: step for step in graph.steps}
     shape, groups, size = (0, 0, 0, 0), 0, 0
-    if not isinstance(block, FFNBlock):
-        shape, groups = block.conv_weight.shape, getattr(block, "groups", 1)
+    if "conv" in steps:
+        shape, groups = graph.array(steps["conv"], "weight").shape, steps["conv"].attributes.get("groups", 1)
         size = packed.packed_size(shape, groups, packed.order_of(shape, groups, lanes), lanes)
-    norm, eps = (1, float(block.eps)) if isinstance(block, ConvNeXtBlock) else (0, 0.0)
-    flags = int(block.residual), norm, int(getattr(block, "se", None) is not None), 0
-    source, kind = shape[1] if isinstance(block, FusedMBConvBlock) else block.expand_weight.shape[1], ACTIVATIONS[block.activation]
+    norm, eps = (1, float(ops["norm"].attributes["eps"])) if "norm" in ops else (0, 0.0)
+    flags = int("add" in ops), norm, int("multiply" in ops), 0
+    source, kind = layers.get("expand", layers.get("conv")).c, ACTIVATIONS[block.activation]
     return BlockProblem(n, h, w, block.c, source, block.hidden, block.k, *flags, shape[0], *shape[2:], block.stride, groups, size, eps, kind)
 
 
@@ -44,44 +54,60 @@ def pack_block(block, lanes):
     """The PackedBlock of a record for vectors of `lanes`, made at the first call and kept as long as the record."""
     kept = _PACKED.setdefault(block, {})
     if lanes not in kept:
-        packed, se = _packed(*_folded(block), lanes), getattr(block, "se", None)
-        if se is not None:
-            matrices = [(se.reduce_weight, 1), (se.expand_weight, 1)]
-            packed = packed._replace(gates=_packed(matrices, [se.reduce_bias, se.expand_bias], lanes))
-        kept[lanes] = packed
+        kept[lanes] = _by_part(block.graph, lambda graph, folded: _packed(graph, folded, lanes))
     return kept[lanes]
 
 
-def _packed(weights, biases, lanes):
-    """A PackedBlock of [(weight, groups)] and [bias or None]."""
-    flat = []
-    for weight, groups in weights:
-        weight = weight[:, :, None, None] if weight.ndim == 2 else weight
-        flat.append(packed.pack_weight(weight, groups, packed.order_of(weight.shape, groups, lanes), lanes))
-    empty = packed.empty(0, weights[0][0].dtype)
-    return PackedBlock(tuple(flat), tuple(empty if bias is None else np.ascontiguousarray(bias) for bias in biases))
+def packed_elements(block, lanes):
+    """The numbers of elements of `pack_block`'s arrays, as a PackedBlock; nothing is packed."""
+    return _by_part(block.graph, lambda graph, folded: _elements(graph, folded, lanes))
 
 
-def _folded(block):
-    """([(weight, groups)], [bias or None]) in the kernel's order, norm and scale folded into them in float64."""
-    project, project_bias = block.project_weight, block.project_bias
-    if isinstance(block, FusedMBConvBlock):
-        return [(block.conv_weight, 1), (project, 1)], [block.conv_bias, project_bias]
-    expand, expand_bias = block.expand_weight, block.expand_bias
-    if isinstance(block, MBConvBlock):
-        return [(expand, 1), (block.conv_weight, block.groups), (project, 1)], [expand_bias, block.conv_bias, project_bias]
-    if isinstance(block, FFNBlock):
-        return [(expand, 1), (project, 1)], [expand_bias, project_bias]
-    if isinstance(block, FasterNetBlock):
-        return [(block.conv_weight, 1), (expand, 1), (project, 1)], [None, expand_bias, project_bias]
-    if isinstance(block, ConvNeXtBlock):
-        wide = np.asarray(expand, np.float64)
-        expand = (wide * np.asarray(block.norm_weight, np.float64)).astype(block.dtype)
-        if block.norm_bias is not None:
-            shift = wide @ np.asarray(block.norm_bias, np.float64) + (0 if expand_bias is None else np.asarray(expand_bias, np.float64))
-            expand_bias = shift.astype(block.dtype)
-        if block.scale is not None:
-            scale = np.asarray(block.scale, np.float64)
-            project = (np.asarray(project, np.float64) * scale[:, None]).astype(block.dtype)
-            project_bias = None if project_bias is None else (np.asarray(project_bias, np.float64) * scale).astype(block.dtype)
-    return [(block.conv_weight, block.groups), (expand, 1), (project, 1)], [block.conv_bias, expand_bias, project_bias]
+def _by_part(graph, make):
+    """make(graph, FoldedConv) is (weight, bias); of all convolutions of the graph a PackedBlock, those that only gates depend on as its gates."""
+    scales, steps, gating = {step.sources[0]: step for step in graph.steps if step.op == "scale"}, {}, set()
+    parts = {False: [], True: []}
+    for step in graph.steps:
+        steps[step.name] = step
+        if step.op == "mean" or (step.op != "multiply" and gating & {*step.sources}):
+            gating.add(step.name)
+        if step.op in CONVOLUTIONS:
+            before = steps.get(step.sources[0])
+            norm = before if before and before.op == "norm" else None
+            parts[step.name in gating].append(make(graph, FoldedConv(step, norm, scales.get(step.name))))
+    main, gates = (PackedBlock(*zip(*pairs, strict=True)) if pairs else None for pairs in parts.values())
+    return main._replace(gates=gates)
+
+
+def _order(graph, conv, lanes):
+    """(shape (K, C/groups, R, S), groups, packed order) of a convolution's weight."""
+    shape, groups = matrix_shape(graph.array(conv, "weight")), conv.attributes.get("groups", 1)
+    return shape, groups, packed.order_of(shape, groups, lanes)
+
+
+def _elements(graph, folded, lanes):
+    """(elements of the packed weight, of the bias) of a FoldedConv."""
+    conv, norm, _ = folded
+    shape, groups, order = _order(graph, conv, lanes)
+    has_bias = graph.array(conv, "bias") is not None or (norm is not None and graph.array(norm, "bias") is not None)
+    return packed.packed_size(shape, groups, order, lanes), shape[0] if has_bias else 0
+
+
+def _packed(graph, folded, lanes):
+    """(packed weight, bias of no elements where there is none) of a FoldedConv; what is folded into them is computed in float64."""
+    conv, norm, scale = folded
+    weight, bias = graph.array(conv, "weight"), graph.array(conv, "bias")
+    dtype = weight.dtype
+    if norm is not None:
+        factor, shift = graph.array(norm, "weight"), graph.array(norm, "bias")
+        wide = np.asarray(weight, np.float64)
+        weight = (wide * np.asarray(factor, np.float64)).astype(dtype)
+        if shift is not None:
+            bias = (wide @ np.asarray(shift, np.float64) + (0 if bias is None else np.asarray(bias, np.float64))).astype(dtype)
+    if scale is not None:
+        factor = np.asarray(graph.array(scale, "weight"), np.float64)
+        weight = (np.asarray(weight, np.float64) * factor[:, None]).astype(dtype)
+        bias = None if bias is None else (np.asarray(bias, np.float64) * factor).astype(dtype)
+    shape, groups, order = _order(graph, conv, lanes)
+    bias = packed.empty(0, dtype) if bias is None else np.ascontiguousarray(bias)
+    return packed.pack_weight(weight.reshape(shape), groups, order, lanes), bias

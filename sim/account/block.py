@@ -10,9 +10,10 @@ from refconv.kernels import FUSED, choose_fused
 from refconv.networks.blocks import BLOCK_PRESETS, BlockPreset
 from refconv.schedule import MODES, check_modes, has_choice, parameters, passes, squeeze_for, tiling_for
 from refconv.weights.blocks import block_problem, pack_block
-from sim.account.layer import OPERANDS, account, call_kernel, checked_tiling, moved_bytes, plain_numbers, ready
-from sim.account.layer_by_layer import NO_CHOICE, unfused
-from sim.analysis.bounds import beside, chain_bound
+from sim.account.layer import Lines, Work, account, call_kernel, checked_tiling, plain_numbers, ready
+from sim.account.layer_by_layer import describe, simulate_layers
+from sim.account.records import NO_CHOICE, OPERANDS, BlockAccount
+from sim.analysis.bounds import chain_bound
 from sim.trace.nontemporal import TEMPORAL
 from sim.trace.run import Run
 
@@ -29,21 +30,19 @@ def simulate_block(
     halo=MODES["halo"][0],
     squeeze=MODES["squeeze"][0],
     stores=TEMPORAL,
-    name=None,
 ):
-    """The traffic of a block, fused and layer by layer, as a JSON-ready dict.
+    """The BlockAccount of a block (sim/account/records.py): its fused kernel, and its layers one after another.
 
     block: a record of refconv.blocks, whose arrays count for their shapes only, a BlockPreset or the name of one. n images of h x w pixels
     (None: the preset's). machine, dtype, stores: as in sim.simulate. tiling: of refconv.fused.tiling, else the rule's for that machine. halo,
     squeeze: as of refconv.fused_block, legal for the same blocks. One thread.
 
-    Keys: those of sim.simulate ("weight" and "bias" are all weights and all biases; compulsory: Block.compulsory), "halo" and "squeeze" (modes, or
-    "none" where the block has no such choice), "recomputed_macs" (beyond `macs`; flops and intensity do not count them), and "unfused", a
-    record of the layers (sim/account/layer_by_layer.py). Workspace is every kernel's own, side by side, and what one pass leaves for another: with
-    squeeze-excitation "gates", with squeeze="spill" "hidden_layer". ValueError or TypeError says what is illegal.
+    Of its tensors "weight" and "bias" are all weights and all biases; compulsory: Block.compulsory. Workspace is every kernel's own, side by
+    side, and what one pass leaves for another: with squeeze-excitation "gates", with squeeze="spill" "hidden_layer". layer_by_layer: the
+    account of the layers (sim/account/layer_by_layer.py). ValueError or TypeError says what is illegal.
     """
     machine, dtype = ready(machine), element(dtype)
-    name, block, h, w = _resolved(block, h, w, dtype, name)
+    name, block, h, w = _resolved(block, h, w, dtype)
     row = choose_fused(block)
     check_modes(block, halo=halo, squeeze=squeeze)
     lanes = machine.target.lanes(dtype.work.itemsize)
@@ -54,31 +53,30 @@ def simulate_block(
     start = time.perf_counter()
     squeeze = squeeze_for(problem, dtype, squeeze, machine.target)
     steps = passes(row, block, packed, problem, chosen, squeeze)
-    buffers, moved = run_fused(steps, packed, problem, machine, dtype, stores)
+    buffers, lines = run_fused(steps, packed, problem, machine, dtype, stores)
     seconds = time.perf_counter() - start
     descriptor = describe(block, n, h, w)
-    named = {"name": name or descriptor, "descriptor": descriptor}
     workspace = [name for name, *_ in buffers if name not in OPERANDS]
-    accounted = account(block.macs(n, h, w), block.compulsory(n, h, w), buffers, *moved, machine, dtype, workspace)
-    return {
-        **named,
-        "kernel": "fused",
-        "tiling": plain_numbers(chosen),
-        "dtype": str(dtype),
-        "stores": stores,
-        "start": "cold",
-        **accounted,
-        **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(accounted)),
-        "simulation_s": seconds,
-        "halo": halo_of(chosen) if has_choice("halo", block) else NO_CHOICE,
-        "squeeze": squeeze if has_choice("squeeze", block) else NO_CHOICE,
-        "recomputed_macs": row.recomputed_macs(problem, chosen, squeeze) if has_choice("halo", block) else 0,
-        "unfused": {**named, **unfused(block, n, h, w, machine, dtype, stores)},
-    }
+    work = Work(block.macs(n, h, w), block.compulsory(n, h, w), chain_bound(block, n, h, w))
+    return BlockAccount(
+        **vars(account(work, buffers, lines, machine, dtype, workspace)),
+        name=name or descriptor,
+        descriptor=descriptor,
+        kernel="fused",
+        tiling=plain_numbers(chosen),
+        dtype=str(dtype),
+        stores=stores,
+        start="cold",
+        simulation_s=seconds,
+        halo=halo_of(chosen) if has_choice("halo", block) else NO_CHOICE,
+        squeeze=squeeze if has_choice("squeeze", block) else NO_CHOICE,
+        recomputed_macs=row.recomputed_macs(problem, chosen, squeeze) if has_choice("halo", block) else 0,
+        layer_by_layer=simulate_layers(block, n, h, w, machine, dtype, stores, name),
+    )
 
 
 def run_fused(steps, packed, problem, machine, dtype, stores):
-    """(buffers, lines moved) of the kernel calls of a fused block, as `refconv.fused_block` makes them.
+    """(buffers, Lines) of the kernel calls of a fused block, as `refconv.fused_block` makes them.
 
     Passes of one kernel share its workspace, whose buffers have their own names; those of further kernels have the kernel's in front.
     """
@@ -99,7 +97,7 @@ def run_fused(steps, packed, problem, machine, dtype, stores):
     for step, row, own, tiling in calls:
         weights, biases, work = (tuple(laid[name] for name in names) for names in (step.weights, step.biases, own))
         call_kernel(run, row, (laid[step.x], weights, biases, laid[step.out]), work, step.problem, tiling)
-    return buffers, run.moved(last=True)
+    return buffers, Lines(*run.moved(last=True))
 
 
 def halo_of(tiling):
@@ -107,26 +105,14 @@ def halo_of(tiling):
     return "cache" if tiling.step < tiling.lines else "recompute"
 
 
-def describe(block, n, h, w):
-    """A block in a line: its record, its input and its layers, each from its channels to its channels."""
-    layers = (f"{name} {problem.r}x{problem.s} {problem.c}>{problem.k}" + _group_width(problem) for name, problem in block.layers(n, h, w))
-    return f"{type(block).__name__} mb{n}ic{block.c}ih{h}iw{w}: {', '.join(layers)}"
-
-
-def _group_width(problem):
-    if hasattr(problem, "convolved"):
-        return f" ({problem.convolved} convolved)"
-    return f" g{problem.c_group}" if problem.groups > 1 else ""
-
-
-def _resolved(block, h, w, dtype, name):
-    """(name, record, h, w) of a record, preset or name of one; ValueError says which presets there are."""
+def _resolved(block, h, w, dtype):
+    """(name or None, record, h, w) of a record, preset or name of one; ValueError says which presets there are."""
     if isinstance(block, str):
         if block not in BLOCK_PRESETS:
             raise ValueError(f"block {block!r}: must be {', '.join(BLOCK_PRESETS)}, or a record of refconv.blocks")
         block = BLOCK_PRESETS[block]
     if isinstance(block, BlockPreset):
-        return name or block.name, block.record(dtype), block.size if h is None else h, block.size if w is None else w
+        return block.name, block.record(dtype), block.size if h is None else h, block.size if w is None else w
     if h is None or w is None:
         raise ValueError(f"h = {h}, w = {w}: must be the rows and columns of the input, which only a preset has")
-    return name, block, h, w
+    return None, block, h, w

@@ -12,7 +12,8 @@ from rich.text import Text
 from refconv import kernels
 from refconv.elements import element
 from refconv.weights.packed import ceil_div, spare_vectors
-from sim.account.layer import OPERANDS, buffers_of, packed_elements, plain_numbers, planned
+from sim.account.layer import buffers_of, packed_elements, plain_numbers, planned
+from sim.account.records import OPERANDS, TensorSize, UntracedLayer
 from sim.analysis.closed_form import Factor, Moved, boundaries, formula, on_machine, total
 from sim.analysis.loop_nest import LONG, kernel_nest, moving
 from sim.machine.quantities import show_bytes
@@ -46,10 +47,10 @@ class Line(NamedTuple):
 
 def layer_nest(record, problem, machine):
     """The Nest of a record of sim.simulate with the machine's caches in it; problem and machine: those of that run."""
-    dtype, row = element(record["dtype"]), kernels.KERNELS[record["kernel"]]
-    tiling = row.tiling(problem, dtype.work.itemsize, machine.target)._replace(**record["tiling"])
+    dtype, row = element(record.dtype), kernels.KERNELS[record.kernel]
+    tiling = row.tiling(problem, dtype.work.itemsize, machine.target)._replace(**record.tiling)
     nest = kernel_nest(row.name, problem, tiling, machine.target.lanes(dtype.work.itemsize))
-    return on_machine(nest, machine, dtype.itemsize, record["workspace_bytes"])
+    return on_machine(nest, machine, dtype.itemsize, record.workspace_bytes)
 
 
 def whole_vectors(row, problem, lanes):
@@ -62,16 +63,17 @@ def whole_vectors(row, problem, lanes):
 def count_lines(record, moved, packed=None):
     """A Line for each DRAM count of a record. moved: {tensor: Moved} of the closed form; others, and workspace, move once: a cache fills
     a workspace before its first store, and writes it back at the end. packed: elements of the weight in whole vectors."""
-    itemsize, lines = element(record["dtype"]).itemsize, []
-    for name, tensor in record["tensors"].items():
-        size = itemsize if name in OPERANDS else element(record["dtype"]).work.itemsize
-        once = ((Factor(tensor["bytes"] // size, "elements once"),),)
+    itemsize, lines = element(record.dtype).itemsize, []
+    for name, tensor in record.tensors.items():
+        size = itemsize if name in OPERANDS else element(record.dtype).work.itemsize
+        once = ((Factor(tensor.bytes // size, "elements once"),),)
         of_name = moved.get(name, Moved(once, () if name in OPERANDS else once))
         if name == "weight" and packed is not None:
             of_name = Moved(tuple(_packed(term, packed, tensor) for term in of_name.read))
         for direction, terms, key in (("read", of_name.read, "read_bytes"), ("written", of_name.written, "write_bytes")):
-            if terms or tensor.get(key):
-                lines.append(Line(name, direction, terms, size, tensor.get(key)))
+            simulated = None if isinstance(record, UntracedLayer) else getattr(tensor, key)
+            if terms or simulated:
+                lines.append(Line(name, direction, terms, size, simulated))
     return lines
 
 
@@ -108,15 +110,15 @@ def check_explained(machine, warm):
 
 def layer_explanation(record, problem, machine):
     """The lines that explain a record of sim.simulate."""
-    nest, itemsize = layer_nest(record, problem, machine), element(record["dtype"]).itemsize
-    found = boundaries(nest, itemsize, write_allocate=record["stores"] == TEMPORAL)
-    row, lanes = kernels.KERNELS[record["kernel"]], machine.target.lanes(element(record["dtype"]).work.itemsize)
+    nest, itemsize = layer_nest(record, problem, machine), element(record.dtype).itemsize
+    found = boundaries(nest, itemsize, write_allocate=record.stores == TEMPORAL)
+    row, lanes = kernels.KERNELS[record.kernel], machine.target.lanes(element(record.dtype).work.itemsize)
     counts = count_lines(record, found[0].moved, whole_vectors(row, problem, lanes))
     return [
         f"The {row.name} kernel's loops, outer to inner (refconv/kernels/{row.run.__module__.rpartition('.')[2]}.py), loops of one turn left out.",
         "[caches] as explicit memories, each as far out as the tiles of two successive turns fit, beside the workspace:",
         *nest_lines(nest, found),
-        f"DRAM, by the closed form of [{found[0].memory.name}]{' and as simulated' if 'dram' in record else ''}:",
+        f"DRAM, by the closed form of [{found[0].memory.name}]{'' if isinstance(record, UntracedLayer) else ' and as simulated'}:",
         *(f"  {line}" for line in counts),
         "Not in the nest: lines staged in the workspace, channels passed through, whole cache lines, what else LRU happens to keep.",
     ]
@@ -124,12 +126,12 @@ def layer_explanation(record, problem, machine):
 
 def block_explanation(record):
     """The lines that explain a block's fused kernel: every operand once, and a write-allocate fill of the output."""
-    itemsize = element(record["dtype"]).itemsize
+    itemsize = element(record.dtype).itemsize
     moved = {}
     for name in OPERANDS:
-        if name in record["tensors"]:
-            once = ((Factor(record["tensors"][name]["compulsory_bytes"] // itemsize, "elements once"),),)
-            moved[name] = Moved(once if name != "output" or record["stores"] == TEMPORAL else (), once if name == "output" else ())
+        if name in record.tensors:
+            once = ((Factor(record.tensors[name].compulsory_bytes // itemsize, "elements once"),),)
+            moved[name] = Moved(once if name != "output" or record.stores == TEMPORAL else (), once if name == "output" else ())
     return [
         "Fused, DRAM by the compulsory traffic of the chain (loops: the kernel's file in refconv/fused) and as simulated:",
         *(f"  {line}" for line in count_lines(record, moved)),
@@ -137,24 +139,23 @@ def block_explanation(record):
     ]
 
 
-def untraced(kernel, problem, machine, *, dtype, bias, name, stores, why):
-    """What a record of sim.simulate says before anything runs, for `explanation`; why: nothing does."""
-    kind = element(dtype)
+def untraced(kernel, layer, machine, *, dtype, bias, stores, why):
+    """The UntracedLayer of a Layer of refconv.networks.layers, for `explanation`; why: nothing runs."""
+    kind, problem = element(dtype), layer.problem
     row, tiling = planned(kernel, problem, machine, kind)
     buffers = buffers_of(row, problem, tiling, machine, kind, bias)
-    return {
-        "name": name,
-        "descriptor": str(problem),
-        "kernel": row.name,
-        "tiling": plain_numbers(tiling),
-        "dtype": str(kind),
-        "stores": stores,
-        "macs": problem.macs,
-        "flops": 2 * problem.macs,
-        "tensors": {tensor: {"bytes": size * itemsize} for tensor, size, itemsize in buffers if size},
-        "workspace_bytes": sum(size * itemsize for _, size, itemsize in buffers[len(OPERANDS) :]),
-        "untraced": why,
-    }
+    return UntracedLayer(
+        name=layer.name,
+        descriptor=str(problem),
+        kernel=row.name,
+        tiling=plain_numbers(tiling),
+        dtype=str(kind),
+        stores=stores,
+        macs=problem.macs,
+        tensors={tensor: TensorSize(bytes=size * itemsize) for tensor, size, itemsize in buffers if size},
+        workspace_bytes=sum(size * itemsize for _, size, itemsize in buffers[len(OPERANDS) :]),
+        untraced=why,
+    )
 
 
 def explanation(record, problem, machine):

@@ -4,15 +4,17 @@ The kernel is the one `refconv` computes with, compiled for traced buffers (sim.
 """
 
 import time
+from typing import Any, NamedTuple
 
 from numba.core import config
 
 from refconv import kernels
 from refconv.elements import element
-from refconv.networks.layers import find_layer
+from refconv.networks.layers import Layer, find_layer
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.weights.packed import packed_size
-from sim.analysis.bounds import beside, fast_elements, layer_bound
+from sim.account.records import OPERANDS, Account, Counters, Dram, LayerAccount, LevelCounters, TensorBytes, numbers_by_name
+from sim.analysis.bounds import Bound, fast_elements, layer_bound
 from sim.hierarchy.miss_classes import FIRST, FULL
 from sim.hierarchy.words import READ, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine.record import Machine, load_machine
@@ -20,90 +22,92 @@ from sim.trace.cores import PRIVATE, check_cores, run_on_cores, summed
 from sim.trace.nontemporal import TEMPORAL
 from sim.trace.run import Run
 
-OPERANDS = ("input", "weight", "bias", "output")
 COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")
 
 
-def simulate(
-    kernel,
-    problem,
-    machine="host",
-    tiling=None,
-    *,
-    dtype="float32",
-    bias=False,
-    stores=TEMPORAL,
-    warm=False,
-    classify=False,
-    cores=1,
-    private=PRIVATE,
-    name=None,
-):
-    """The traffic of a kernel as a JSON-ready dict (the `layers` entry of `python -m sim.traffic --json`).
+class Cores(NamedTuple):
+    """How many cores run a kernel's parallel split, and how many levels, the nearest, each has of its own above shared ones."""
 
-    kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or
-    PartialConv2d, a preset's name or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a preset's name or a YAML path. tiling: one
-    for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or "bfloat16" (workspace then float32).
-    bias: whether the layer has one. stores: "nontemporal" for an output stored past the caches (sim/trace/nontemporal.py). warm: the kernel has
-    run before on the same buffers, and the caches hold what it left; dirty lines are flushed once, at the very end, so a warm run may move less
-    than a cold one must. classify: also count, by level and tensor, compulsory_misses, capacity_misses and conflict_misses
-    (sim/hierarchy/miss_classes.py; conflict may be negative), at half the speed. cores, private: run the kernel's parallel split on so many cores,
-    each with the first `private` levels of its own above shared ones (sim/trace/cores.py); the record is their sum, and has "cores", the bytes of
-    each. Counts of lines are exact; bytes = lines * line_bytes. bound_bytes, bound_ratio, bound_source: a lower bound on the traffic (sim.bounds).
-    ValueError says what is illegal and what would be legal.
+    number: int
+    private: int = PRIVATE
+
+
+class Work(NamedTuple):
+    """What a run has to do. macs: nothing computed twice; compulsory: {tensor: elements} that must move; bound: the Bound on elements moved."""
+
+    macs: int
+    compulsory: dict
+    bound: Bound
+
+
+class Lines(NamedTuple):
+    """Lines that a run has moved: at every level and at DRAM, by buffer (sim/hierarchy), and the classes of the misses or None."""
+
+    counts: Any
+    dram: Any
+    classes: Any = None
+
+
+def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, stores=TEMPORAL, warm=False, classify=False, cores=1):
+    """The LayerAccount of a kernel's run (sim/account/records.py): what moves to and from DRAM, by level and by tensor.
+
+    kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or PartialConv2d, a Layer of
+    refconv.networks.layers, which has a name besides, a preset's name or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a
+    preset's name or a YAML path. tiling: one for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or
+    "bfloat16" (workspace then float32). bias: whether the layer has one. stores: "nontemporal" for an output stored past the caches
+    (sim/trace/nontemporal.py). warm: the kernel has run before on the same buffers, and the caches hold what it left; dirty lines are flushed
+    once, at the very end, so a warm run may move less than a cold one must. classify: also count, by level and tensor, compulsory_misses,
+    capacity_misses and conflict_misses (sim/hierarchy/miss_classes.py; conflict may be negative), at half the speed. cores: a number, or
+    Cores: run the kernel's parallel split on so many, with private levels above shared ones (sim/trace/cores.py); the account is their sum,
+    and has the bytes of each. Where the kernel has fewer units of work than that, one core runs each unit, and the account says how many
+    were wanted. Counts of lines are exact; bytes = lines * line_bytes. ValueError says what is illegal and what would be legal.
     """
     machine = ready(machine)
-    if isinstance(problem, str):
-        layer = find_layer(problem)
-        problem, name = layer.problem, name or layer.name
+    layer = find_layer(problem) if isinstance(problem, str) else problem
+    name, problem = (layer.name, layer.problem) if isinstance(layer, Layer) else (None, layer)
     if not isinstance(problem, Conv2d | PartialConv2d):
-        raise ValueError(f"problem = {problem!r}: must be a Conv2d, a PartialConv2d, a preset's name or a benchdnn descriptor")
+        raise ValueError(f"problem = {problem!r}: must be a Conv2d, a PartialConv2d, a Layer, a preset's name or a benchdnn descriptor")
     problem = problem.checked()
     dtype = element(dtype)
-    check_cores(cores, private, machine)
-    if cores > 1 and (stores != TEMPORAL or warm or classify):
-        raise ValueError(f"cores = {cores}: must be 1 with stores, warm or classify")
-    row, chosen = planned(kernel, problem, machine, dtype, tiling, cores)
-    cores = min(cores, row.units(problem, chosen))
-    start = time.perf_counter()
-    buffers = buffers_of(row, problem, chosen, machine, dtype, bias, cores)
-    biases, workspace = problem.weight_shape[0] if bias else 0, [name for name, *_ in buffers[len(OPERANDS) :]]
+    wanted, private = cores if isinstance(cores, Cores) else Cores(cores)
+    check_cores(wanted, private, machine)
+    if wanted > 1 and (stores != TEMPORAL or warm or classify):
+        raise ValueError(f"cores = {wanted}: must be 1 with stores, warm or classify")
     if classify and machine.inclusion == "exclusive":
         raise ValueError("classify = True: must be False where the hierarchy is exclusive, whose hits move lines away")
-    classes, per_core = None, []
-    if cores > 1:
-        per_core = run_on_cores(row, problem, chosen, len(OPERANDS), buffers, machine, cores, private)
-        moved = summed(per_core)
+    row, chosen = planned(kernel, problem, machine, dtype, tiling, wanted)
+    running = min(wanted, row.units(problem, chosen))
+    start = time.perf_counter()
+    buffers = buffers_of(row, problem, chosen, machine, dtype, bias, running)
+    biases, workspace = problem.weight_shape[0] if bias else 0, [name for name, *_ in buffers[len(OPERANDS) :]]
+    per_core = []
+    if running > 1:
+        per_core = run_on_cores(row, problem, chosen, len(OPERANDS), buffers, machine, running, private)
+        lines = Lines(*summed(per_core))
     else:
         run = Run(machine, buffers, stores, classify)
         for _ in range(2 if warm else 1):
             run.moved()
             call_kernel(run, row, run.buffers[: len(OPERANDS)], run.buffers[len(OPERANDS) :], problem, chosen)
-        moved = run.moved(last=True)
-        classes = run.classes if classify else None
+        lines = Lines(*run.moved(last=True), run.classes if classify else None)
     seconds = time.perf_counter() - start
-    least = {**problem.compulsory, **({"bias": biases} if bias else {})}
-    accounted = account(problem.macs, least, buffers, *moved, machine, dtype, workspace, classes=classes)
     filled = stores == TEMPORAL and any(level.allocate for level in machine.levels)
-    bound = layer_bound(problem, fast_elements(machine, dtype.itemsize, cores, private), biases, filled=filled, warm=warm)
-    return {
-        "name": name or str(problem),
-        "descriptor": str(problem),
-        "kernel": row.name,
-        "tiling": plain_numbers(chosen),
-        "dtype": str(dtype),
-        "stores": stores,
-        "start": "warm" if warm else "cold",
-        **accounted,
-        **beside(bound, dtype.itemsize, moved_bytes(accounted)),
-        **({"cores": [core_bytes(dram, machine) for _, dram in per_core]} if per_core else {}),
-        "simulation_s": seconds,
-    }
-
-
-def moved_bytes(record):
-    """DRAM bytes of a record, read and written."""
-    return record["dram"]["read_bytes"] + record["dram"]["write_bytes"]
+    bound = layer_bound(problem, fast_elements(machine, dtype.itemsize, running, private), biases, filled=filled, warm=warm)
+    work = Work(problem.macs, {**problem.compulsory, **({"bias": biases} if bias else {})}, bound)
+    moved = account(work, buffers, lines, machine, dtype, workspace, cores=running)
+    return LayerAccount(
+        **vars(moved),
+        name=name or str(problem),
+        descriptor=str(problem),
+        kernel=row.name,
+        tiling=plain_numbers(chosen),
+        dtype=str(dtype),
+        stores=stores,
+        start="warm" if warm else "cold",
+        cores=tuple(dram_bytes(dram, machine) for _, dram in per_core) or None,
+        cores_wanted=wanted if wanted > running else None,
+        simulation_s=seconds,
+    )
 
 
 def ready(machine):
@@ -113,10 +117,10 @@ def ready(machine):
     return (machine if isinstance(machine, Machine) else load_machine(machine)).checked()
 
 
-def core_bytes(dram, machine):
-    """DRAM bytes of one core; those of lines that are shared at the end are the first one's."""
+def dram_bytes(dram, machine):
+    """The Dram of lines moved by buffer; of several cores those of lines that are shared at the end are the first one's."""
     read, written, flushed = (int(dram[:, kind].sum()) * machine.line_bytes for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
-    return {"read_bytes": read, "write_bytes": written + flushed}
+    return Dram(read_bytes=read, write_bytes=written + flushed)
 
 
 def planned(kernel, problem, machine, dtype, tiling=None, cores=1):
@@ -159,7 +163,7 @@ def call_kernel(run, row, operands, work, problem, tiling):
 
 
 def counters_of(counts, classes):
-    """{name of a counter: lines by tensor} of a level; classes: of the misses, or None."""
+    """{name of a counter: lines by buffer} of a level; classes: of the misses, or None."""
     named = dict(zip(COUNTERS, counts.T, strict=True))
     if classes is not None:
         first, full = classes[:, FIRST], classes[:, FULL]
@@ -168,50 +172,42 @@ def counters_of(counts, classes):
     return named
 
 
-def account(macs, compulsory, buffers, counts, dram, machine, dtype, workspace, shown=None, classes=None):
-    """The numbers of a run, by level and by tensor, and what follows from them.
+def account(work, buffers, lines, machine, dtype, workspace, *, shown=None, cores=1):
+    """The Account of a run, by level and by tensor.
 
-    macs: those that are work (nothing computed twice). compulsory: elements by tensor. buffers: those of the Run; of one name are one
-    tensor. counts, dram: lines moved. workspace: names of tensors that are neither parameters, nor input or output. shown: numbers of the
-    buffers to list (None: all that are not empty); what else has moved is listed, too. classes: of Run, to be told apart.
+    work: Work. buffers: those of the Run; of one name are one tensor. lines: Lines. workspace: names of tensors that are neither parameters,
+    nor input or output. shown: numbers of the buffers to list (None: all that are not empty); what else has moved is listed, too. cores: that
+    ran. They have their peaks together, but share the memory, whose bandwidth is taken as that of the machine's record: that of one core.
     """
+    counts, dram, classes = lines
     every = [counters_of(level, None if classes is None else classes[i]) for i, level in enumerate(counts)]
-    line, flops = machine.line_bytes, 2 * macs
-    read, evicted, flushed = (dram[:, kind] * line for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
-    written = evicted + flushed
-    least = {name: elements * dtype.itemsize for name, elements in compulsory.items()}
-    numbers = {}
-    for i, (name, elements, _) in enumerate(buffers):
-        if elements and (shown is None or i in shown or counts[:, i].any() or dram[i].any()):
-            numbers.setdefault(name, []).append(i)
+    least = {name: elements * dtype.itemsize for name, elements in work.compulsory.items()}
+
+    def listed(i):
+        return shown is None or i in shown or counts[:, i].any() or dram[i].any()
+
     tensors = {
-        name: {
-            "bytes": sum(elements * itemsize for _, elements, itemsize in (buffers[i] for i in of_name)),
-            "read_bytes": int(read[of_name].sum()),
-            "write_bytes": int(written[of_name].sum()),
-            "compulsory_bytes": least.get(name, 0),
-            "levels": [{key: int(value[of_name].sum()) for key, value in level.items()} for level in every],
-        }
-        for name, of_name in numbers.items()
+        name: TensorBytes(
+            bytes=sum(buffers[i][1] * buffers[i][2] for i in of_name),
+            **vars(dram_bytes(dram[of_name], machine)),
+            compulsory_bytes=least.get(name, 0),
+            levels=tuple(Counters(**{key: int(value[of_name].sum()) for key, value in level.items()}) for level in every),
+        )
+        for name, of_name in numbers_by_name(buffers, listed).items()
     }
     levels = [
-        {"name": level.name, **{key: int(value.sum()) for key, value in of_level.items()}, "line_bytes": line}
+        LevelCounters(name=level.name, line_bytes=machine.line_bytes, **{key: int(value.sum()) for key, value in of_level.items()})
         for level, of_level in zip(machine.levels, every, strict=True)
     ]
-    moved, all_least = int(read.sum() + written.sum()), sum(least.values())
-    intensity = {"compulsory": flops / all_least, "simulated": flops / moved}
-    balance = machine.balance(dtype.work.itemsize)
-    return {
-        "macs": macs,
-        "flops": flops,
-        "dram": {"read_bytes": int(read.sum()), "write_bytes": int(written.sum()), "flushed_bytes": int(flushed.sum())},
-        "levels": levels,
-        "tensors": tensors,
-        "compulsory_bytes": all_least,
-        "traffic_ratio": moved / all_least,
-        "workspace_bytes": sum(tensors[name]["bytes"] for name in workspace if name in tensors),
-        "intensity": intensity,
-        "balance_flop_per_byte": balance,
-        "bound": "memory" if intensity["simulated"] < balance else "compute",
-        "attainable_efficiency": min(1.0, intensity["simulated"] / balance),
-    }
+    return Account(
+        macs=work.macs,
+        dram=dram_bytes(dram, machine),
+        flushed_bytes=int(dram[:, WRITTEN_BY_FLUSH].sum()) * machine.line_bytes,
+        levels=tuple(levels),
+        tensors=tensors,
+        compulsory_bytes=sum(least.values()),
+        workspace_bytes=sum(tensors[name].bytes for name in workspace if name in tensors),
+        balance_flop_per_byte=cores * machine.balance(dtype.work.itemsize),
+        bound_bytes=work.bound.elements * dtype.itemsize,
+        bound_source=work.bound.source,
+    )

@@ -14,15 +14,14 @@ from refconv import kernels
 from refconv.jit import kernel
 from refconv.parts.staging import ONE
 from refconv.tile import lanes, length, load, store, zero
-from sim.account.layer import OPERANDS, account, call_kernel, moved_bytes, packed_elements, plain_numbers
-from sim.analysis.bounds import Bound, beside, chain_bound
+from sim.account.layer import Lines, Work, account, call_kernel, packed_elements, plain_numbers
+from sim.account.records import OPERANDS, LayerAccount, LayerByLayerAccount
+from sim.analysis.bounds import Bound, chain_bound
 from sim.trace.nontemporal import TEMPORAL
 from sim.trace.run import Run
 
 STREAM = "stream"
 """The kernel of a step that is no convolution."""
-NO_CHOICE = "none"
-"""The halo of a run whose steps share no computed rows, what it does about squeeze-excitation where there is none; both layer by layer."""
 
 
 class Link(NamedTuple):
@@ -36,21 +35,10 @@ class Link(NamedTuple):
 
 def links(block, n, h, w):
     """The Links of a block, in order: tensors are "input", "output", and <step>_output in between."""
-    steps, result, at, gated = block.steps(n, h, w), [], "input", None
-    for step in steps:
-        last, besides = step is steps[-1], ()
-        if step.name == "blur":
-            besides = ("input",)
-        if step.name == "se_pool":
-            gated = at
-        if last and gated:
-            besides, at = (at,), gated
-        if last and block.residual:
-            besides += ("input",)
-        made = "output" if last else f"{step.name}_output"
-        result.append(Link(step, at, besides, made))
-        at = made
-    return result
+    block.sized(n, h, w)  # raises where the map is illegal
+    steps = block.graph.merged(n, h, w, block.c)
+    names = {"input": "input", **{step.name: f"{step.name}_output" for step in steps}, steps[-1].name: "output"}
+    return [Link(step, names[step.source], tuple(names[tensor] for tensor in step.besides), names[step.name]) for step in steps]
 
 
 def hidden_tensors(block, n, h, w):
@@ -150,11 +138,10 @@ def between(link, own, layout):
 
 def laid_out(block, n, h, w, target, dtype):
     """(Layers in order, Layout) of a block's layer-by-layer run."""
-    layout, layers, chain = Layout(dtype), [], links(block, n, h, w)
+    layout, layers = Layout(dtype), []
     layout.tensor("input", n * h * w * block.c)
-    for link in chain:
-        scale = "scale" if link is chain[-1] else None
-        own = {field: array.size for field, array in block.arrays.items() if field.startswith(f"{link.step.name}_") or field == scale}
+    for link in links(block, n, h, w):
+        own = {field: block.arrays[field].size for field in link.step.parameters}
         layers.append(between(link, own, layout) if link.step.problem is None else convolution(link, own, layout, target))
     return layers, layout
 
@@ -170,68 +157,74 @@ def run_layer(run, layer, nothing, parts):
         run.call(stream, tuple(streamed), nothing, 1)
 
 
-def unfused(block, n, h, w, machine, dtype, stores=TEMPORAL):
-    """The record of a layer-by-layer run, keys as of sim.simulate_block; what it has besides, or what differs:
+def simulate_layers(block, n, h, w, machine, dtype, stores=TEMPORAL, name=None):
+    """The LayerByLayerAccount of a block: compulsory bytes are what each layer alone must move.
 
-    layers: a record a step, as sim.simulate's, of what moves while it runs; dirty lines left at the end are flushed in the last. The block's
-    numbers are their sums; compulsory: what each layer alone must move. workspace_bytes: of the tensors between the layers and the kernels'
-    own, all of them at once. attainable_efficiency: operations over those possible while the layers run one after another, each under its
-    own roof. bound_bytes: of the block, however it is run: its compulsory traffic. hidden_share: of the hidden layers in the DRAM bytes of all
-    tensors between layers, input and output.
+    layers: a LayerAccount a step, of what moves while it runs; dirty lines left at the end are flushed in the last. The block's numbers are
+    their sums. workspace_bytes: of the tensors between the layers and the kernels' own, all of them at once. bound_bytes: of the block, however
+    it is run: its compulsory traffic. name: of the block; None: what `describe` says.
     """
     layers, layout = laid_out(block, n, h, w, machine.target, dtype)
+    descriptor = describe(block, n, h, w)
     nothing, buffers = layout.add("nothing", 0), layout.buffers
     start = time.perf_counter()
-    run, records, moved = Run(machine, buffers, stores), [], []
+    run, accounts, moved = Run(machine, buffers, stores), [], []
     for layer in layers:
         run_layer(run, layer, run.buffers[nothing], n * h)
         moved.append(run.moved(last=layer is layers[-1]))
-        taken = time.perf_counter() - start - sum(record["simulation_s"] for record in records)
-        records.append(layer_record(layer, buffers, moved[-1], machine, dtype, stores, "warm" if records else "cold", taken))
+        taken = time.perf_counter() - start - sum(account.simulation_s for account in accounts)
+        accounts.append(layer_account(layer, buffers, moved[-1], machine, dtype, stores, "warm" if accounts else "cold", taken))
     inner = [name for name in layout.tensors if name not in OPERANDS]
     workspace = inner + [buffers[i][0] for layer in layers for i in layer.work]
-    counts, dram = (sum(parts) for parts in zip(*moved, strict=True))
-    least = sum((layer.least for layer in layers), Counter())
-    total = account(block.macs(n, h, w), least, buffers, counts, dram, machine, dtype, workspace)
-    bytes_of = {name: tensor["read_bytes"] + tensor["write_bytes"] for name, tensor in total["tensors"].items()}
-    possible = sum(max(record["flops"], moved_bytes(record) * record["balance_flop_per_byte"]) for record in records)
-    return {
-        "kernel": "unfused",
-        "tiling": {},
-        "dtype": str(dtype),
-        "stores": stores,
-        "start": "cold",
-        **total,
-        **beside(chain_bound(block, n, h, w), dtype.itemsize, moved_bytes(total)),
-        "attainable_efficiency": total["flops"] / possible,
-        "simulation_s": sum(record["simulation_s"] for record in records),
-        "halo": NO_CHOICE,
-        "squeeze": NO_CHOICE,
-        "recomputed_macs": 0,
-        "hidden_share": sum(bytes_of[name] for name in hidden_tensors(block, n, h, w)) / sum(bytes_of[name] for name in layout.tensors),
-        "layers": records,
-    }
+    lines = Lines(*(sum(parts) for parts in zip(*moved, strict=True)))
+    work = Work(block.macs(n, h, w), sum((layer.least for layer in layers), Counter()), chain_bound(block, n, h, w))
+    total = account(work, buffers, lines, machine, dtype, workspace)
+    bytes_of = {name: tensor.moved_bytes for name, tensor in total.tensors.items()}
+    return LayerByLayerAccount(
+        **vars(total),
+        name=name or descriptor,
+        descriptor=descriptor,
+        kernel="unfused",
+        tiling={},
+        dtype=str(dtype),
+        stores=stores,
+        start="cold",
+        simulation_s=sum(account.simulation_s for account in accounts),
+        hidden_share=sum(bytes_of[name] for name in hidden_tensors(block, n, h, w)) / sum(bytes_of[name] for name in layout.tensors),
+        layers=tuple(accounts),
+    )
 
 
-def layer_record(layer, buffers, moved, machine, dtype, stores, start, seconds):
-    """The record of one layer of a block: keys as of sim.simulate; a stream has no operations and no tiling.
+def describe(block, n, h, w):
+    """A block in a line: its record, its input and its layers, each from its channels to its channels."""
+    layers = (f"{name} {problem.r}x{problem.s} {problem.c}>{problem.k}" + _group_width(problem) for name, problem in block.layers(n, h, w))
+    return f"{type(block).__name__} mb{n}ic{block.c}ih{h}iw{w}: {', '.join(layers)}"
+
+
+def _group_width(problem):
+    if hasattr(problem, "convolved"):
+        return f" ({problem.convolved} convolved)"
+    return f" g{problem.c_group}" if problem.groups > 1 else ""
+
+
+def layer_account(layer, buffers, moved, machine, dtype, stores, start, seconds):
+    """The LayerAccount of one layer of a block; a stream has no operations and no tiling.
 
     stores: of the block's output; what lies between layers goes through the caches. start: "warm" after another layer. bound_bytes: of the
     layer alone from a cold cache; after the layer before, what is still in cache may bring it below.
     """
     problem, shown = layer.link.step.problem, {*layer.operands, *layer.streamed, *layer.work}
     workspace = [buffers[i][0] for i in layer.work]
-    accounted = account(problem.macs if problem else 0, layer.least, buffers, *moved, machine, dtype, workspace, shown)
     alone = Bound(sum(layer.least.values()), "compulsory traffic of the layer alone, from a cold cache")
-    return {
-        "name": layer.link.step.name,
-        "descriptor": str(problem or layer.link.step.name),
-        "kernel": layer.row.name if layer.row else STREAM,
-        "tiling": plain_numbers(layer.tiling) if layer.row else {},
-        "dtype": str(dtype),
-        "stores": stores if any(buffers[i][0] == "output" for i in shown) else TEMPORAL,
-        "start": start,
-        **accounted,
-        **beside(alone, dtype.itemsize, moved_bytes(accounted)),
-        "simulation_s": seconds,
-    }
+    work = Work(problem.macs if problem else 0, layer.least, alone)
+    return LayerAccount(
+        **vars(account(work, buffers, Lines(*moved), machine, dtype, workspace, shown=shown)),
+        name=layer.link.step.name,
+        descriptor=str(problem or layer.link.step.name),
+        kernel=layer.row.name if layer.row else STREAM,
+        tiling=plain_numbers(layer.tiling) if layer.row else {},
+        dtype=str(dtype),
+        stores=stores if any(buffers[i][0] == "output" for i in shown) else TEMPORAL,
+        start=start,
+        simulation_s=seconds,
+    )

@@ -148,9 +148,3 @@ def reload_factor(conv, rows, columns):
     """
     read = ((rows - 1) * conv.stride_h + conv.r) * ((columns - 1) * conv.stride_w + conv.s)
     return read / (rows * columns * conv.stride_h * conv.stride_w)
-
-
-def beside(bound, itemsize, moved_bytes):
-    """Keys of a record: the bound in bytes of elements of itemsize bytes, traffic over it, and its source."""
-    least = bound.elements * itemsize
-    return {"bound_bytes": least, "bound_ratio": moved_bytes / least, "bound_source": bound.source}

@@ -67,7 +67,7 @@ def rate(machine, elements, function, *arguments, repeats=5):
 def kernel_rate(machine, name, repeats=9):
     """Accesses per second of a preset's kernel, the run's set-up and flush included: the median of `repeats`, after one to compile."""
     layers = [simulate(None, name, machine) for _ in range(1 + repeats)][1:]
-    return statistics.median((layer["levels"][0]["loads"] + layer["levels"][0]["stores"]) / layer["simulation_s"] for layer in layers)
+    return statistics.median(layer.levels[0].accesses / layer.simulation_s for layer in layers)
 
 
 def outside_rate(machine, addresses, stores=False, repeats=3):

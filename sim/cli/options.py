@@ -14,12 +14,13 @@ from refconv.networks.blocks import BLOCK_PRESETS, BlockPreset
 from refconv.networks.layers import PRESETS, find_layer, with_batch
 from refconv.schedule import MODES, check_modes, has_choice
 from sim.account.block import simulate_block
-from sim.account.layer import simulate
+from sim.account.layer import Cores, simulate
 from sim.account.trace_cost import MOST_ACCESSES, check_size, problems_of
 from sim.hierarchy.words import INCLUSIONS
 from sim.machine.record import load_machine, parse_cache, presets, with_levels
+from sim.trace.cores import PRIVATE
 
-RUN, CORES = ("stores", "warm", "classify"), ("cores", "private")
+RUN = ("stores", "warm", "classify")
 """Options of a run that a command line may have besides, by their keyword of sim.simulate."""
 OF_LAYERS = ("warm", "classify")
 
@@ -107,11 +108,14 @@ def chosen_machine(arguments):
     return machine.checked() if not levels else with_levels(machine, levels, build=arguments.machine is None and "L1" in names)
 
 
+def with_images(layer, arguments):
+    """A Layer with the number of images asked for."""
+    return layer if arguments.batch is None else layer._replace(problem=with_batch(layer.problem, arguments.batch))
+
+
 def problem_of(layer, arguments):
-    """The problem of a Layer with the batch asked for; None for a BlockPreset."""
-    if isinstance(layer, BlockPreset):
-        return None
-    return layer.problem if arguments.batch is None else with_batch(layer.problem, arguments.batch)
+    """The problem of a Layer with the number of images asked for; None for a BlockPreset."""
+    return None if isinstance(layer, BlockPreset) else with_images(layer, arguments).problem
 
 
 def call_of(layer, machine, modes, arguments):
@@ -119,23 +123,23 @@ def call_of(layer, machine, modes, arguments):
 
     ValueError for what blocks do not have, and for a layer too large to trace.
     """
-    options = {key: value for key, value in vars(arguments).items() if key in RUN + CORES}
+    options = {key: value for key, value in vars(arguments).items() if key in RUN}
+    cores = Cores(getattr(arguments, "cores", 1), getattr(arguments, "private", PRIVATE))
     same = {"machine": machine, "dtype": arguments.dtype}
     if isinstance(layer, BlockPreset):
         if arguments.kernel is not None:
             raise ValueError(f"--kernel {arguments.kernel}: a block has a kernel of its own; legal with blocks: none")
-        if options.pop("cores", 1) != 1:
-            raise ValueError(f"--cores {arguments.cores}: {layer.name} is a block; legal with layers only")
-        options.pop("private", None)
+        if cores.number != 1:
+            raise ValueError(f"--cores {cores.number}: {layer.name} is a block; legal with layers only")
         for option in OF_LAYERS:
             if options.pop(option, False):
                 raise ValueError(f"--{option}: {layer.name} is a block; legal with layers only")
         check_size(layer.name, problems_of(layer, arguments.batch), machine, arguments.dtype, arguments.limit)
         own = {mode: wanted for mode, wanted in modes.items() if has_choice(mode, layer.record())}
         return simulate_block, {"block": layer, "n": arguments.batch or 1, **own, **options, **same}
-    problem = problem_of(layer, arguments)
-    check_size(layer.name, [problem], machine, arguments.dtype, arguments.limit, arguments.kernel)
-    return simulate, {"kernel": arguments.kernel, "problem": problem, "bias": arguments.bias, "name": layer.name, **options, **same}
+    layer = with_images(layer, arguments)
+    check_size(layer.name, [layer.problem], machine, arguments.dtype, arguments.limit, arguments.kernel)
+    return simulate, {"kernel": arguments.kernel, "problem": layer, "bias": arguments.bias, "cores": cores, **options, **same}
 
 
 def finish(command, arguments, account, write):

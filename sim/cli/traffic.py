@@ -7,15 +7,15 @@ import sys
 
 from refconv.cli import note, positive
 from refconv.graph.read import read_model
-from refconv.schedule import MODES
+from refconv.networks.blocks import BlockPreset
 from sim.account.explain import check_explained, explanation, untraced
-from sim.account.layer import OPERANDS
-from sim.account.layer_by_layer import NO_CHOICE
 from sim.account.network import simulate_model
+from sim.account.parallel import available_cores, run_all
+from sim.account.records import BlockAccount, NetworkAccount, UntracedLayer
 from sim.account.trace_cost import TooLarge
 from sim.cli import options as command
-from sim.cli.parallel import cores, run_all
 from sim.report.output import show, write_json, write_rows
+from sim.report.rows import account_rows
 from sim.trace.cores import PRIVATE
 from sim.trace.nontemporal import STORES, TEMPORAL
 
@@ -44,7 +44,7 @@ def parser():
 
 
 def simulated(arguments):
-    """(machine, {"model": totals or absent, "layers": records}) of the command line's layers or model."""
+    """(machine, accounts of the command line's layers, or the NetworkAccount of its model)."""
     if arguments.model is not None:
         return simulated_model(arguments)
     if arguments.input_shape:
@@ -54,19 +54,18 @@ def simulated(arguments):
     if arguments.explain:
         check_explained(machine, arguments.warm)
     calls = [call_of(layer, machine, modes, arguments) for layer in layers]
-    return machine, {"layers": run_all(calls, arguments.jobs or 1)}
+    return machine, run_all(calls, arguments.jobs or 1)
 
 
 def call_of(layer, machine, modes, arguments):
-    """sim.command's; with --explain a layer too large to trace has a call, too, which traces nothing."""
+    """That of sim.cli.options; with --explain a layer too large to trace has a call, too, which traces nothing."""
     try:
         return command.call_of(layer, machine, modes, arguments)
     except TooLarge as error:
-        problem = command.problem_of(layer, arguments)
-        if not arguments.explain or problem is None:
+        if not arguments.explain or isinstance(layer, BlockPreset):
             raise
         keywords = {key: getattr(arguments, key) for key in ("kernel", "dtype", "bias", "stores")}
-        return untraced, {"problem": problem, "machine": machine, "name": layer.name, "why": str(error), **keywords}
+        return untraced, {"layer": command.with_images(layer, arguments), "machine": machine, "why": str(error), **keywords}
 
 
 def simulated_model(arguments):
@@ -87,45 +86,27 @@ def simulated_model(arguments):
     for text in model.notes:
         note(f"{model.path}: {text}")
     same = {key: getattr(arguments, key) for key in ("dtype", "bias", "limit", *command.RUN)}
-    return machine, simulate_model(model, machine, jobs=arguments.jobs or cores(), **same)
-
-
-def flat_row(layer):
-    """A layer record as one flat row of scalars for CSV."""
-    row = {key: layer[key] for key in ("name", "descriptor", "kernel", "dtype", "stores", "start", "macs", "flops")}
-    row["cores"] = len(layer.get("cores", [0]))
-    row |= {mode: layer.get(mode, NO_CHOICE) for mode in MODES} | {"recomputed_macs": layer.get("recomputed_macs", 0)}
-    row["tiling"] = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
-    row.update({f"dram_{key}": value for key, value in layer["dram"].items()})
-    for level in layer["levels"]:
-        row.update({f"{level['name']}_{key}": value for key, value in level.items() if key != "name"})
-    for name in OPERANDS:
-        tensor = layer["tensors"].get(name, {"read_bytes": 0, "write_bytes": 0})
-        row.update({f"{name}_{key}": tensor[key] for key in ("read_bytes", "write_bytes")})
-    work = [tensor for name, tensor in layer["tensors"].items() if name not in OPERANDS]
-    row.update({f"workspace_{key}": sum(tensor[key] for tensor in work) for key in ("read_bytes", "write_bytes")})
-    row.update({key: layer[key] for key in ("compulsory_bytes", "traffic_ratio", "bound_bytes", "bound_ratio", "bound_source", "workspace_bytes")})
-    row.update({f"intensity_{key}": value for key, value in layer["intensity"].items()})
-    return {**row, "balance_flop_per_byte": layer["balance_flop_per_byte"], "bound": layer["bound"]}
+    return machine, simulate_model(model, machine, jobs=arguments.jobs or available_cores(), **same)
 
 
 def write(machine, result, arguments):
     """The result of `simulated` in the form asked for, to stdout; what a form has no place for, to stderr."""
-    layers, model, record = result["layers"], result.get("model"), machine.record(arguments.warm)
+    model = result if isinstance(result, NetworkAccount) else None
+    layers = model.layers if model else result
     if arguments.json:
-        write_json(record, result)
+        write_json(machine, model.as_json() if model else {"layers": [layer.as_json() for layer in layers]}, arguments.warm)
     elif arguments.csv:
-        write_rows([flat_row(row) for layer in layers for row in (layer, layer.get("unfused")) if row])
-        if model and model["not_modelled"]:
+        write_rows([row for layer in layers for row in account_rows(layer)])
+        if model and model.totals.not_modelled:
             from sim.report.network import left_out
 
-            note(left_out(model))
+            note(left_out(model.totals))
     elif model:
         from sim.report.network import model_report
 
-        show(record, model_report(model, layers))
+        show(machine, model_report(model.totals, layers), arguments.warm)
     else:
-        show(record, layer_parts(machine, layers, arguments))
+        show(machine, layer_parts(machine, layers, arguments), arguments.warm)
 
 
 def layer_parts(machine, layers, arguments):
@@ -134,10 +115,10 @@ def layer_parts(machine, layers, arguments):
     from sim.report.layer import heading, layer_report
 
     for layer, known in zip(layers, command.chosen_layers(arguments), strict=True):
-        if "untraced" in layer:
-            yield from (*heading(layer), f"Not traced: {layer['untraced']}.")
+        if isinstance(layer, UntracedLayer):
+            yield from (*heading(layer), f"Not traced: {layer.untraced}.")
         else:
-            yield from (block_report if "unfused" in layer else layer_report)(layer, machine.record())
+            yield from (block_report if isinstance(layer, BlockAccount) else layer_report)(layer, machine)
         if arguments.explain:
             yield from explanation(layer, command.problem_of(known, arguments), machine)
 

@@ -9,13 +9,13 @@ from sim.trace.nontemporal import NONTEMPORAL
 
 
 def layer_report(layer, machine):
-    """The renderables of one layer record: heading, levels, tensors, verdict."""
+    """The renderables of one LayerAccount: heading, levels, tensors, verdict."""
     return [
         *heading(layer),
         level_table(layer),
-        *([class_table(layer)] if "conflict_misses" in layer["levels"][0] else []),
+        *([class_table(layer)] if layer.levels[0].classified else []),
         tensor_table(layer),
-        Text(f"Lower bound {show_bytes(layer['bound_bytes'])}: {layer['bound_source']}; traffic is {layer['bound_ratio']:.2f} times that"),
+        Text(f"Lower bound {show_bytes(layer.bound_bytes)}: {layer.bound_source}; traffic is {layer.bound_ratio:.2f} times that"),
         verdict(layer, machine),
         Text(""),
     ]
@@ -23,19 +23,24 @@ def layer_report(layer, machine):
 
 def heading(layer):
     """What is run: its name, problem, kernel, tiling, operations and workspace."""
-    tile = " ".join(f"{name}={value}" for name, value in layer["tiling"].items())
+    tile = " ".join(f"{name}={value}" for name, value in layer.tiling.items())
     return [
-        Text.assemble((layer["name"], "bold"), f"   {layer['descriptor']}" if layer["name"] != layer["descriptor"] else ""),
-        Text(f"{layer['kernel']} kernel, {layer['dtype']}, {tile}"),
-        *([Text("output as if stored past the caches (non-temporal): no kernel does so")] if layer["stores"] == NONTEMPORAL else []),
-        Text(f"{show_count(layer['macs'], 'MAC')} = {show_count(layer['flops'], 'FLOP')}, workspace {show_bytes(layer['workspace_bytes'])}"),
-        *([Text(cores_line(layer["cores"]))] if "cores" in layer else []),
+        *name_line(layer),
+        Text(f"{layer.kernel} kernel, {layer.dtype}, {tile}"),
+        *([Text("output as if stored past the caches (non-temporal): no kernel does so")] if layer.stores == NONTEMPORAL else []),
+        Text(f"{show_count(layer.macs, 'MAC')} = {show_count(layer.flops, 'FLOP')}, workspace {show_bytes(layer.workspace_bytes)}"),
+        *([Text(cores_line(layer.cores))] if layer.cores else []),
     ]
+
+
+def name_line(account):
+    """The name and, where it is another, what it stands for."""
+    return [Text.assemble((account.name, "bold"), f"   {account.descriptor}" if account.name != account.descriptor else "")]
 
 
 def cores_line(cores):
     """What each core moves from and to DRAM."""
-    each = ", ".join(f"{show_bytes(core['read_bytes'])} + {show_bytes(core['write_bytes'])}" for core in cores)
+    each = ", ".join(f"{show_bytes(core.read_bytes)} + {show_bytes(core.write_bytes)}" for core in cores)
     return f"{len(cores)} cores take turns; DRAM bytes read + written by each: {each}"
 
 
@@ -50,14 +55,14 @@ def make_table(title, *columns):
 def level_table(layer):
     """Accesses, hits, misses of each level; bytes read from below, written back below, and flushed to DRAM at the end."""
     table = make_table("Caches (accesses in lines)", "level", "loads", "stores", "hits", "misses", "hit rate", "bytes in", "bytes out", "flushed")
-    line_bytes = layer["levels"][0]["line_bytes"]
-    asked = [*(level["loads"] for level in layer["levels"][1:]), layer["dram"]["read_bytes"] // line_bytes]
-    for level, fills in zip(layer["levels"], asked, strict=True):
-        accesses, misses = level["loads"] + level["stores"], level["load_misses"] + level["store_misses"]
-        rate = f"{100 * (accesses - misses) / accesses:.2f} %" if accesses else "-"
-        counts = [f"{count:,}" for count in (level["loads"], level["stores"], accesses - misses, misses)]
-        moved = (show_bytes(lines * line_bytes) for lines in (fills, level["writebacks"], level["flushed"]))
-        table.add_row(level["name"], *counts, rate, *moved)
+    line_bytes = layer.levels[0].line_bytes
+    asked = [*(level.loads for level in layer.levels[1:]), layer.dram.read_bytes // line_bytes]
+    for level, fills in zip(layer.levels, asked, strict=True):
+        hits = level.accesses - level.misses
+        rate = f"{100 * hits / level.accesses:.2f} %" if level.accesses else "-"
+        counts = [f"{count:,}" for count in (level.loads, level.stores, hits, level.misses)]
+        moved = (show_bytes(lines * line_bytes) for lines in (fills, level.writebacks, level.flushed))
+        table.add_row(level.name, *counts, rate, *moved)
     return table
 
 
@@ -65,47 +70,46 @@ def class_table(layer):
     """The three classes of each level's misses, then of each tensor's at that level."""
     kinds = "compulsory", "capacity", "conflict"
     table = make_table("Misses (conflict: beyond fully associative LRU of the same size; may be negative)", "level, tensor", *kinds)
-    for i, level in enumerate(layer["levels"]):
-        rows = {level["name"]: level} | {f"  {name}": tensor["levels"][i] for name, tensor in layer["tensors"].items()}
+    for i, level in enumerate(layer.levels):
+        rows = {level.name: level} | {f"  {name}": tensor.levels[i] for name, tensor in layer.tensors.items()}
         for name, counts in rows.items():
-            table.add_row(name, *(f"{counts[f'{kind}_misses']:,}" for kind in kinds))
+            table.add_row(name, *(f"{count:,}" for count in (counts.compulsory_misses, counts.capacity_misses, counts.conflict_misses)))
     return table
 
 
 def tensor_table(layer):
     """DRAM bytes of each tensor beside the bytes any algorithm must move."""
     table = make_table("DRAM", "tensor", "size", "read", "written", "compulsory", "ratio")
-    for name, tensor in layer["tensors"].items():
-        moved, least = tensor["read_bytes"] + tensor["write_bytes"], tensor["compulsory_bytes"]
-        ratio = f"{moved / least:.2f}" if least else "-"
-        table.add_row(name, *(show_bytes(tensor[key]) for key in ("bytes", "read_bytes", "write_bytes", "compulsory_bytes")), ratio)
-    dram = layer["dram"]
+    for name, tensor in layer.tensors.items():
+        ratio = f"{tensor.moved_bytes / tensor.compulsory_bytes:.2f}" if tensor.compulsory_bytes else "-"
+        sizes = tensor.bytes, tensor.read_bytes, tensor.write_bytes, tensor.compulsory_bytes
+        table.add_row(name, *map(show_bytes, sizes), ratio)
     table.add_section()
-    total = (show_bytes(dram["read_bytes"]), show_bytes(dram["write_bytes"]), show_bytes(layer["compulsory_bytes"]), f"{layer['traffic_ratio']:.2f}")
-    table.add_row("all", "", *total)
+    totals = layer.dram.read_bytes, layer.dram.write_bytes, layer.compulsory_bytes
+    table.add_row("all", "", *map(show_bytes, totals), f"{layer.traffic_ratio:.2f}")
     return table
 
 
 def verdict(layer, machine):
     """Intensity against the machine's balance: the roof's side, and what fraction of the peak memory allows."""
-    intensity, balance = layer["intensity"], layer["balance_flop_per_byte"]
-    side = f"{layer['bound']}-bound"
+    intensity, balance = layer.intensity, layer.balance_flop_per_byte
+    side = f"{layer.limited_by}-bound"
     text = Text.assemble(
-        f"Arithmetic intensity {intensity['compulsory']:.2f} FLOP/B at compulsory traffic, {intensity['simulated']:.2f} simulated; "
-        f"balance of {machine['name']} {balance:.2f} FLOP/B: as simulated ",
+        f"Arithmetic intensity {intensity.compulsory:.2f} FLOP/B at compulsory traffic, {intensity.simulated:.2f} simulated; "
+        f"balance of {machine.name} {balance:.2f} FLOP/B: as simulated ",
         (side, "bold"),
     )
-    if layer["bound"] == "memory":
-        at_best = min(1, intensity["compulsory"] / balance)
-        text.append(f", at most {100 * layer['attainable_efficiency']:.0f} % of peak ({100 * at_best:.0f} % at compulsory traffic)")
+    if layer.limited_by == "memory":
+        at_best = min(1, intensity.compulsory / balance)
+        text.append(f", at most {100 * layer.attainable_efficiency:.0f} % of peak ({100 * at_best:.0f} % at compulsory traffic)")
     return text
 
 
-def machine_line(machine):
+def machine_line(machine, warm=False):
     """The machine in one line."""
-    levels = ", ".join(f"{v['name']} {show_bytes(v['size_bytes'])} {v['ways']}-way" for v in machine["levels"])
+    levels = ", ".join(f"{v.name} {show_bytes(v.size_bytes)} {v.ways}-way" for v in machine.levels)
     return Text(
-        f"{machine['name']}: {levels}, {machine['levels'][0]['line_bytes']} B lines; {machine['vector_bytes']} B vectors; "
-        f"peak {machine['peak_flop_per_s'] / 1e9:.1f} GFLOP/s (float32), {machine['bandwidth_bytes_per_s'] / 1e9:.1f} GB/s, one core\n"
-        f"{machine['policy']}"
+        f"{machine.name}: {levels}, {machine.line_bytes} B lines; {machine.vector_bytes} B vectors; "
+        f"peak {machine.peak_flop_per_s / 1e9:.1f} GFLOP/s (float32), {machine.bandwidth_bytes_per_s / 1e9:.1f} GB/s, one core\n"
+        f"{machine.policy(warm)}"
     )

@@ -9,57 +9,55 @@ from sim.report.layer import make_table
 
 
 def model_report(model, layers):
-    """The renderables of a model's totals (sim.models.run.totals) and its layers' records."""
-    yield Text.assemble((model["file"], "bold"), f"   {kinds(layers)}: {show_count(model['macs'], 'MAC')} = {show_count(model['flops'], 'FLOP')}")
+    """The renderables of a NetworkTotals and its layers' accounts."""
+    yield Text.assemble((model.file, "bold"), f"   {kinds(layers)}: {show_count(model.macs, 'MAC')} = {show_count(model.flops, 'FLOP')}")
     yield layers_table(model, layers)
-    caches = "empty caches" if layers[0]["start"] == "cold" else "caches as it left them"
+    caches = "empty caches" if layers[0].start == "cold" else "caches as it left them"
     yield Text(f"Each layer on {caches}, dirty lines written at its end. Of peak at most, one layer after another: {efficiency(model)}.")
-    yield Text(f"Lower bound {show_bytes(model['bound_bytes'])}, the layers' own added up; traffic is {model['bound_ratio']:.2f} times that.")
-    if model["not_modelled"]:
+    yield Text(f"Lower bound {show_bytes(model.bound_bytes)}, the layers' own added up; traffic is {model.bound_ratio:.2f} times that.")
+    if model.not_modelled:
         yield from not_modelled(model)
 
 
 def kinds(layers):
     """What the layers were, counted."""
-    return ", ".join(f"{count} {op}" for op, count in Counter(layer["op"] for layer in layers).items())
+    return ", ".join(f"{count} {op}" for op, count in Counter(layer.op for layer in layers).items())
 
 
 def efficiency(record):
     """attainable_efficiency as text."""
-    return f"{100 * record['attainable_efficiency']:.0f} %"
+    return f"{100 * record.attainable_efficiency:.0f} %"
 
 
 def layers_table(model, layers):
     """A row a layer, and the totals."""
-    table = make_table("Layers", "layer", "problem", "kernel", "MACs", "DRAM read", "written", "ratio", "FLOP/B", "bound", "of peak at most")
+    table = make_table("Layers", "layer", "problem", "kernel", "MACs", "DRAM read", "written", "ratio", "FLOP/B", "limited by", "of peak at most")
 
-    def row(record, *names):
-        moved = (show_bytes(record["dram"][key]) for key in ("read_bytes", "write_bytes"))
-        rates = f"{record['traffic_ratio']:.2f}", f"{record['intensity']['simulated']:.2f}", record.get("bound", ""), efficiency(record)
-        table.add_row(*names, show_count(record["macs"]), *moved, *rates)
+    def row(record, limited_by, *names):
+        moved = map(show_bytes, (record.dram.read_bytes, record.dram.write_bytes))
+        rates = f"{record.traffic_ratio:.2f}", f"{record.intensity.simulated:.2f}", limited_by, efficiency(record)
+        table.add_row(*names, show_count(record.macs), *moved, *rates)
 
     for layer in layers:
-        row(layer, Text(layer["name"]), layer["descriptor"], layer["kernel"])
+        row(layer, layer.limited_by, Text(layer.name), layer.descriptor, layer.kernel)
     table.add_section()
-    row(model, "all", "", "")
+    row(model, "", "all", "", "")
     return table
 
 
 def not_modelled(model):
     """The nodes that were not modelled, by kind, with the elements that they move."""
     nodes, elements, unknown = Counter(), Counter(), Counter()
-    for node in model["not_modelled"]:
-        key = node["op"], node["remark"]
+    for node in model.not_modelled:
+        key = node.op, node.remark
         nodes[key] += 1
-        elements[key] += node["elements"] or 0
-        unknown[key] += node["elements"] is None
-    table = make_table(
-        f"Not modelled: {share(1 - model['modelled_share'])} of the elements that all nodes move", "op", "nodes", "elements", "share", ""
-    )
+        elements[key] += node.elements or 0
+        unknown[key] += node.elements is None
+    table = make_table(f"Not modelled: {share(1 - model.modelled_share)} of the elements that all nodes move", "op", "nodes", "elements", "share", "")
     table.columns[-1].justify = "left"
     for key in sorted(nodes, key=lambda key: -elements[key]):
         if elements[key] or unknown[key]:
-            known = show_count(elements[key]), share(elements[key] / model["elements"])
+            known = show_count(elements[key]), share(elements[key] / model.elements)
             table.add_row(Text(key[0]), str(nodes[key]), *(known if not unknown[key] else ("unknown", "-")), key[1])
     yield table
     still = ", ".join(f"{op} {nodes[op, remark]} ({remark})" for op, remark in nodes if not elements[op, remark] and not unknown[op, remark])
@@ -74,6 +72,6 @@ def share(part):
 
 def left_out(model):
     """What was not modelled in one line, for the forms that have no place for it."""
-    nodes = [node for node in model["not_modelled"] if node["elements"] != 0]
-    ops = ", ".join(f"{op} {count}" for op, count in Counter(node["op"] for node in nodes).items())
-    return f"{model['file']}: not modelled, {share(1 - model['modelled_share'])} of the elements moved: {ops or 'nothing'}"
+    nodes = [node for node in model.not_modelled if node.elements != 0]
+    ops = ", ".join(f"{op} {count}" for op, count in Counter(node.op for node in nodes).items())
+    return f"{model.file}: not modelled, {share(1 - model.modelled_share)} of the elements moved: {ops or 'nothing'}"

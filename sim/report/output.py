@@ -7,9 +7,9 @@ import sys
 SCHEMA = 1
 
 
-def write_json(machine, result):
-    """A result {"layers": records, ...} beside the machine's record."""
-    json.dump({"schema": SCHEMA, "machine": machine, **result}, sys.stdout, indent=1)
+def write_json(machine, result, warm=False):
+    """A result {"layers": records, ...} as JSON beside the machine's record; warm: whether the runs started so."""
+    json.dump({"schema": SCHEMA, "machine": machine.record(warm), **result}, sys.stdout, indent=1)
     print()
 
 
@@ -20,9 +20,11 @@ def write_rows(rows):
     writer.writerows(rows)
 
 
-def show(machine, parts):
-    """Renderables, below a line that says what the machine (its record) is. Tables are as wide as they need, never cut: a terminal wraps them,
-    and text that is not to be wrapped."""
+def show(machine, parts, warm=False):
+    """Renderables, below a line that says what the machine is; warm: whether the runs started so.
+
+    Tables are as wide as they need, never cut: a terminal wraps them, and text that is not to be wrapped.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -32,5 +34,5 @@ def show(machine, parts):
     widest = max((wide.measure(part).maximum for part in parts if isinstance(part, Table)), default=0)
     console = Console(highlight=False)
     console = Console(highlight=False, width=max(console.width, 110, widest))
-    for part in (machine_line(machine), "", *parts):
+    for part in (machine_line(machine, warm), "", *parts):
         console.print(part, soft_wrap=bool(getattr(part, "no_wrap", False)))

@@ -24,7 +24,7 @@ def figure_class():
 
 
 def plot_capacity(records, machine, path):
-    """Draw records of sim.capacity to `path`, a panel each: traffic against capacity, the bound, compulsory traffic, the machine's caches.
+    """Draw CapacityAccounts to `path`, a panel each: traffic against capacity, the bound, compulsory traffic, the machine's caches.
 
     machine: the record of one. The circle: what the machine's own levels, set-associative, move, at the size of the last. OSError as of the file.
     """
@@ -36,24 +36,24 @@ def plot_capacity(records, machine, path):
 
 def draw_capacity(axes, record, machine):
     """One panel."""
-    runs = {"fused": record, "layer by layer": record["unfused"]} if "unfused" in record else {f"{record['kernel']} kernel": record}
-    last = machine["levels"][-1]["size_bytes"]
-    for (label, run), colour in zip(runs.items(), ("C0", "C1"), strict=False):
-        curve = run["curve"]
-        axes.plot(curve["capacity_bytes"], curve["moved_bytes"], colour, label=label)
-        axes.plot([last], [run["simulated_bytes"]], "o", color=colour, fillstyle="none", label=f"{label}, {machine['name']}'s hierarchy")
-    curve = record["curve"]
-    if max(curve["bound_bytes"]) > record["compulsory_bytes"]:
-        axes.plot(curve["capacity_bytes"], curve["bound_bytes"], "k--", linewidth=1, label="lower bound")
-    axes.axhline(record["compulsory_bytes"], color="k", linestyle=":", linewidth=1, label="compulsory")
-    for level in machine["levels"]:
-        axes.axvline(level["size_bytes"], color="0.7", linewidth=1, zorder=0)
-        axes.annotate(level["name"], (level["size_bytes"], 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", color="0.4")
+    labels = ("fused", "layer by layer") if record.layer_by_layer else (f"{record.run.kernel} kernel",)
+    last = machine.levels[-1].size_bytes
+    for label, one, colour in zip(labels, record.runs, ("C0", "C1"), strict=False):
+        curve = one.curve
+        axes.plot(curve.capacity_bytes, curve.moved_bytes, colour, label=label)
+        axes.plot([last], [one.run.moved_bytes], "o", color=colour, fillstyle="none", label=f"{label}, {machine.name}'s hierarchy")
+    curve = record.curve
+    if max(curve.bound_bytes) > record.run.compulsory_bytes:
+        axes.plot(curve.capacity_bytes, curve.bound_bytes, "k--", linewidth=1, label="lower bound")
+    axes.axhline(record.run.compulsory_bytes, color="k", linestyle=":", linewidth=1, label="compulsory")
+    for level in machine.levels:
+        axes.axvline(level.size_bytes, color="0.7", linewidth=1, zorder=0)
+        axes.annotate(level.name, (level.size_bytes, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", color="0.4")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda size, _: show_size(size))
     axes.yaxis.set_major_formatter(lambda moved, _: show_size(moved))
     axes.set_xlabel("capacity, fully associative LRU")
     axes.set_ylabel("DRAM bytes, read and written")
-    axes.set_title(record["name"], loc="left", pad=18)
+    axes.set_title(record.run.name, loc="left", pad=18)
     axes.legend(fontsize="small")

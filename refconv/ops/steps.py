@@ -1,0 +1,79 @@
+"""Graphs of steps (refconv/problem/steps.py) run step by step on arrays: each is one pass, by a kernel of this project or by NumPy."""
+
+import numpy as np
+from numba import typeof, types
+
+from refconv.elements import element
+from refconv.jit import plain
+from refconv.kernels.activation import activated
+from refconv.ops.layers import conv2d, depthwise_conv2d, partial_conv2d
+from refconv.plan import compiled, flat
+from refconv.problem.activations import ACTIVATIONS
+from refconv.problem.steps import matrix_shape
+from refconv.weights.packed import empty
+
+
+def run_graph(graph, x, threads=None):
+    """The output of a graph for an NHWC array x: every step's output is a tensor of its own, of x's dtype."""
+    options = {"layout": "NHWC", "threads": threads}
+
+    def make(step, tensors):
+        return _RUN[step.op](*tensors, {role: graph.array(step, role) for role in step.parameters}, step.attributes, options)
+
+    return graph.run(x, make)
+
+
+def _conv(x, parameters, attributes, options):
+    weight = parameters["weight"].reshape(matrix_shape(parameters["weight"]))
+    return conv2d(x, weight, parameters["bias"], attributes["stride"], attributes["pads"], 1, attributes["groups"], **options)
+
+
+def _partial_conv(x, parameters, attributes, options):
+    return partial_conv2d(x, parameters["weight"], parameters["bias"], **options)
+
+
+def _norm(x, parameters, attributes, options):
+    wide = x.astype(element(x.dtype).work)
+    normed = (wide - wide.mean(axis=3, keepdims=True)) / np.sqrt(wide.var(axis=3, keepdims=True) + wide.dtype.type(attributes["eps"]))
+    normed = normed * parameters["weight"] + (0 if parameters["bias"] is None else parameters["bias"])
+    return normed.astype(x.dtype)
+
+
+def _mean(x, parameters, attributes, options):
+    return x.astype(element(x.dtype).work).mean(axis=(1, 2), keepdims=True).astype(x.dtype)
+
+
+def _blur_pool(x, parameters, attributes, options):
+    binomial = np.tile(np.outer([1, 2, 1], [1, 2, 1]) / 16, (x.shape[3], 1, 1, 1)).astype(x.dtype)
+    return depthwise_conv2d(x, binomial, stride=2, **options)
+
+
+def _pad(x, parameters, attributes, options):
+    border = (attributes["border"],) * 2
+    return np.pad(x, ((0, 0), border, border, (0, 0)), "reflect")
+
+
+def _activation(x, parameters, attributes, options):
+    """The activation of every element, by this project's instruction."""
+    out, kind = empty(x.shape, x.dtype), ACTIVATIONS[attributes["kind"]]
+    array = flat(x.dtype)
+    entry = compiled(activated, (array, array, types.intp, typeof(kind)))
+    bits = element(x.dtype).compiled if entry is not plain(activated) else x.dtype
+    entry(x.reshape(-1).view(bits), out.reshape(-1).view(bits), x.size, kind)
+    return out
+
+
+_RUN = {
+    "conv": _conv,
+    "partial_conv": _partial_conv,
+    "norm": _norm,
+    "mean": _mean,
+    "blur_pool": _blur_pool,
+    "pad": _pad,
+    "concatenate": lambda x, y, parameters, attributes, options: np.concatenate([x, y], axis=3),
+    "activation": _activation,
+    "scale": lambda x, parameters, attributes, options: x * parameters["weight"],
+    "multiply": lambda x, gates, parameters, attributes, options: x * gates,
+    "add": lambda x, y, parameters, attributes, options: x + y,
+}
+"""A step's output, by op, from the outputs of its sources, {role: array or None}, its attributes and the options of this project's functions."""

@@ -1,0 +1,201 @@
+"""A graph of named steps: the one place that says in which order the layers of a block come, for whoever runs, counts or measures them one by one.
+
+Tensors are NHWC. A step takes the outputs of others and makes one tensor; run layer by layer, every step is one pass over its tensors.
+
+    op              sources   parameters     attributes                output, of sources (n, h, w, c)
+    "conv"          x         weight, bias   stride, pads, groups      the convolution by weight (K, C/groups, R, S) or (K, C)
+    "partial_conv"  x         weight, bias                             the first Cp channels by weight (Cp, Cp, R, S), the others as they are
+    "norm"          x         weight, bias   eps                       LayerNorm over the channels of each pixel
+    "mean"          x                                                  the mean over the map: (n, 1, 1, c)
+    "blur_pool"     x                                                  [1, 2, 1] x [1, 2, 1] / 16 at every second pixel, without padding
+    "pad"           x                        border                    the map reflected by `border` pixels on every side
+    "concatenate"   x, y                                               the channels of one after those of the other
+    "activation"    x                        kind                      of every element; kind: a name of refconv.problem.activations
+    "scale"         x         weight                                   times a vector of c factors
+    "multiply"      x, gates                                           times gates of (n, h, w, c) or (n, 1, 1, c)
+    "add"           x, y                                               the sum
+"""
+
+import math
+from collections import Counter
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from refconv.problem.conv import Conv2d, PartialConv2d, same_pads
+
+INPUT = "input"
+"""The name of a graph's input among the sources of its steps."""
+CONVOLUTIONS = ("conv", "partial_conv")
+WHILE_READING = ("multiply", "concatenate", "pad")
+WHILE_STORING = ("activation", "scale", "add")
+"""What needs one element of each source for one of its output, so that it could happen as the step after it reads, or as the step before stores."""
+
+
+class Step(NamedTuple):
+    """name; op: of the table above; sources: names of steps, or "input"; parameters: {role: name of an array of the graph, which may lack it}."""
+
+    name: str
+    op: str
+    sources: tuple
+    parameters: Any = MappingProxyType({})
+    attributes: Any = MappingProxyType({})
+
+
+class SizedStep(NamedTuple):
+    """A step on an input of a known size: the Conv2d or PartialConv2d that a kernel runs for it (None: none does), and its output (n, h, w, c)."""
+
+    step: Step
+    problem: Any
+    shape: tuple
+
+    elements = property(lambda self: math.prod(self.shape), doc="Of the output.")
+
+
+class MergedStep(NamedTuple):
+    """A step and those beside it that could happen as it reads or stores: what a program that merges them moves.
+
+    source: the tensor that the step itself takes, besides: others that are read with it; the names are those of steps whose outputs are stored,
+    or "input". parameters: names of the arrays of all steps merged. read, written: elements of tensors, those of parameters left out.
+    """
+
+    name: str
+    problem: Any
+    source: str
+    besides: tuple
+    parameters: tuple
+    read: int
+    written: int
+
+
+class Graph(NamedTuple):
+    """steps: each after its sources, the last makes the output; parameters: {name: array} of those that there are."""
+
+    steps: tuple
+    parameters: dict
+
+    def array(self, step, role):
+        """The parameter of a step, None where there is none."""
+        return self.parameters.get(step.parameters.get(role))
+
+    def sized(self, n, h, w, c):
+        """{name: SizedStep} in order, for an input of that shape. ValueError says what is wrong with it."""
+        shapes, result = {INPUT: (n, h, w, c)}, {}
+        for step in self.steps:
+            problem, shape = _SHAPES[step.op](self, step, *(shapes[source] for source in step.sources))
+            result[step.name], shapes[step.name] = SizedStep(step, problem, shape), shape
+        return result
+
+    def run(self, x, make):
+        """The output for an input x, step by step: make(step, tensors) makes a step's output of those of its sources.
+
+        A tensor is let go after the last step that takes it.
+        """
+        left, tensors = Counter(source for step in self.steps for source in step.sources), {INPUT: x}
+        for step in self.steps:
+            tensors[step.name] = make(step, [tensors[source] for source in step.sources])
+            for source in step.sources:
+                left[source] -= 1
+                if not left[source]:
+                    del tensors[source]
+        return tensors[self.steps[-1].name]
+
+    def merged(self, n, h, w, c):
+        """The MergedSteps for an input of that shape, in order."""
+        sized = self.sized(n, h, w, c)
+        elements = {INPUT: n * h * w * c, **{name: step.elements for name, step in sized.items()}}
+        stored, groups = {INPUT: INPUT}, {}  # the step that stores a tensor; {step that others are merged into: [those others]}
+        for step in self.steps:
+            before = stored.get(step.sources[0])
+            if step.op in WHILE_STORING and before in groups:
+                stored[step.name] = before
+                groups[before].append(step)
+            elif step.op not in WHILE_READING:
+                stored[step.name] = step.name
+                groups[step.name] = [step]
+
+        def read_by(source):
+            """The tensors that are read where a step takes `source`."""
+            if source in stored:
+                return [source]
+            return [tensor for inner in sized[source].step.sources for tensor in read_by(inner)]
+
+        result = []
+        for name, (step, *after) in groups.items():
+            source, *besides = read_by(step.sources[0])
+            besides += [tensor for other in after for more in other.sources[1:] for tensor in read_by(more)]
+            parameters = tuple(array for one in (step, *after) for array in one.parameters.values() if array in self.parameters)
+            problem, last = sized[name].problem if step.op in CONVOLUTIONS else None, after[-1].name if after else name
+            own = problem.compulsory["input"] if problem else elements[source]
+            read, besides = own + sum(elements[tensor] for tensor in besides), tuple(stored[tensor] for tensor in besides)
+            result.append(MergedStep(name, problem, stored[source], besides, parameters, read, elements[last]))
+        return result
+
+
+def conv(name, source, kernel=(1, 1), stride=1, groups=1):
+    """The Step of a convolution padded so that ceil(h / stride) rows come out; its arrays are <name>_weight and <name>_bias."""
+    (top, bottom), (left, right) = (same_pads(size, 1) for size in kernel)
+    attributes = {"stride": stride, "pads": (top, left, bottom, right), "groups": groups}
+    return Step(name, "conv", (source,), _arrays(name), attributes)
+
+
+def partial_conv(name, source):
+    """The Step of a partial convolution; its arrays are <name>_weight and <name>_bias."""
+    return Step(name, "partial_conv", (source,), _arrays(name))
+
+
+def norm(name, source, eps):
+    """The Step of a LayerNorm; its arrays are <name>_weight and <name>_bias."""
+    return Step(name, "norm", (source,), _arrays(name), {"eps": eps})
+
+
+def activation(source, kind):
+    """The Step of an activation of what step `source` makes."""
+    return Step(f"{source}_activation", "activation", (source,), attributes={"kind": kind})
+
+
+def _arrays(name):
+    return {"weight": f"{name}_weight", "bias": f"{name}_bias"}
+
+
+def matrix_shape(weight):
+    """(K, C/groups, R, S) of a weight that may be (K, C)."""
+    return (*weight.shape, 1, 1) if weight.ndim == 2 else weight.shape
+
+
+def _conv_shape(graph, step, shape):
+    k, _, r, s = matrix_shape(graph.array(step, "weight"))
+    (n, h, w, c), (top, left, bottom, right), stride = shape, step.attributes["pads"], step.attributes["stride"]
+    problem = Conv2d(n, c, h, w, k, r, s, stride, stride, top, left, bottom, right, 1, 1, step.attributes["groups"]).checked()
+    return problem, (problem.n, problem.p, problem.q, problem.k)
+
+
+def _partial_shape(graph, step, shape):
+    (n, h, w, c), (convolved, _, r, s) = shape, graph.array(step, "weight").shape
+    return PartialConv2d(n, c, h, w, convolved, r, s).checked(), shape
+
+
+def _blur_shape(graph, step, shape):
+    n, h, w, c = shape
+    problem = Conv2d(n, c, h, w, c, 3, 3, 2, 2, groups=c).checked()
+    return problem, (n, problem.p, problem.q, c)
+
+
+def _pad_shape(graph, step, shape):
+    (n, h, w, c), border = shape, step.attributes["border"]
+    return None, (n, h + 2 * border, w + 2 * border, c)
+
+
+_SHAPES = {
+    "conv": _conv_shape,
+    "partial_conv": _partial_shape,
+    "norm": lambda graph, step, shape: (None, shape),
+    "mean": lambda graph, step, shape: (None, (shape[0], 1, 1, shape[3])),
+    "blur_pool": _blur_shape,
+    "pad": _pad_shape,
+    "concatenate": lambda graph, step, one, other: (None, (*one[:3], one[3] + other[3])),
+    "activation": lambda graph, step, shape: (None, shape),
+    "scale": lambda graph, step, shape: (None, shape),
+    "multiply": lambda graph, step, shape, gates: (None, shape),
+    "add": lambda graph, step, one, other: (None, one),
+}
+"""(Conv2d, PartialConv2d or None, output shape) of a step, by op, from the graph, the step and the shapes of its sources."""

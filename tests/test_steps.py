@@ -1,0 +1,162 @@
+"""The graph of steps of a block: it is the definition, its sizes, what is let go, a peer's walk over it."""
+
+import numpy as np
+import pytest
+from block_problems import BLOCKS, STRIDED, blocks, build, normal, squeeze_excite
+from hypothesis import given
+
+import refconv
+from refconv import reference
+from refconv.bench.blocks import CASES, weights
+from refconv.bench.peer_blocks import PeerBlock
+from refconv.problem.steps import Graph, Step
+
+by_channel = lambda vector: np.asarray(vector, np.float64)[:, None, None]
+
+
+def make(graph):
+    """A step's output by the definitions of refconv/reference.py, NCHW and float64."""
+
+    def conv(x, step, weight, bias):
+        top, left, bottom, right = step.attributes["pads"]
+        weight = weight[:, :, None, None] if weight.ndim == 2 else weight
+        return reference.conv2d(x, weight, bias, (step.attributes["stride"],) * 2, (top, left, bottom, right), (1, 1), step.attributes["groups"])
+
+    def blurred(x):
+        binomial = np.tile(np.outer([1, 2, 1], [1, 2, 1]) / 16, (x.shape[1], 1, 1, 1))
+        return reference.depthwise_conv2d(x, binomial, stride=(2, 2))
+
+    ops = {
+        "conv": conv,
+        "partial_conv": lambda x, step, weight, bias: reference.partial_conv2d(x, weight, bias),
+        "norm": lambda x, step, weight, bias: reference.layer_norm(x, weight, bias, step.attributes["eps"]),
+        "mean": lambda x, step, *_: x.mean(axis=(2, 3), keepdims=True),
+        "blur_pool": lambda x, step, *_: blurred(x),
+        "pad": lambda x, step, *_: np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect"),
+        "concatenate": lambda x, y, step, *_: np.concatenate([x, y], axis=1),
+        "activation": lambda x, step, *_: reference.activate(x, step.attributes["kind"]),
+        "scale": lambda x, step, weight, bias: x * by_channel(weight),
+        "multiply": lambda x, gates, step, *_: x * gates,
+        "add": lambda x, y, step, *_: x + y,
+    }
+    return lambda step, tensors: ops[step.op](*tensors, step, graph.array(step, "weight"), graph.array(step, "bias"))
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_the_graph_is_the_definition(kind):
+    """Walked with the definitions of its ops it is the definition of the block, and every tensor has the size that is inferred."""
+
+    @given(blocks(kind, normal))
+    def check(case):
+        record, x = case
+        n, _, h, w = x.shape
+        apply, sized, seen = make(record.graph), record.sized(n, h, w), []
+
+        def noted(step, tensors):
+            out = apply(step, tensors)
+            assert sized[step.name].shape == (out.shape[0], *out.shape[2:], out.shape[1])
+            seen.append(step.name)
+            return out
+
+        np.testing.assert_allclose(record.graph.run(x, noted), reference.block(x, record), rtol=1e-12, atol=1e-12)
+        assert seen == list(sized)
+        assert {name for step in record.graph.steps for name in step.parameters.values()} >= set(record.arrays), "every array is of some step"
+
+    check()
+
+
+def test_a_tensor_is_let_go_after_its_last_use():
+    steps = tuple(Step(f"s{i}", "activation", (f"s{i - 1}" if i else "input",), attributes={"kind": "relu"}) for i in range(9))
+    graph, alive = Graph((*steps, Step("sum", "add", ("s8", "s0"))), {}), set()
+
+    class Tensor:
+        def __init__(self, name):
+            self.name = name
+            alive.add(name)
+
+        def __del__(self):
+            alive.discard(self.name)
+
+    most = []
+
+    def apply(step, tensors):
+        made = Tensor(step.name)
+        most.append(len(alive))
+        return made
+
+    assert graph.run(Tensor("x"), apply).name == "sum"
+    assert max(most) == 4, "x, which the caller holds, s0, the source of the step, what it makes"
+    assert alive == set()
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_merged_steps_take_every_array_and_tensor_once(kind, stride):
+    changed = {"stride": stride} if kind in STRIDED else {}
+    if kind is refconv.MBConvBlock:
+        changed["se"] = squeeze_excite()
+    record = build(kind, **changed)
+    merged = record.graph.merged(2, 6, 5, record.c)
+    assert sorted(name for step in merged for name in step.parameters) == sorted(record.arrays)
+    stored = ["input", *(step.name for step in merged)]
+    for i, step in enumerate(merged):
+        assert {step.source, *step.besides} <= set(stored[: i + 1]), "what a step reads was stored before"
+    assert {name for step in merged for name in (step.source, *step.besides)} == set(stored[:-1]), "nothing is stored in vain"
+
+
+class NumPyPeer(PeerBlock):
+    """The definitions as a peer's operations, float64."""
+
+    def __init__(self, record, linear):
+        self.arrays, self.linear = record.arrays, linear
+        self.settle(record, linear)
+
+    def conv(self, x, weight, bias, groups):
+        size = self.arrays[weight].shape[2] // 2
+        return reference.conv2d(x, self.arrays[weight], self.arrays.get(bias), padding=(size,) * 4, groups=groups)
+
+    def matrix(self, x, weight, bias):
+        if self.linear:
+            return x @ self.arrays[weight].T.astype(np.float64) + self.arrays.get(bias, 0)
+        return reference.pointwise_conv2d(x, self.arrays[weight][:, :, None, None], self.arrays.get(bias))
+
+    def partial_conv(self, x, weight, bias):
+        return reference.partial_conv2d(x, self.arrays[weight], self.arrays.get(bias))
+
+    def norm(self, x, weight, bias, eps):
+        return self.to_last(reference.layer_norm(self.to_first(x), self.arrays[weight], self.arrays.get(bias), eps))
+
+    def activation(self, x, kind):
+        return reference.activate(x, kind)
+
+    def scale(self, x, weight):
+        return x * (self.arrays[weight] if self.linear else by_channel(self.arrays[weight]))
+
+    def mean(self, x):
+        return x.mean(axis=(2, 3), keepdims=True)
+
+    def multiply(self, x, gates):
+        return x * gates
+
+    def add(self, x, y):
+        return x + y
+
+    def to_last(self, x):
+        return x.transpose(0, 2, 3, 1)
+
+    def to_first(self, x):
+        return x.transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_a_peer_walks_the_graph(kind, linear):
+    """With matrices on channels first, and on channels last, where the layout changes no more often than it must."""
+    if linear and kind not in (refconv.FFNBlock, refconv.ConvNeXtBlock):
+        pytest.skip("linear layers are for blocks of matrices on the whole")
+    case = next(case for case in CASES if case.kind is kind)._replace(c=8, size=7)
+    record, x = weights(case, np.float64), np.random.default_rng(0).standard_normal((2, 8, 7, 7))
+    peer = NumPyPeer(record, linear)
+    np.testing.assert_allclose(peer.forward(x), reference.block(x, record), rtol=1e-12, atol=1e-12)
+    moves = [name for name, *_ in peer.calls if name.startswith("to_")]
+    assert moves == (["to_last", "to_first"] if linear or kind is refconv.ConvNeXtBlock else [])
