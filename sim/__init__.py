@@ -6,7 +6,7 @@ _MODULES = {
     "Cores": "sim.account.layer",
     "Machine": "sim.machine.record",
     "load_machine": "sim.machine.record",
-    "read_model": "refconv.graph.model",
+    "read_model": "refconv.graph.read",
     "simulate": "sim.account.layer",
     "simulate_block": "sim.account.block",
     "simulate_model": "sim.account.network",

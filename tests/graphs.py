@@ -33,3 +33,32 @@ def save(path, nodes, inputs, constants=(), outputs=("y",), **options):
 def conv(out="y", x="x", w="w", **attributes):
     """A Conv node."""
     return helper.make_node("Conv", [x, w], [out], name="c", **attributes)
+
+
+def info(name, sizes=None, kind=FLOAT):
+    """A value of a graph; sizes: None for a value that the file gives no shape."""
+    return helper.make_tensor_value_info(name, kind, sizes)
+
+
+def branch(name, nodes, outputs, constants=()):
+    """A subgraph without inputs, whose outputs have no shape in the file; constants: {name: a list of integers}."""
+    tensors = [helper.make_tensor(key, INT64, [len(given)], given) for key, given in dict(constants).items()]
+    return helper.make_graph(nodes, name, [], [info(output) for output in outputs], tensors)
+
+
+def write(path, nodes, inputs, constants=(), outputs=("y",), **options):
+    """Write a graph as it is, shapes of the outputs left out; inputs: values of `info`; constants as of `save`, or TensorProtos."""
+    tensors = []
+    for name, given in dict(constants).items():
+        if isinstance(given, TensorProto):
+            tensors.append(given)
+        elif isinstance(given, tuple):
+            tensors.append(helper.make_tensor(name, FLOAT, given, [0.0] * math.prod(given)))
+        else:
+            tensors.append(helper.make_tensor(name, INT64, [len(given)], given))
+    graph = helper.make_graph(nodes, "g", inputs, [info(name) for name in outputs], tensors)
+    domains = {"": options.get("opset", 17)} | dict.fromkeys(options.get("domains", ()), 1)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, version) for domain, version in domains.items()])
+    model.ir_version = options.get("ir_version", 8)
+    onnx.save(model, path)
+    return str(path)

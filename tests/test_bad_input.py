@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_traffic import GOOD, run
 
 from refconv import Conv2d, PartialConv2d
-from refconv.graph.model import parse_input_shape, read_model
+from refconv.graph.read import parse_input_shape, read_model
 from refconv.problem.conv import KNOWN
 from sim.cli.cache_option import parse_cache
 from sim.machine.record import make_level, presets, read_machine

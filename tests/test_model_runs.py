@@ -11,7 +11,8 @@ from test_traffic import run
 
 from refconv import Conv2d
 from refconv.elements import element
-from refconv.graph.model import Model, ModelLayer, read_model
+from refconv.graph.model import Model, ModelLayer
+from refconv.graph.read import read_model
 from sim.account.network import begun
 from sim.account.parallel import run_all
 from sim.account.trace_cost import estimated_accesses
@@ -133,7 +134,10 @@ def test_the_table_has_a_row_a_layer_and_what_was_left_out(tmp_path):
         (("--model", "model.pt"), "model.pt: must be an ONNX graph"),
         (("--model", "TOPOLOGY", "--kernel", "conv2d"), "--kernel conv2d: every layer of a model"),
         (("--model", "TOPOLOGY", "--input-shape", "x:1x2"), "a topology has its shapes in the file"),
-        (("--model", "TOPOLOGY", "--limit", "1000"), r"layer a .*accesses: must be at most 1 k; legal: a larger --limit, or the closed form"),
+        (
+            ("--model", "TOPOLOGY", "--limit", "100"),
+            r"layer b .*accesses: must be at most 100; legal: a larger --limit, or a layer alone: --layer mb1ic16ih8oc16oh6kh3ph0 --explain",
+        ),
         (("--layer", "mb1ic4096ih4096oc4096kh3ph1"), r"tracing it takes about .* T accesses: must be at most 10 G"),
         (("--layer", "convnext", "--batch", "100000"), "layer convnext: tracing it takes about"),
         (("--layer", "dwconv", "--input-shape", "x:1x2"), "--input-shape 'x:1x2': needs --model"),
@@ -149,6 +153,46 @@ def test_bad_model_arguments(topology, arguments, text):
     *notes, last = err.splitlines()
     assert all("padding is unknown" in line for line in notes)
     assert re.search(text, last)
+
+
+def test_the_advice_of_a_limit_works(topology):
+    """What the message names is legal, and traces nothing."""
+    _, _, err = run("--model", topology, "--machine", "zen4", "--limit", "100")
+    advice = err.strip().rpartition("alone: ")[2].split()
+    status, out, _ = run(*advice, "--machine", "zen4", "--limit", "100")
+    assert (status, "Not traced" in out) == (0, True)
+
+
+def test_a_layer_over_the_limit_is_listed_and_the_rest_counted(topology):
+    """All but the pointwise layer b are too large: the totals say how many MACs that leaves out."""
+    small, large = (estimated_accesses(Conv2d.parse(text), ZEN4) for text in ("mb1ic16ih6oc32kh1", "mb1ic16ih8oc16kh3"))
+    assert small < large
+    status, out, err = run("--model", topology, "--machine", "zen4", "--json", "--jobs", "1", "--limit", str(small))
+    assert (status, err.count("\n")) == (0, 1)
+    total = json.loads(out)["model"]
+    each = 36 * 16 * 16 * 9
+    assert (total["macs"], total["macs_not_modelled"], total["nodes_of_unknown_macs"]) == (36 * 16 * 32, 2 * each, 0)
+    assert [(node["name"], node["macs"]) for node in total["not_modelled"]] == [("a", each), ("c", each)]
+    assert total["modelled_share"] == (36 * 16 + 16 * 32 + 36 * 32) / total["elements"]
+    status, out, _ = run("--model", topology, "--machine", "zen4", "--jobs", "1", "--limit", str(small))
+    missing = 100 * 2 * each / (2 * each + 36 * 16 * 32)
+    assert f"Not in the totals: {missing:.1f} % of the MACs that are known: 165.9 kMAC of conv (not traced: takes about" in " ".join(out.split())
+    status, _, err = run("--model", topology, "--machine", "zen4", "--jobs", "1", "--limit", str(small), "--csv")
+    assert "of the elements moved, 165.9 kMAC: conv 2" in err
+
+
+def test_what_is_not_known_is_told(tmp_path):
+    pytest.importorskip("onnx")
+    from graphs import conv, helper, info, write
+
+    nodes = [conv("c"), helper.make_node("Mystery", ["c"], ["m"], domain="mine"), conv("y", "m")]
+    path = write(tmp_path / "m.onnx", nodes, [info("x", [1, 16, 8, 8])], {"w": (16, 16, 3, 3)})
+    status, out, err = run("--model", path, "--machine", "zen4", "--jobs", "1")
+    assert (status, err) == (0, "")
+    told = "Not in the totals, and not known: the MACs of mine.Mystery 1 (no kernel), Conv 1 (the shape of m is not known (no dimension))."
+    assert told in " ".join(out.split())
+    _, _, err = run("--model", path, "--machine", "zen4", "--jobs", "1", "--csv")
+    assert "mine.Mystery 1, Conv 1; MACs not known of 2 nodes" in err
 
 
 def test_processes_give_the_same(topology):

@@ -11,7 +11,8 @@ from graphs import FLOAT, INT64, TensorProto, conv, helper, onnx, save
 from onnx import numpy_helper
 
 from refconv import Conv2d, PartialConv2d
-from refconv.graph.model import ModelLayer, read_model
+from refconv.graph.model import ModelLayer
+from refconv.graph.read import read_model
 
 LIGHT = sorted((pathlib.Path(onnx.__file__).parent / "backend/test/data/light").glob("light_*.onnx"))
 
@@ -201,8 +202,8 @@ def test_products_are_pointwise_layers(tmp_path, case):
     assert problem.macs == math.prod(inferred(tmp_path / "m.onnx")) * 16
 
 
-def test_products_that_are_no_layers_are_listed(tmp_path):
-    """A matrix for each image, and a vector: constant, but no pointwise layer."""
+def test_a_matrix_for_each_channel_and_a_vector_are_layers(tmp_path):
+    """Channels of a map side by side, each with a matrix of its own; a vector is a matrix of one column."""
     nodes = [
         conv("c"),
         helper.make_node("MatMul", ["c", "m"], ["a"], name="batched"),
@@ -210,8 +211,11 @@ def test_products_that_are_no_layers_are_listed(tmp_path):
     ]
     constants = {"w": (8, 4, 1, 1), "m": (8, 5, 6), "v": (6,)}
     model = read_model(save(tmp_path / "m.onnx", nodes, {"x": [1, 4, 5, 5]}, constants, rank=[None] * 3))
-    assert [layer.name for layer in model.layers] == ["c"]
-    assert [(node.name, node.remark) for node in model.others] == [("batched", "no kernel"), ("vector", "no kernel")]
+    assert [(layer.name, layer.problem) for layer in model.layers[1:]] == [
+        ("batched", Conv2d(1, 40, 1, 5, 48, 1, 1, groups=8)),
+        ("vector", Conv2d(1, 6, 8, 5, 1, 1, 1)),
+    ]
+    assert model.others == ()
 
 
 def test_a_product_of_activations_is_listed_and_a_bias_belongs_to_its_product(tmp_path):
@@ -297,12 +301,6 @@ def test_silu_is_one_node_and_norms_are_listed(tmp_path):
     ]
     model = read_model(save(tmp_path / "m.onnx", nodes, {"x": [1, 4, 5, 5]}, {"w": (8, 4, 1, 1), "s": (8,)}))
     assert [(node.op, node.elements) for node in model.others] == [("BatchNormalization", 2 * 200 + 8), ("SiLU", 2 * 200)]
-
-
-@pytest.mark.parametrize(("x", "w", "text"), [([1, 4, 9], (8, 4, 3), "1-D"), ([1, 4, 5, 5, 5], (8, 4, 3, 3, 3), "3-D")])
-def test_other_dimensions_are_errors_that_name_the_node(tmp_path, x, w, text):
-    with pytest.raises(ValueError, match=rf"m.onnx: node c \(Conv\): a {text} convolution.*legal: 2-D"):
-        read_model(save(tmp_path / "m.onnx", [conv()], {"x": x}, {"w": w}, rank=[None] * len(x)))
 
 
 def test_weights_in_files_of_their_own_are_not_read(tmp_path):

@@ -1,10 +1,6 @@
-"""Whole models as lists of layers: ONNX graphs and SCALE-Sim topologies, read for their shapes alone."""
+"""A network as a list of layers: what the readers of ONNX graphs and SCALE-Sim topologies return."""
 
-import os
 from typing import Any, NamedTuple
-
-MOST_FILE_BYTES = 1 << 31
-"""No protobuf message is larger; weights beyond it lie in files of their own, which are not read."""
 
 
 class ModelLayer(NamedTuple):
@@ -20,14 +16,24 @@ class ModelLayer(NamedTuple):
         """Elements of its tensors, each once."""
         return sum(self.problem.tensors.values())
 
+    @property
+    def macs(self):
+        """Its multiply-adds."""
+        return self.problem.macs
+
 
 class OtherNode(NamedTuple):
-    """A node that was not modelled, and why. elements: of its inputs and outputs, each once; None where a shape is not known."""
+    """A node that was not modelled, and why (remark).
+
+    elements: of its inputs and outputs, each once; None where a shape is not known. macs: the multiply-adds of its products; None where they
+    are not known.
+    """
 
     name: str
     op: str
     elements: Any
     remark: str
+    macs: Any = 0
 
 
 class Model(NamedTuple):
@@ -43,45 +49,17 @@ class Model(NamedTuple):
         """Elements moved by all nodes whose shapes are known: inputs and outputs of each, once."""
         return sum(node.elements or 0 for node in (*self.layers, *self.others))
 
-
-def read_model(path, input_shapes=(), batch=None):
-    """The Model in a .onnx or .csv file, for `batch` images (None: as many as the file says).
-
-    input_shapes: texts such as "x:1x3x224x224" in the place of an ONNX graph's own. ValueError names the file, the node or line, and what is legal.
-    """
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix not in (".onnx", ".csv"):
-        raise ValueError(f"{path}: must be an ONNX graph (.onnx) or a SCALE-Sim topology (.csv)")
-    try:
-        size = os.path.getsize(path)
-        if not os.path.isfile(path):
-            raise ValueError("must be a file")
-        if size >= MOST_FILE_BYTES:
-            raise ValueError(f"has {size} bytes: must have less than {MOST_FILE_BYTES}")
-        if suffix == ".onnx":
-            from refconv.graph.onnx_graph import read_onnx
-
-            return read_onnx(path, [parse_input_shape(text) for text in input_shapes], batch)
-        from refconv.graph.scalesim import read_topology
-
-        if input_shapes:
-            raise ValueError(f"--input-shape {input_shapes[0]!r}: a topology has its shapes in the file; legal with .onnx")
-        return read_topology(path, batch)
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def parse_input_shape(text):
-    """(name or "", sizes) from `NAME:1x3x224x224`; the name may be left out where the graph has one input."""
-    name, _, sizes = text.rpartition(":")
-    parts = sizes.split("x")
-    if not all(part.isascii() and part.isdecimal() and len(part) < 12 and int(part) for part in parts):
-        raise ValueError(f"--input-shape {text!r}: must be NAME:1x3x224x224, sizes of 1 or more")
-    return name, tuple(map(int, parts))
+    @property
+    def macs(self):
+        """Multiply-adds of all nodes of which they are known."""
+        return sum(node.macs or 0 for node in (*self.layers, *self.others))
 
 
 def printable(text):
     """A name from a file as one line that a terminal takes as text."""
     return text if text.isprintable() else ascii(text)
+
+
+def sizes_text(sizes):
+    """Sizes as `1x3x?x?`; a question mark where one is not known."""
+    return "x".join("?" if size is None else str(size) for size in sizes)

@@ -1,41 +1,73 @@
 """The shapes of an ONNX graph's values, and the values of its small constants.
 
 onnx infers shapes, and carries values through some nodes only. Where that leaves a shape open (a Reshape whose sizes come from Shape, Cast and
-Slice), the nodes between are evaluated by onnx's reference implementation, and shapes inferred again with what they give as constants.
+Slice), the nodes between are evaluated by onnx's reference implementation, and shapes inferred again with what they give as constants. Three
+kinds of node that onnx leaves open are inferred here: operators of onnxruntime (com.microsoft), what the branches of an If have in common, and what
+a Loop carries from one iteration to the next.
 """
 
-import math
+from typing import NamedTuple
 
-SMALL = 4096
-"""Constants of at most so many elements have their values known: sizes, axes and pads are among them."""
-PLAIN_DOMAINS = ("", "ai.onnx")
-EVALUATED = {
-    *("Add", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather", "Identity", "Max", "Min", "Mod", "Mul", "Neg"),
-    *("Range", "ReduceProd", "ReduceSum", "Reshape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
-}
+from refconv.graph.onnx_values import array_of, attributes, captured, evaluated, is_plain, subgraphs
+
 NO_INPUT_NEEDED = 4
 """From this version of the format on, an initializer need not be an input as well; before, inference overlooks one that is not."""
-SIZES_GIVEN = ("ConstantOfShape", "Expand", "Range")
-"""Of these the output is as large as the inputs' values say."""
+MICROSOFT, NCHWC = "com.microsoft", "com.microsoft.nchwc"
+FIRST_INPUT = "Relu"
+"""Stands for every operator whose first output has the shape of its first input."""
+SAME_SHAPES_AS = {
+    (MICROSOFT, "FusedConv"): "Conv",
+    (MICROSOFT, "FusedGemm"): "Gemm",
+    (MICROSOFT, "FusedMatMul"): "MatMul",
+    **{(MICROSOFT, op): FIRST_INPUT for op in ("BiasGelu", "FastGelu", "Gelu", "QuickGelu")},
+    **{(MICROSOFT, op): FIRST_INPUT for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")},
+    **{("", op): FIRST_INPUT for op in ("SimplifiedLayerNormalization", "LayerNormalization")},
+    **{(NCHWC, op): op for op in ("Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")},
+}
+"""Operators of onnxruntime by an operator of ONNX that gives the same shapes. Source: onnxruntime, docs/ContribOperators.md, nchwc_schema_defs.cc."""
+REORDERS = ("ReorderInput", "ReorderOutput")
+"""Of nchwc: to blocks of channels, and back to the number of channels that an attribute says."""
+THEN, ELSE = "then_branch", "else_branch"
+CARRIED = 2
+"""Inputs of a Loop before those that it carries: the number of iterations, and whether to begin."""
+
+
+class Known(NamedTuple):
+    """What is known of a graph. shapes: {name: sizes, None where not known}; values: {name: array}; types: {name: element type}."""
+
+    shapes: dict
+    values: dict
+    types: dict
 
 
 def infer(model):
-    """(shapes, values) of a ModelProto: {name: sizes, None where not known}, {name: array}. The model is changed."""
-    from onnx import numpy_helper, shape_inference
+    """Known of a ModelProto, which is changed."""
+    from onnx import helper, shape_inference
 
     model.ir_version = max(model.ir_version, NO_INPUT_NEEDED)
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if math.prod(tensor.dims) <= SMALL}
+    values = {tensor.name: array for tensor in model.graph.initializer if (array := array_of(tensor)) is not None}
+    stand_in(model)
     while True:
-        shapes = shapes_of(shape_inference.infer_shapes(model, data_prop=True).graph)
+        inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+        shapes, types = shapes_of(inferred), types_of(inferred)
         open_before = any(name not in shapes or None in shapes[name] for node in model.graph.node for name in node.output if name)
-        new = {}
+        new, kept = {}, {out.name for out in model.graph.output}
         for node in model.graph.node:
             new.update(evaluated(node, shapes, {**values, **new} if new else values, model))
         values.update(new)
-        sizes = {name: array for name, array in new.items() if array.dtype.kind in "iub"}
-        if not sizes or not open_before:
-            return shapes, values
+        known = Known(shapes, values, types)
+        sizes = {name: array for name, array in new.items() if array.dtype.kind in "iub" and name not in kept}
+        added = own_shapes(model, known) if open_before else {}
+        if not added and (not sizes or not open_before):
+            return known
         fold(model.graph, sizes)
+        given = {value.name for value in model.graph.value_info}
+        for name, shape in added.items():
+            info = helper.make_tensor_value_info(name, types.get(name, 0) or 1, shape)
+            if name in given:
+                next(value for value in model.graph.value_info if value.name == name).CopyFrom(info)
+            else:
+                model.graph.value_info.append(info)
 
 
 def shapes_of(graph):
@@ -46,6 +78,13 @@ def shapes_of(graph):
         if value.type.HasField("tensor_type") and kind.HasField("shape"):
             shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in kind.shape.dim)
     return shapes
+
+
+def types_of(graph):
+    """{name: element type} of the values that a graph says anything of."""
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    values = (*graph.value_info, *graph.input, *graph.output)
+    return types | {value.name: value.type.tensor_type.elem_type for value in values if value.type.HasField("tensor_type")}
 
 
 def fold(graph, values):
@@ -59,57 +98,146 @@ def fold(graph, values):
     graph.initializer.extend(numpy_helper.from_array(values[name], name) for name in made)
 
 
-def evaluated(node, shapes, values, model):
-    """{name: array} of a node's outputs where they are small and follow from known values or shapes; else nothing."""
-    import numpy as np
+def stand_in(model):
+    """Put an operator of ONNX that gives the same shapes in the place of each operator of SAME_SHAPES_AS that onnx does not know, in place."""
+    from onnx import defs
 
-    if node.domain not in PLAIN_DOMAINS or not node.output or node.output[0] in values or any(out.name in node.output for out in model.graph.output):
+    for node in model.graph.node:
+        op = SAME_SHAPES_AS.get((node.domain, node.op_type))
+        if op is None or (node.domain == "" and defs.has(node.op_type)):
+            continue
+        schema, given = defs.get_schema(op), attributes(node)
+        if node.op_type == "FusedMatMul" and any(given.get(name) for name in ("transA", "transB", "transBatchA", "transBatchB")):
+            continue  # the MatMul that it stands for would be another one
+        kept = [attribute for attribute in node.attribute if attribute.name in schema.attributes]
+        del node.attribute[:], node.input[schema.max_input :], node.output[schema.max_output :]
+        node.attribute.extend(kept)
+        node.domain, node.op_type = "", op
+
+
+def own_shapes(model, known):
+    """{name: sizes} of outputs of nodes that onnx leaves open."""
+    found = {}
+    for node in model.graph.node:
+        if node.domain == NCHWC and node.op_type in REORDERS:
+            found.update(reordered(node, known.shapes))
+        elif any(None in known.shapes.get(name, (None,)) for name in node.output):
+            if is_loop(node):
+                found.update(loop_shapes(node, model, known))
+            elif branches := branches_of(node):
+                each = [output_shapes(graph, model, known) for graph in branches.values()]
+                found.update(zip(node.output, map(agreed, *each), strict=True))
+    return {name: sizes for name, sizes in found.items() if sizes is not None and tells_more(sizes, known.shapes.get(name))}
+
+
+def tells_more(sizes, before):
+    """Whether sizes are known that were not."""
+    return before is None or (len(before) == len(sizes) and any(old is None and new is not None for old, new in zip(before, sizes, strict=True)))
+
+
+def reordered(node, shapes):
+    """{output: sizes} of a Reorder node; channels stay as they are where the node does not say how many there are."""
+    given, sizes = attributes(node), shapes.get(node.input[0])
+    if sizes is None or len(sizes) != 4:
         return {}
-    if node.op_type == "Constant":
-        return constant(node)
-    if node.op_type == "Shape":
-        sizes = shapes.get(node.input[0], (None,))
-        given = attributes(node)
-        return {} if None in sizes else {node.output[0]: np.array(sizes[given.get("start", 0) : given.get("end")], np.int64)}
-    if node.op_type not in EVALUATED or not all(name in values for name in node.input if name):
-        return {}
-    inputs = {name: values[name] for name in node.input if name}
-    if node.op_type in SIZES_GIVEN and not all(abs(int(size)) <= SMALL for array in inputs.values() for size in array.ravel()):
-        return {}
-    outputs = run(node, inputs, model)
-    return {name: array for name, array in zip(node.output, outputs, strict=False) if name and isinstance(array, np.ndarray) and array.size <= SMALL}
+    n, c, h, w = sizes
+    if node.op_type == "ReorderInput":
+        return {node.output[0]: (n, w, c, h) if given.get("channels_last") else sizes}
+    channels = given.get("channels", c)
+    return {node.output[0]: (n, h, w, channels) if given.get("channels_last") else (n, channels, h, w)}
 
 
-def run(node, inputs, model):
-    """A node's outputs by onnx.reference; none where it refuses."""
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
-    values = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape) for name, array in inputs.items()]
-    results = [helper.make_empty_tensor_value_info(name) for name in node.output]
-    alone = helper.make_model(helper.make_graph([node], "one", values, results), opset_imports=model.opset_import)
-    try:
-        return ReferenceEvaluator(alone).run(None, inputs)
-    except Exception:  # whatever a malformed node makes the reference raise: its shape then stays open, and is reported where it is needed
-        return []
-
-
-def constant(node):
-    """{name: array} of a Constant node, if it is small and lies in the file."""
-    import numpy as np
+def standalone(body, sizes, model, known):
+    """A ModelProto of a subgraph; sizes: of its inputs, None for one that is not known; what it captures becomes inputs and initializers."""
     from onnx import numpy_helper
 
-    ((name, value),) = attributes(node).items() if len(node.attribute) == 1 else (("", None),)
-    if name == "value":
-        small = math.prod(value.dims) <= SMALL and not value.external_data
-        return {node.output[0]: numpy_helper.to_array(value)} if small else {}
-    if name not in ("value_int", "value_ints", "value_float", "value_floats"):
-        return {}
-    return {node.output[0]: np.array(value, np.int64 if "int" in name else np.float32)}
+    alone = type(model)()
+    alone.ir_version = model.ir_version
+    alone.opset_import.extend(model.opset_import)
+    alone.graph.CopyFrom(body)
+    for value, given in zip(alone.graph.input, sizes, strict=False):
+        kind = value.type.tensor_type
+        kind.elem_type = kind.elem_type or 1
+        kind.ClearField("shape")
+        if given is not None:
+            set_shape(kind, given)
+    for name in captured(body):
+        if name in known.values:
+            alone.graph.initializer.append(numpy_helper.from_array(known.values[name], name))
+        else:
+            value = alone.graph.input.add()
+            value.name, value.type.tensor_type.elem_type = name, known.types.get(name, 0) or 1
+            if name in known.shapes:
+                set_shape(value.type.tensor_type, known.shapes[name])
+    return alone
 
 
-def attributes(node):
-    """{name: value} of a node's attributes."""
-    from onnx import helper
+def set_shape(kind, sizes):
+    """Give a TypeProto.Tensor its sizes, None for one that is not known."""
+    kind.shape.SetInParent()
+    for size in sizes:
+        dim = kind.shape.dim.add()
+        if size is not None:
+            dim.dim_value = size
 
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+def branches_of(node):
+    """{THEN: graph, ELSE: graph} of an If whose branches give as many values as it does; else nothing."""
+    inner = subgraphs(node) if node.op_type == "If" and is_plain(node) else {}
+    whole = {THEN, ELSE} <= set(inner) and all(len(inner[name].output) == len(node.output) for name in (THEN, ELSE))
+    return {name: inner[name] for name in (THEN, ELSE)} if whole else {}
+
+
+def output_shapes(graph, model, known):
+    """Sizes of a branch's outputs, None for one that is not known."""
+    inner = infer(standalone(graph, [], model, known)) if graph.node else known
+    return [inner.shapes.get(value.name) for value in graph.output]
+
+
+def loop_shapes(node, model, known):
+    """{output: sizes} of a Loop: those it carries are the ones it starts with as far as an iteration leaves them so; None where not known."""
+    body = attributes(node).get("body")
+    sizes = [known.shapes.get(name) for name in node.input[CARRIED:]]
+    while True:
+        alone = standalone(body, loop_inputs(sizes), model, known)
+        inner = infer(alone)
+        after = [inner.shapes.get(value.name) for value in body.output[1:]]
+        kept = [agreed(before, now) for before, now in zip(sizes, after, strict=False)]
+        if kept == sizes:
+            break
+        sizes = kept
+    rounds = iterations(node, known.values, inner.values)
+    stacked = [None if shape is None else (rounds, *shape) for shape in after[len(sizes) :]]
+    return dict(zip(node.output, [*sizes, *stacked], strict=False))
+
+
+def is_loop(node):
+    """Whether a node is a Loop whose body takes a counter, a condition and what is carried, and gives a condition and at least what is carried."""
+    body = subgraphs(node).get("body") if node.op_type == "Loop" and is_plain(node) else None
+    carried = len(node.input) - CARRIED
+    return body is not None and carried >= 0 and len(body.input) == CARRIED + carried and len(body.output) > carried
+
+
+def loop_inputs(carried):
+    """Sizes of the inputs of a Loop's body: a counter, a condition, and what is carried."""
+    return [(), (), *carried]
+
+
+def agreed(one, other):
+    """Sizes that two shapes have in common, None where they differ."""
+    if one is None or other is None or len(one) != len(other):
+        return None
+    return tuple(a if a == b else None for a, b in zip(one, other, strict=True))
+
+
+def iterations(node, values, inner):
+    """How often a Loop runs, or None where that is not known before. inner: values known within its body."""
+    body = attributes(node).get("body")
+    most = values.get(node.input[0])
+    begins = not node.input[1] or (node.input[1] in values and bool(values[node.input[1]].all()))
+    goes_on, condition = body.output[0].name, body.input[1].name
+    makers = {name: made for made in body.node for name in made.output}
+    while goes_on in makers and makers[goes_on].op_type == "Identity":
+        goes_on = makers[goes_on].input[0]
+    always = goes_on == condition or (goes_on in inner and bool(inner[goes_on].all()))
+    return int(most.ravel()[0]) if most is not None and most.size == 1 and most.ravel()[0] >= 0 and begins and always else None

@@ -75,7 +75,7 @@ def as_source(view):
 def first_sum(start, i, columns, tile, like):
     """The accumulators of the tile that begins with pixel i: those of `start`, of which `columns` channels exist, or zeros."""
     acc = zero(tile.rows, tile.vectors, like)
-    if start is not None:
+    if start is not None:  # noqa: SIM102  the compiler answers this question alone, and leaves out what hangs on it
         if start.given:
             acc = load(tile.rows, tile.vectors, start.pixels.buffer, start.pixels.at + i * start.pixels.pitch, start.pixels.pitch, columns)
     return acc
@@ -84,7 +84,7 @@ def first_sum(start, i, columns, tile, like):
 @routine
 def with_bias(acc, bias, columns, vectors):
     """acc + the bias of its channels, a Place, of which `columns` exist; None, or an empty buffer, adds nothing."""
-    if bias is not None:
+    if bias is not None:  # noqa: SIM102  as in first_sum
         if length(bias.buffer) > 0:
             acc = add_row(acc, load(ONE, vectors, bias.buffer, bias.at, 0, columns))
     return acc

@@ -308,15 +308,19 @@ class NetworkLayerAccount(LayerAccount):
 
 @record
 class LeftOut(Record):
-    """A node of a network that was not modelled: its elements, and their share of all that nodes move (None where a shape is not known)."""
+    """A node of a network that was not modelled: its elements, and their share of all that nodes move (None where a shape is not known).
+
+    macs: its multiply-adds, None where they are not known.
+    """
 
     name: str
     op: str
     elements: int | None
     remark: str
+    macs: int | None
     share: float | None
 
-    JSON = "name", "op", "elements", "remark", "share"
+    JSON = "name", "op", "elements", "remark", "macs", "share"
 
 
 @record
@@ -340,9 +344,20 @@ class NetworkTotals(Traffic, Record):
     not_modelled: tuple[LeftOut, ...]
     notes: tuple[str, ...]
 
+    @property
+    def macs_not_modelled(self):
+        """Multiply-adds of the nodes that were not modelled, as far as they are known."""
+        return sum(node.macs or 0 for node in self.not_modelled)
+
+    @property
+    def nodes_of_unknown_macs(self):
+        """How many nodes were not modelled of which it is not known how often they multiply."""
+        return sum(node.macs is None for node in self.not_modelled)
+
     JSON = (
         *("file", "macs", "flops", "dram", "flushed_bytes", "compulsory_bytes", "traffic_ratio", "bound_bytes", "bound_ratio"),
-        *("workspace_bytes", "intensity", "attainable_efficiency", "elements", "modelled_share", "not_modelled", "notes"),
+        *("workspace_bytes", "intensity", "attainable_efficiency", "elements", "modelled_share", "macs_not_modelled"),
+        *("nodes_of_unknown_macs", "not_modelled", "notes"),
     )
 
 

@@ -6,8 +6,9 @@ The table and JSON go to stdout, progress to stderr; bad input exits with status
 import sys
 
 from refconv.cli import note, positive
-from refconv.graph.model import read_model
+from refconv.graph.read import read_model
 from refconv.networks.blocks import BlockPreset
+from refconv.problem.conv import Conv2d
 from sim.account.explain import explanation, untraced
 from sim.account.network import simulate_model
 from sim.account.parallel import available_cores, run_all
@@ -98,7 +99,13 @@ def simulated_model(arguments):
     for text in model.notes:
         note(f"{model.path}: {text}")
     same = {key: getattr(arguments, key) for key in ("dtype", "bias", "limit", *command.RUN)}
-    return machine, simulate_model(model, machine, jobs=arguments.jobs or available_cores(), **same)
+    try:
+        return machine, simulate_model(model, machine, jobs=arguments.jobs or available_cores(), **same)
+    except TooLarge as error:
+        descriptor = next(
+            (f", or a layer alone: --layer {layer.problem} --explain" for layer in model.layers if isinstance(layer.problem, Conv2d)), ""
+        )
+        raise ValueError(f"{error}; legal: a larger --limit{descriptor}") from None
 
 
 def write(machine, result, arguments):

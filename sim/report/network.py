@@ -17,6 +17,7 @@ def model_report(model, layers):
     yield Text(f"Lower bound {show_bytes(model.bound_bytes)}, the layers' own added up; traffic is {model.bound_ratio:.2f} times that.")
     if model.not_modelled:
         yield from not_modelled(model)
+        yield from missing_macs(model)
 
 
 def kinds(layers):
@@ -72,6 +73,21 @@ def not_modelled(model):
         yield Text(f"Nothing is moved by {still}.")
 
 
+def missing_macs(model):
+    """What is missing of the network's multiply-adds, as far as it is known, in a line; nothing where none is missing."""
+    known, unknown = Counter(), Counter()
+    for node in model.not_modelled:
+        known[node.op, node.remark] += node.macs or 0
+        unknown[node.op, node.remark] += node.macs is None
+    if model.macs_not_modelled:
+        whole = model.macs + model.macs_not_modelled
+        each = ", ".join(f"{show_count(macs, 'MAC')} of {op} ({remark})" for (op, remark), macs in known.items() if macs)
+        yield Text(f"Not in the totals: {share(model.macs_not_modelled / whole)} of the MACs that are known: {each}.")
+    if model.nodes_of_unknown_macs:
+        each = ", ".join(f"{op} {count} ({remark})" for (op, remark), count in unknown.items() if count)
+        yield Text(f"Not in the totals, and not known: the MACs of {each}.")
+
+
 def share(part):
     """A share as text."""
     return f"{100 * part:.1f} %"
@@ -81,4 +97,6 @@ def left_out(model):
     """What was not modelled in one line, for the forms that have no place for it."""
     nodes = [node for node in model.not_modelled if node.elements != 0]
     ops = ", ".join(f"{op} {count}" for op, count in Counter(node.op for node in nodes).items())
-    return f"{model.file}: not modelled, {share(1 - model.modelled_share)} of the elements moved: {ops or 'nothing'}"
+    known = f", {show_count(model.macs_not_modelled, 'MAC')}" if model.macs_not_modelled else ""
+    unknown = f"; MACs not known of {model.nodes_of_unknown_macs} nodes" if model.nodes_of_unknown_macs else ""
+    return f"{model.file}: not modelled, {share(1 - model.modelled_share)} of the elements moved{known}: {ops or 'nothing'}{unknown}"

@@ -1,0 +1,119 @@
+"""The sizes of an ONNX graph's inputs: those of the file, those that are given, and the batch.
+
+The batch is one symbol: the unknown first size of the inputs, set once, wherever it stands. An input that has none is left alone. Where all sizes
+are known, the graph stays as it is and counts are scaled: graphs have their batch in the constants of Reshape nodes, too.
+"""
+
+from refconv.graph.model import printable, sizes_text
+from refconv.graph.onnx_shapes import SAME_SHAPES_AS
+from refconv.graph.onnx_values import is_plain, reads
+
+UNNAMED = ""
+"""The symbol of sizes that are not known and have no name."""
+
+
+def set_inputs(graph, weights, input_shapes, batch, notes):
+    """Set the shapes of a GraphProto's inputs in place; returns whether the batch was a symbol.
+
+    A symbol that a given shape has a size for has that size everywhere. ValueError lists the inputs where the batch is in doubt.
+    """
+    inputs = {value.name: value.type.tensor_type for value in graph.input if value.name not in weights and value.type.HasField("tensor_type")}
+    symbols, replaced = {}, False
+    for name, sizes in input_shapes:
+        if name not in inputs and not (name == "" and len(inputs) == 1):
+            raise ValueError(f"--input-shape {name}: no such input; legal: {', '.join(map(printable, inputs)) or 'none'}")
+        name = name or next(iter(inputs))
+        kind = inputs[name]
+        if kind.HasField("shape") and len(kind.shape.dim) != len(sizes):
+            raise ValueError(f"--input-shape {sizes_text(sizes)}: {printable(name)} has {len(kind.shape.dim)} dimensions")
+        for dim, size in zip(kind.shape.dim, sizes, strict=False):
+            symbol = symbol_of(dim)
+            replaced = replaced or (symbol is None and dim.dim_value != size)
+            if symbol and symbols.setdefault(symbol, size) != size:
+                raise ValueError(f"--input-shape {printable(name)}: {printable(symbol)} = {size}: is {symbols[symbol]} elsewhere; must be one size")
+        kind.shape.ClearField("dim")
+        for size in sizes:
+            kind.shape.dim.add().dim_value = size
+    first = {name: symbol_of(kind.shape.dim[0]) for name, kind in inputs.items() if len(kind.shape.dim) > 1}
+    first = {name: symbols.get(symbol, symbol) for name, symbol in first.items() if symbol is not None}
+    batches = {symbol for symbol in first.values() if isinstance(symbol, str)} if batch else set()
+    if len(batches) > 1:
+        raise ValueError(f"--batch {batch}: which symbol is the batch is in doubt; inputs: {listed(inputs)}; legal: --input-shape for all but one")
+    symbolic = bool(batches)
+    if symbolic:
+        symbols[batches.pop()] = batch
+        whose = [name for name, symbol in first.items() if isinstance(symbol, str)]
+        if len(inputs) > 1:
+            notes[f"batch {batch} is the first size of {', '.join(map(printable, whose))}; other inputs stay as they are"] = None
+        for name in whose:
+            inputs[name].shape.dim[0].dim_value = batch
+    bind(graph, inputs, symbols)
+    if symbols or input_shapes:
+        forget(graph, everything=replaced or UNNAMED in symbols)
+    return symbolic
+
+
+def symbol_of(dim):
+    """The name of a size that is not known; None where it is known."""
+    return None if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param
+
+
+def listed(inputs):
+    """Inputs and their shapes as text."""
+    sizes = lambda kind: ", ".join(str(dim.dim_value) if symbol_of(dim) is None else symbol_of(dim) or "?" for dim in kind.shape.dim)
+    return "; ".join(f"{printable(name)} [{printable(sizes(kind))}]" for name, kind in inputs.items())
+
+
+def bind(graph, inputs, symbols):
+    """Give symbols their sizes wherever they stand in inputs, outputs and values in between."""
+    kinds = [*inputs.values(), *(value.type.tensor_type for value in (*graph.output, *graph.value_info) if value.type.HasField("tensor_type"))]
+    for kind in kinds:
+        for dim in kind.shape.dim:
+            if dim.dim_param and dim.dim_param in symbols:
+                dim.dim_value = symbols[dim.dim_param]
+
+
+def forget(graph, everything):
+    """Take out what the file says of values in between, for other sizes: all of it, or what onnx can infer; and the sizes of the outputs."""
+    from onnx import defs
+
+    inferred = {name for node in graph.node if is_plain(node) and defs.has(node.op_type) for name in node.output}
+    inferred |= {name for node in graph.node if (node.domain, node.op_type) in SAME_SHAPES_AS for name in node.output}
+    kept = [] if everything else [value for value in graph.value_info if value.name not in inferred]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+    for value in graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if everything or value.name in inferred:
+                dim.Clear()
+
+
+def images(graph, batch):
+    """(images asked for, images of the graph) of a Graph whose sizes are known: what counts of activations are scaled by.
+
+    The graph's batch is the first size of those inputs from which the layers' operands have it. ValueError lists the inputs where they differ.
+    """
+    sizes = {name: graph.shape(name) for name in graph.inputs}
+    found = {sizes[name][0] for name in batched_inputs(graph)} or {shape[0] for shape in sizes.values() if shape and len(shape) > 1}
+    if len(found) != 1:
+        told = "; ".join(f"{printable(name)} [{'?' if shape is None else ', '.join(map(str, shape))}]" for name, shape in sizes.items())
+        legal = "--input-shape with the sizes wanted, in place of --batch"
+        raise ValueError(f"--batch {batch}: which size is the batch is in doubt; inputs: {told}; legal: {legal}")
+    return batch, max(found.pop(), 1)
+
+
+def batched_inputs(graph):
+    """Inputs of more than one dimension whose first size the operands of layers have, through nodes that keep it."""
+    waiting = [name for node in graph.nodes if node.op_type in ("Conv", "FusedConv", "Gemm", "MatMul") for name in node.input[:2]]
+    found, seen = {}, set()
+    while waiting:
+        name = waiting.pop()
+        shape = graph.shape(name)
+        if name in seen or name in graph.constants or not shape:
+            continue
+        seen.add(name)
+        if name in graph.inputs and len(shape) > 1:
+            found[name] = None
+        maker = graph.makers.get(name)
+        waiting.extend(read for read in (reads(maker) if maker else ()) if (graph.shape(read) or (0,))[0] == shape[0])
+    return list(found)
