@@ -19,7 +19,7 @@ NAN = np.float32(np.nan)
 
 
 def touched_by_trace(plan, arrays):
-    """({(buffer number, element)} touched, those of them stored) by the traced kernel on buffers of the sizes of the arrays: inputs, output, workspace.
+    """({(buffer number, element)} touched, those of them stored) by the traced kernel on buffers of the arrays' sizes.
 
     Lines of one operand's element, in a cache that holds them all, each in a set of its own: what is resident has been touched, what is
     dirty stored.

@@ -62,11 +62,8 @@ def one_pixel_tiles(record, n, h, w, pick=min):
     row, lanes = kernel_for_block(record), host.target().lanes(element(record.dtype).work.itemsize)
     problem = block_problem(record, n, h, w, lanes)
     rule = row.tiling(problem, element(record.dtype).work.itemsize, host.target())
-    shapes = {
-        name: shape._replace(**{field: Static(1) for field in shape._fields[:3]})
-        for name, shape in zip(rule._fields, rule)
-        if isinstance(shape, tuple)
-    }
+    shapes = {name: shape for name, shape in rule._asdict().items() if isinstance(shape, tuple)}
+    shapes = {name: shape._replace(**dict.fromkeys(shape._fields[:3], Static(1))) for name, shape in shapes.items()}
     sizes = {"pixels": pick(1, n * h * w), "lines": pick(1, problem.p), "step": pick(1, problem.p), "hidden": pick(1, 3) * lanes}
     return rule._replace(**shapes, **{name: size for name, size in sizes.items() if name in rule._fields})
 

@@ -57,9 +57,10 @@ def loops(problem, t, lanes):
 
 def explain(problem, t, itemsize, target):
     """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
-    block, pixels = problem.c * t.tile.vectors * target.vector_bytes, t.pixels * problem.c * itemsize
+    tile = t.tile
+    block, pixels = problem.c * tile.vectors * target.vector_bytes, t.pixels * problem.c * itemsize
     return (
-        f"{registers(t.tile.rows, t.tile.vectors, t.tile.vectors, target)}; a block of weights {kib(block)} beside {t.tile.rows} pixels in L1 {kib(target.l1_bytes)} "
+        f"{registers(tile.rows, tile.vectors, tile.vectors, target)}; a block of weights {kib(block)} beside {tile.rows} pixels in L1 {kib(target.l1_bytes)} "
         f"or L2, {t.pixels} pixels {kib(pixels)} in L2 {kib(target.l2_bytes)}"
     )
 

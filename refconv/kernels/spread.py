@@ -65,10 +65,11 @@ def loops(problem, t, lanes):
 
 def explain(problem, t, itemsize, target):
     """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
+    shape = t.strip
     strip = workspace(problem, t, target.lanes(itemsize), half=False).strip * itemsize
-    weights = problem.r * t.strip.inputs * problem.s * target.vector_bytes
+    weights = problem.r * shape.inputs * problem.s * target.vector_bytes
     return (
-        f"{registers(t.strip.rows, 1, t.strip.taps, target)}; {t.strip.groups} groups a vector, {t.strip.groups * t.strip.outputs} of {target.lanes(itemsize)} lanes; "
+        f"{registers(shape.rows, 1, shape.taps, target)}; {shape.groups} groups a vector, {shape.groups * shape.outputs} of {target.lanes(itemsize)} lanes; "
         f"spread strip {kib(strip)} and weights {kib(weights)} in L1 {kib(target.l1_bytes)}"
     )
 

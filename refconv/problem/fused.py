@@ -13,10 +13,9 @@ PROJECTED, POOLED, SPILLED = 0, 1, 2
 class BlockProblem(NamedTuple):
     """A block on n images of h x w pixels and c channels: `source` channels are expanded to `hidden`, projected to k.
 
-    residual, norm, gated: whether the input is added, the convolved pixels are normalised, and the hidden channels have gates (0 or 1); result: what a call makes,
-    PROJECTED, POOLED or SPILLED; eps: of the norm; convolved, r, s, stride,
-    groups: the convolution's channels in, kernel, stride and groups (FFN: none, zeros and stride 1), conv_size: elements of its packed
-    weight; activation: of refconv.problem.activations.
+    residual, norm, gated: whether the input is added, the convolved pixels are normalised, and the hidden channels have gates (0 or 1);
+    result: what a call makes, PROJECTED, POOLED or SPILLED; eps: of the norm; convolved, r, s, stride, groups: the convolution's channels in,
+    kernel, stride and groups (FFN: none, zeros and stride 1); conv_size: elements of its packed weight; activation: its code.
     """
 
     n: int
