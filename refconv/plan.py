@@ -5,6 +5,7 @@ What a call decides once for its shapes is in a Plan; few machine steps are left
 
 import functools
 import threading
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import numba
@@ -14,11 +15,17 @@ from refconv import host
 from refconv.elements import Element, element
 from refconv.jit import parallel, plain
 from refconv.problem.conv import is_integer
+from refconv.recent import Recent
 from refconv.schedule import Call, Schedule, kernel_called, prepared
 from refconv.weights.packed import empty
 
-_ARENA = threading.local()
 MOST_WORKSPACE_BYTES = 1 << 33
+"""That a call may have."""
+MOST_KEPT_BYTES = 1 << 28
+"""Of workspace and tensors between calls that a Python thread keeps for calls to come; a call that takes more lets go of it at its end."""
+MOST_WORKSPACES = 64
+MOST_PLANS = 256
+"""Kept by a program that meets ever new shapes: what has been let go is decided anew where it is wanted again, in about a millisecond."""
 
 
 class Plan(NamedTuple):
@@ -37,7 +44,7 @@ class Plan(NamedTuple):
 
         Returns the workspace buffers, in the order of the call's `workspace`: valid until the next call of this Python thread.
         """
-        call, work = self.call, _workspace(self.places, self.sizes, self.element.work)
+        call, work = self.call, _ARENA.workspace(self.places, self.sizes, self.element.work)
         if self.element.half and self.entry is not plain(call.kernel.run):
             weight, bias, out = (_bits(operand, self.element.compiled) for operand in (weight, bias, out))
             x = x if call.kernel.from_work else _bits(x, self.element.compiled)
@@ -66,7 +73,7 @@ class Program(NamedTuple):
         for plan in self.plans:
             source, weights, biases, made = plan.call.operands
             if made not in tensors:
-                tensors[made] = scratch(made, self.schedule.tensors[made], x.dtype)
+                tensors[made] = _ARENA.buffer(made, self.schedule.tensors[made], x.dtype)
             weights, biases = (tuple([tensors[name] for name in names]) for names in (weights, biases))
             work = plan.run(tensors[source], weights, biases, tensors[made])
             if len(self.plans) > 1:
@@ -78,26 +85,39 @@ def _bits(operand, dtype):
     return tuple(array.view(dtype) for array in operand) if isinstance(operand, tuple) else operand.view(dtype)
 
 
-def scratch(name, elements, dtype):
-    """Uninitialised memory of this Python thread under a name, kept from call to call; it grows to the largest asked for."""
-    arena, key = _ARENA.__dict__, (name, dtype)
-    if key not in arena or len(arena[key]) < elements:
-        arena[key] = empty(elements, dtype)
-        arena.pop("workspaces", None)  # views of what was there before
-    return arena[key][:elements]
+class Arena(threading.local):
+    """Uninitialised memory of a Python thread, kept from call to call: a buffer for each key, in order of use, at most MOST_KEPT_BYTES in all."""
+
+    def __init__(self):
+        self.buffers, self.workspaces = OrderedDict(), Recent(MOST_WORKSPACES)
+
+    def buffer(self, key, elements, dtype):
+        """A flat array that whoever asks for that key may overwrite; where it has been let go, whoever has it keeps it."""
+        key, kept = (key, dtype), self.buffers
+        if key not in kept or len(kept[key]) < elements:
+            kept[key] = empty(elements, dtype)
+            self.workspaces = Recent(MOST_WORKSPACES)  # they are views of what was there before
+        kept.move_to_end(key)
+        found = kept[key][:elements]
+        while sum(buffer.nbytes for buffer in kept.values()) > MOST_KEPT_BYTES:
+            kept.popitem(last=False)
+            self.workspaces = Recent(MOST_WORKSPACES)
+        return found
+
+    def workspace(self, places, sizes, dtype):
+        """Buffers of those numbers of elements, each in the memory that all calls with that place share."""
+        key = places[:1], sizes, dtype  # of a kernel's places the first tells all
+        buffers = self.workspaces.get(key)
+        if buffers is None:
+            buffers = tuple(self.buffer(place, size, dtype) for place, size in zip(places, sizes, strict=True))
+            self.workspaces.keep(key, buffers)
+        return buffers
 
 
-def _workspace(places, sizes, dtype):
-    """Workspace buffers of those numbers of elements, each in the memory that all calls with that place share."""
-    arena, key = _ARENA.__dict__, (places, sizes, dtype)
-    buffers = arena.get("workspaces", {}).get(key)
-    if buffers is None:
-        buffers = tuple(scratch(place, size, dtype) for place, size in zip(places, sizes, strict=True))
-        arena.setdefault("workspaces", {})[key] = buffers
-    return buffers
+_ARENA = Arena()
 
 
-@functools.lru_cache(maxsize=4096, typed=True)
+@functools.lru_cache(maxsize=MOST_PLANS, typed=True)
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
     stored = element(dtype)

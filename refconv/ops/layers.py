@@ -5,9 +5,10 @@ import functools
 import numpy as np
 
 from refconv import host, kernels
-from refconv.elements import LEGAL, element
+from refconv.elements import element
 from refconv.ops.convert import copy_transposed
-from refconv.plan import make_plan, thread_count
+from refconv.plan import MOST_PLANS, make_plan, thread_count
+from refconv.problem.arrays import as_array, check_unmasked
 from refconv.problem.conv import LARGEST, Conv2d, PartialConv2d, is_integer, same_pads
 from refconv.tiling.layers import normalised
 from refconv.weights.packed import empty, order_of, pack_weight
@@ -37,7 +38,7 @@ def pack(weight, groups=1):
 
     The packed weight is a copy: later changes of the array do not reach it. ValueError or TypeError names what is wrong with it.
     """
-    weight = _float_array("weight", weight)
+    weight = as_array("weight", weight)
     weight = weight[:, :, None, None] if weight.ndim == 2 else weight
     if weight.ndim != 4 or 0 in weight.shape:
         raise ValueError(f"weight of shape {weight.shape}: must be (K, C/groups, R, S) or (K, C), none of them 0")
@@ -73,7 +74,7 @@ def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, l
 def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
     """As conv2d with a weight (K, C, 1, 1) or (K, C): a matrix product for each pixel."""
     if not isinstance(weight, PackedWeight):
-        weight = _float_array("weight", weight)
+        weight = as_array("weight", weight)
         weight = weight[:, :, None, None] if weight.ndim == 2 else weight
     if tuple(weight.shape[2:]) != (1, 1) or weight.shape[1] == 0:
         raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (K, C, 1, 1) or (K, C)")
@@ -96,7 +97,7 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
     return _run("partial", problem, x, weight, packed, bias, batched, layout, out, tiling, threads)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=MOST_PLANS)
 def _partial(*sizes):
     return PartialConv2d(*sizes).checked()
 
@@ -116,7 +117,7 @@ def _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, t
     """x is NHWC, of any strides; returns the result in `layout`."""
     plan = make_plan(name, problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
     if bias is not None:
-        bias = _float_array("bias", bias)
+        bias = as_array("bias", bias)
         if bias.dtype != x.dtype or bias.shape != packed.shape[:1]:
             raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be {packed.shape[:1]}, {x.dtype} as x")
     others = {"weight": packed.data if weight is packed else weight, "bias": bias}
@@ -159,6 +160,7 @@ def result(out, shape, x, others, layout, batched):
     if out is None:
         return empty(wanted, dtype) if layout == "NHWC" else empty(wanted, dtype).transpose(0, 2, 3, 1)
     wanted = wanted if batched else wanted[1:]
+    check_unmasked("out", out)
     if not isinstance(out, np.ndarray) or out.shape != wanted or out.dtype != dtype:
         given = f"{out.shape}, {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
         raise ValueError(f"out = {given}: must be an array of shape {wanted}, {dtype}")
@@ -175,20 +177,11 @@ def result(out, shape, x, others, layout, batched):
     return view
 
 
-def _float_array(name, value):
-    array = np.asarray(value)
-    try:
-        element(array.dtype)
-    except ValueError:
-        raise TypeError(f"{name} of dtype {array.dtype}: must be {LEGAL}") from None
-    return array
-
-
 def image(name, value, layout):
     """(the array as NHWC, whether it had a batch axis)."""
     if layout not in ("NCHW", "NHWC"):
         raise ValueError(f"layout = {layout!r}: must be 'NCHW' or 'NHWC'")
-    array = _float_array(name, value)
+    array = as_array(name, value)
     if array.ndim not in (3, 4):
         raise ValueError(f"{name} of shape {array.shape}: must have 4 axes ({layout}) or 3 ({layout[1:]})")
     if 0 in array.shape:
@@ -211,7 +204,7 @@ def _weight(weight, groups, dtype):
 def _depthwise_weight(weight, channels):
     """The weight of a depthwise convolution of so many channels, its shape checked."""
     if not isinstance(weight, PackedWeight):
-        weight = _float_array("weight", weight)
+        weight = as_array("weight", weight)
     if len(weight.shape) != 4 or weight.shape[1] != 1 or weight.shape[0] % channels:
         raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (C * multiplier, 1, R, S) for the {channels} channels of x")
     if isinstance(weight, PackedWeight) and weight.groups != channels:
@@ -224,7 +217,7 @@ def _exact(value):
     return type(value) in (int, str) or (type(value) is tuple and {*map(type, value)} == {int})
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=MOST_PLANS)
 def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, itemsize):
     """(kernel name, checked Conv2d) for an NHWC input and a weight; `_geometry.__wrapped__` is the same without the cache."""
     n, h, w, c = x_shape
