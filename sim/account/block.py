@@ -37,7 +37,8 @@ def simulate_block(
 
     Keys: those of sim.simulate ("weight" and "bias" are all weights and all biases; compulsory: Block.compulsory), "halo" and "squeeze" (modes, or
     "none" where the block has no such choice), "recomputed_macs" (beyond `macs`; flops and intensity do not count them), and "unfused", a
-    record of the layers (sim/account/layer_by_layer.py). Workspace is every kernel's own, side by side, and what one pass leaves for another: with
+    record of the layers (sim/account/layer_by_layer.py). Workspace is what the
+    kernels declare, in memory that calls one after another share as in refconv (refconv/schedule.py), and what one call leaves for another: with
     squeeze-excitation "gates", with squeeze="spill" "hidden_layer". ValueError or TypeError says what is illegal.
     """
     machine, dtype = ready(machine), element(dtype)
@@ -76,7 +77,8 @@ def run_fused(schedule, machine, stores):
     for call in schedule.calls:
         source, weights, biases, made = call.operands
         operands = laid[source], tuple(laid[name] for name in weights), tuple(laid[name] for name in biases), laid[made]
-        call_kernel(run, call, operands, [laid[place] for place in call.places])
+        work = [laid[place]._replace(size=elements) for place, elements in zip(call.places, call.sizes, strict=True)]
+        call_kernel(run, call, operands, work)
     return buffers, run.moved(last=True)
 
 
