@@ -5,6 +5,7 @@ What a call decides once for its shapes is in a Plan; few machine steps are left
 
 import functools
 import threading
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import numba
@@ -15,11 +16,17 @@ from refconv.elements import Element, element
 from refconv.jit import Part, parallel, plain
 from refconv.kernels import KERNELS
 from refconv.problem.conv import is_integer
+from refconv.recent import Recent
 from refconv.schedule import Call, Schedule, prepared
 from refconv.weights.packed import empty
 
-_ARENA = threading.local()
 MOST_WORKSPACE_BYTES = 1 << 33
+"""That a call may have."""
+MOST_KEPT_BYTES = 1 << 28
+"""Of workspace and tensors between calls that a Python thread keeps for calls to come; a call that takes more lets go of it at its end."""
+MOST_WORKSPACES = 64
+MOST_PLANS = 256
+"""Kept by a program that meets ever new shapes: what has been let go is decided anew where it is wanted again, in about a millisecond."""
 
 
 class Plan(NamedTuple):
@@ -39,7 +46,7 @@ class Plan(NamedTuple):
         Returns the workspace buffers, in the kernel's record: valid until the next call of this Python thread.
         """
         call = self.call
-        work = type(call.workspace)._make(_workspace(self.places, self.sizes, self.element.work))
+        work = type(call.workspace)._make(_ARENA.workspace(self.places, self.sizes, self.element.work))
         if self.element.half and self.entry is not plain(call.kernel.run):
             operands, out = operands._make([_bits(array, self.element) for array in operands]), _bits(out, self.element)
         if call.threads == 1:
@@ -67,7 +74,7 @@ class Program(NamedTuple):
         for plan in self.plans:
             call = plan.call
             if call.out not in tensors:
-                tensors[call.out] = scratch(call.out, self.schedule.tensors[call.out], x.dtype)
+                tensors[call.out] = _ARENA.buffer(call.out, self.schedule.tensors[call.out], x.dtype)
             work = plan.run(call.kernel.operands._make([tensors[key] for key in call.inputs]), tensors[call.out])
             if len(self.plans) > 1:
                 tensors.update(zip(plan.places, work, strict=True))
@@ -78,26 +85,39 @@ def _bits(array, stored):
     return array.view(stored.compiled) if array.dtype.itemsize == stored.itemsize else array
 
 
-def scratch(name, elements, dtype):
-    """Uninitialised memory of this Python thread under a name, kept from call to call; it grows to the largest asked for."""
-    arena, key = _ARENA.__dict__, (name, dtype)
-    if key not in arena or len(arena[key]) < elements:
-        arena[key] = empty(elements, dtype)
-        arena.pop("workspaces", None)  # views of what was there before
-    return arena[key][:elements]
+class Arena(threading.local):
+    """Uninitialised memory of a Python thread, kept from call to call: a buffer for each key, in order of use, at most MOST_KEPT_BYTES in all."""
+
+    def __init__(self):
+        self.buffers, self.workspaces = OrderedDict(), Recent(MOST_WORKSPACES)
+
+    def buffer(self, key, elements, dtype):
+        """A flat array that whoever asks for that key may overwrite; where it has been let go, whoever has it keeps it."""
+        key, kept = (key, dtype), self.buffers
+        if key not in kept or len(kept[key]) < elements:
+            kept[key] = empty(elements, dtype)
+            self.workspaces = Recent(MOST_WORKSPACES)  # they are views of what was there before
+        kept.move_to_end(key)
+        found = kept[key][:elements]
+        while sum(buffer.nbytes for buffer in kept.values()) > MOST_KEPT_BYTES:
+            kept.popitem(last=False)
+            self.workspaces = Recent(MOST_WORKSPACES)
+        return found
+
+    def workspace(self, places, sizes, dtype):
+        """Buffers of those numbers of elements, each in the memory that all calls with that place share."""
+        key = places[:1], sizes, dtype  # of a kernel's places the first tells all
+        buffers = self.workspaces.get(key)
+        if buffers is None:
+            buffers = tuple(self.buffer(place, size, dtype) for place, size in zip(places, sizes, strict=True))
+            self.workspaces.keep(key, buffers)
+        return buffers
 
 
-def _workspace(places, sizes, dtype):
-    """Workspace buffers of those numbers of elements, each in the memory that all calls with that place share."""
-    arena, key = _ARENA.__dict__, (places, sizes, dtype)
-    buffers = arena.get("workspaces", {}).get(key)
-    if buffers is None:
-        buffers = tuple(scratch(place, size, dtype) for place, size in zip(places, sizes, strict=True))
-        arena.setdefault("workspaces", {})[key] = buffers
-    return buffers
+_ARENA = Arena()
 
 
-@functools.lru_cache(maxsize=4096, typed=True)
+@functools.lru_cache(maxsize=MOST_PLANS, typed=True)
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
     stored = element(dtype)

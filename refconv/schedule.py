@@ -46,8 +46,11 @@ class Call(NamedTuple):
 
     @property
     def places(self):
-        """Of each workspace buffer the key that says which other calls' buffers it shares its memory with: those of equal keys."""
-        return tuple((self.kernel.name, i) for i in range(len(self.workspace)))
+        """A key for each workspace buffer: buffers of equal keys lie in the same memory, whichever calls they are of.
+
+        The i-th buffers of all kernels do; but a kernel that reads another's workspace has its own apart from it.
+        """
+        return tuple((bool(self.kernel.from_workspace), i) for i in range(len(self.workspace)))
 
     @property
     def sizes(self):
@@ -81,17 +84,28 @@ class Schedule(NamedTuple):
 
     @property
     def buffers(self):
-        """{key: Buffer} in the order they lie in memory: the tensors, by name, then the workspace of all calls, of the type of sums, by place.
+        """{key: Buffer} in the order they lie in memory: the tensors, by name, then the workspace of all calls, by place.
 
-        Weights and biases are called "weight" and "bias"; workspace of another kernel than the first call's has that kernel's name in front.
+        Weights and biases are called "weight" and "bias".
         """
-        result = {key: Buffer(key.partition(".")[0], elements, self.element.itemsize) for key, elements in self.tensors.items()}
-        for call in self.calls:
-            for place, name, elements in zip(call.places, call.workspace._fields, call.sizes, strict=True):
-                own = name if call.kernel.name == self.calls[0].kernel.name else f"{call.kernel.name}_{name}"
-                known = result.get(place, Buffer(own, 0, self.element.work.itemsize))
-                result[place] = known._replace(elements=max(known.elements, elements))
-        return result
+        tensors = {key: Buffer(key.partition(".")[0], elements, self.element.itemsize) for key, elements in self.tensors.items()}
+        return {**tensors, **workspace_of(self.calls, self.element)}
+
+
+def workspace_of(calls, element):
+    """{place: Buffer} of the workspace of calls one after another, of the type of sums: where several share a buffer, it is as large as the largest.
+
+    It is called as its users call it, workspace of other kernels than the first with the kernel's name in front, with + between
+    several names; who has no elements in it is no user.
+    """
+    names, sizes = {}, {}
+    for call in calls:
+        for place, name, elements in zip(call.places, call.workspace._fields, call.sizes, strict=True):
+            own = name if call.kernel.name == calls[0].kernel.name else f"{call.kernel.name}_{name}"
+            names.setdefault(place, {})[own] = elements
+            sizes[place] = max(sizes.get(place, 0), elements)
+    called = {place: "+".join([name for name, elements in users.items() if elements] or list(users)[:1]) for place, users in names.items()}
+    return {place: Buffer(called[place], elements, element.work.itemsize) for place, elements in sizes.items()}
 
 
 def prepared(kernel, problem, element, target, tiling=None, inputs=OPERANDS[:-1], out=OPERANDS[-1]):
@@ -177,7 +191,7 @@ def has_choice(name, block):
 def check_modes(block=None, **modes):
     """ValueError unless the modes are of MODES, and what the record has where they are not the default; None: some block's."""
     for name, mode in modes.items():
-        if mode not in MODES[name]:
+        if not isinstance(mode, str) or mode not in MODES[name]:
             raise ValueError(f"{name} = {mode!r}: must be one of {', '.join(MODES[name])}")
         if block is not None and mode != MODES[name][0] and not has_choice(name, block):
             lacks = {"halo": "computed rows that steps share", "squeeze": "squeeze-excitation"}[name]
@@ -190,9 +204,14 @@ def halo_of(tiling):
 
 
 def _squeeze_for(problem, element, squeeze, target):
-    """The mode of squeeze-excitation: "auto" spills the hidden layer where all of it stays in the L2, and makes it twice where it would leave."""
+    """The mode of squeeze-excitation: "auto" spills the hidden layer where all of it stays in the L2, and makes it twice where it would leave.
+
+    Halves are always made twice: spilled, they are rounded once more, and a result must not depend on the host's caches nor on the batch.
+    """
     if squeeze != "auto":
         return squeeze
+    if element.half:
+        return "recompute"
     hidden_bytes = problem.n * problem.p * problem.q * problem.hidden * element.itemsize
     return "spill" if hidden_bytes <= target.l2_bytes else "recompute"
 

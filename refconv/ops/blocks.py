@@ -7,11 +7,14 @@ import numpy as np
 from refconv import host
 from refconv.elements import element
 from refconv.kernels import kernel_for_block
+from refconv.ops.border import mark_block_border
 from refconv.ops.layers import contiguous, deliver, image, result
 from refconv.ops.steps import run_graph
 from refconv.plan import make_program, thread_count
 from refconv.problem.block_base import Block
-from refconv.schedule import block_schedule, parameters
+from refconv.recent import Recent
+from refconv.schedule import block_schedule, check_modes, parameters
+from refconv.tiling.checked import normalised
 from refconv.weights.blocks import pack_block
 from refconv.weights.packed import empty
 
@@ -20,13 +23,17 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     """A whole residual block in one kernel, its hidden layer never in DRAM (Lavin, "On the Efficiency of Convolutional Neural Networks").
 
     x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C); of the dtype of the record. weights: a record of
-    refconv.blocks, which is packed at its first call and kept packed as long as it lives: later changes of its arrays are not seen. out: an
-    array to write to, contiguous in `layout`, apart from x and the record's arrays. tiling: of refconv.fused.tiling, in the place of the
+    refconv.problem.blocks. Copies of its arrays are packed at its first call and kept as long as it lives: later changes of them are not seen.
+    out: an array to write to, contiguous in `layout`, apart from x and the record's arrays. tiling: of refconv.tiling.blocks, instead of the
     rule's. halo: what is done about rows that two steps want, hidden ones of an MBConvBlock, convolved ones of a ConvFirstBlock of stride 2:
     "cache" keeps them in a ring, "recompute" makes them anew, "auto" is "cache"; the other blocks compute no such rows and take only "auto".
     squeeze: what squeeze-excitation does, whose gates need the whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory,
-    "auto" spills where it stays in the L2; blocks without it take only "auto". threads: at most this many (None: Numba's current number); but
-    for the sums of squeeze-excitation, which every thread begins anew, the result does not depend on it.
+    where float16 and bfloat16 round it once more. "auto" is "recompute" for those two, so that neither the caches of this computer nor N have
+    a part in the result; for float32 and float64, where both give the same bits, it spills where the hidden layer stays in the L2. Blocks
+    without squeeze-excitation take only "auto". threads: at most this many (None: Numba's current number); but for the sums of
+    squeeze-excitation, which every thread begins anew, the result does not depend on it.
+
+    Padding is zeros that are multiplied, as in conv2d.
 
     Returns (N, K, P, Q), or as x is given. TypeError or ValueError names the argument, its value and what is legal.
     """
@@ -35,20 +42,32 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     target = result(out, program.out_shape, x, weights.arrays, layout, batched)
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
     program.run(contiguous(x).reshape(-1), direct.reshape(-1))
+    mark_block_border(direct, weights, x.shape[1:3])
     return deliver(direct, target, out, layout, batched)
 
 
 _PROGRAMS = weakref.WeakKeyDictionary()
+MOST_PROGRAMS = 64
+"""Of a record that are kept: for so many shapes, tilings and modes."""
 
 
 def _program(block, sizes, tiling, halo, squeeze, threads):
-    """The Program for a record on images of sizes (n, h, w), made and checked at the first call and kept as long as the record."""
-    kept, key = _PROGRAMS.setdefault(block, {}), (sizes, type(tiling), tiling, halo, squeeze, threads)  # tuples of other types are equal
-    if key not in kept:
+    """The Program for a record on images of sizes (n, h, w), made and checked at the first call and kept while it is among those last used."""
+
+    def make():
         kind, target = element(block.dtype), host.target()._replace(threads=threads)
         schedule = block_schedule(block, *sizes, kind, target, tiling=tiling, halo=halo, squeeze=squeeze)
-        kept[key] = make_program(schedule, parameters(pack_block(block, target.lanes(kind.work.itemsize))))
-    return kept[key]
+        return make_program(schedule, parameters(pack_block(block, target.lanes(kind.work.itemsize))))
+
+    check_modes(block, halo=halo, squeeze=squeeze)
+    if tiling is not None:
+        if not hasattr(tiling, "_fields"):
+            return make()  # raises what is wrong with it
+        tiling = normalised(tiling)  # before anything is kept by it: 64.0 is equal to 64
+    kept, key = _PROGRAMS.get(block), (sizes, type(tiling), tiling, halo, squeeze, threads)  # tuples of other types are equal
+    if kept is None:
+        kept = _PROGRAMS[block] = Recent(MOST_PROGRAMS)
+    return kept.get(key) or kept.keep(key, make())
 
 
 def unfused_block(x, weights, *, layout="NCHW", threads=None):

@@ -5,13 +5,37 @@ long); others multiply. So that no result depends on which kernel runs, what ski
 kernel, for those rare weights alone.
 """
 
+import weakref
+
 import numpy as np
+
+from refconv.problem.conv import Conv2d
+
+_MASKS = weakref.WeakKeyDictionary()
+"""not_finite of the convolution of a record, () where there is nothing to mark."""
 
 
 def not_finite(weight):
     """Where a weight (K, C/groups, R, S) is infinite or NaN in any input channel: a mask (K, R, S), or None where it is nowhere."""
     mask = ~np.isfinite(weight)
     return mask.any(axis=1) if mask.any() else None
+
+
+def mark_border(out, problem, mask):
+    """Make NaN what `mask`, of not_finite, makes NaN of the outputs (N, P, Q, K) of a Conv2d; a PartialConv2d's kernel multiplies."""
+    if mask is not None and isinstance(problem, Conv2d):
+        out[:, touched_by_padding(problem, mask)] = np.nan
+
+
+def mark_block_border(out, block, size):
+    """Make NaN the pixels of a residual block's output (N, P, Q, K) that block_pixels_touched says; size: (h, w) of its input."""
+    mask = _MASKS.get(block)
+    if mask is None:
+        step = next((step for step in block.graph.steps if step.name == "conv"), None)
+        mask = None if step is None or step.op != "conv" else not_finite(block.graph.array(step, "weight"))
+        _MASKS[block] = mask = () if mask is None else mask
+    if len(mask):
+        out[:, block_pixels_touched(block, size, mask)] = np.nan
 
 
 def touched_by_padding(conv, mask):
@@ -35,22 +59,16 @@ def _outside(outputs, stride, dilation, pad, size, kernel):
     return (at < 0) | (at >= size)
 
 
-def block_pixels_touched(block, n, h, w):
-    """The output pixels (P, Q) of a residual block that are NaN in every channel, or None.
+def block_pixels_touched(block, size, mask):
+    """The output pixels (P, Q) of a residual block on a map of `size` (h, w) that are NaN in every channel; mask: of its convolution's weight.
 
-    A NaN of the spatial convolution is in all channels after the next matrix product, in the pixels around it where stride 2 of ConvFirst blurs,
-    and in the whole map where squeeze-excitation takes the mean of it.
+    A NaN of the convolution is in all channels after the next matrix product; in the pixels around it where ConvFirst of stride 2 blurs the
+    map; and in the whole map where squeeze-excitation takes its mean.
     """
-    graph, conv = block.graph, dict(block.layers(n, h, w)).get("conv")
-    step = next((step for step in graph.steps if step.name == "conv"), None)
-    mask = None if step is None or step.op != "conv" else not_finite(graph.array(step, "weight"))
-    if mask is None:
-        return None
-    pixels, ops = touched_by_padding(conv, mask).any(axis=2), {step.op for step in graph.steps}
+    (h, w), ops = size, {step.op for step in block.graph.steps}
+    pixels = touched_by_padding(dict(block.layers(1, h, w))["conv"], mask).any(axis=2)
     if "blur_pool" in ops:
         padded = np.pad(pixels, 1, "reflect")
-        rows, columns = -(-h // 2), -(-w // 2)
-        pixels = np.any([padded[r : r + 2 * rows - 1 : 2, s : s + 2 * columns - 1 : 2] for r in range(3) for s in range(3)], axis=0)
-    if "mean" in ops:
-        pixels = np.broadcast_to(pixels.any(), pixels.shape)
-    return pixels if pixels.any() else None
+        last_row, last_column = 2 * -(-h // 2) - 1, 2 * -(-w // 2) - 1
+        pixels = np.any([padded[r : r + last_row : 2, s : s + last_column : 2] for r in range(3) for s in range(3)], axis=0)
+    return np.broadcast_to(pixels.any(), pixels.shape) if "mean" in ops else pixels

@@ -5,10 +5,12 @@ import functools
 import numpy as np
 
 from refconv import host, kernels
-from refconv.elements import LEGAL, element
+from refconv.elements import element
+from refconv.ops.border import mark_border, not_finite
 from refconv.ops.convert import copy_transposed
 from refconv.parts.operands import LayerOperands
-from refconv.plan import make_plan, thread_count
+from refconv.plan import MOST_PLANS, make_plan, thread_count
+from refconv.problem.arrays import as_array, check_unmasked
 from refconv.problem.conv import LARGEST, Conv2d, PartialConv2d, is_integer, same_pads
 from refconv.tiling.checked import normalised
 from refconv.weights.packed import empty, order_of, pack_weight
@@ -20,7 +22,7 @@ class PackedWeight:
     shape (K, C/groups, R, S), groups, dtype: the weight's; `data`: a flat copy in the packed `order`.
     """
 
-    __slots__ = ("data", "dtype", "groups", "order", "shape")
+    __slots__ = ("data", "dtype", "groups", "not_finite", "order", "shape")
 
     def __init__(self, weight, groups):
         self.shape, self.groups, self.dtype = weight.shape, groups, weight.dtype
@@ -28,6 +30,7 @@ class PackedWeight:
         self.order = order_of(weight.shape, groups, lanes)
         self.data = pack_weight(weight, groups, self.order, lanes)
         self.data.flags.writeable = False
+        self.not_finite = not_finite(weight)
 
     def __repr__(self):
         return f"PackedWeight(shape={self.shape}, groups={self.groups}, dtype={self.dtype}, order={self.order!r})"
@@ -38,7 +41,7 @@ def pack(weight, groups=1):
 
     The packed weight is a copy: later changes of the array do not reach it. ValueError or TypeError names what is wrong with it.
     """
-    weight = _float_array("weight", weight)
+    weight = as_array("weight", weight)
     weight = weight[:, :, None, None] if weight.ndim == 2 else weight
     if weight.ndim != 4 or 0 in weight.shape:
         raise ValueError(f"weight of shape {weight.shape}: must be (K, C/groups, R, S) or (K, C), none of them 0")
@@ -53,6 +56,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
     x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C). weight: (K, C/groups, R, S) in both layouts, or
     `pack(weight, groups)`. bias: (K,) or None. stride, dilation: an int or a pair (vertical, horizontal). padding: an int, a pair, the four
     sides (top, left, bottom, right), "valid", or "same" (stride 1; the odd element goes to the bottom and right, as in torch).
+    Padding is zeros that are multiplied: where a weight over it is infinite or NaN, the result is NaN, with any number of groups.
     out: an array to write to, of the result's shape and dtype, contiguous in `layout`, apart from every input.
     tiling: a tiling of the kernel (refconv.tiling) instead of the rule's. threads: at most this many (None: Numba's current
     number); the result does not depend on it.
@@ -65,16 +69,14 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
 def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCHW", out=None, tiling=None, threads=None):
     """As conv2d with one group for each of the C channels: weight (C * multiplier, 1, R, S), output channel k from input k // multiplier.
 
-    Packed: `pack(weight, groups=C)`. With multiplier 1 the border is skipped, not multiplied by zero: where a weight is infinite or NaN
-    the border of the result is what the image alone gives.
-    """
+    Packed: `pack(weight, groups=C)`."""
     return _convolve(x, weight, bias, stride, padding, dilation, None, layout, out, tiling, threads)
 
 
 def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
     """As conv2d with a weight (K, C, 1, 1) or (K, C): a matrix product for each pixel."""
     if not isinstance(weight, PackedWeight):
-        weight = _float_array("weight", weight)
+        weight = as_array("weight", weight)
         weight = weight[:, :, None, None] if weight.ndim == 2 else weight
     if tuple(weight.shape[2:]) != (1, 1) or weight.shape[1] == 0:
         raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (K, C, 1, 1) or (K, C)")
@@ -97,7 +99,7 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
     return _run("partial", problem, x, weight, packed, bias, batched, layout, out, tiling, threads)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=MOST_PLANS)
 def _partial(*sizes):
     return PartialConv2d(*sizes).checked()
 
@@ -117,7 +119,7 @@ def _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, t
     """x is NHWC, of any strides; returns the result in `layout`."""
     plan = make_plan(name, problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
     if bias is not None:
-        bias = _float_array("bias", bias)
+        bias = as_array("bias", bias)
         if bias.dtype != x.dtype or bias.shape != packed.shape[:1]:
             raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be {packed.shape[:1]}, {x.dtype} as x")
     others = {"weight": packed.data if weight is packed else weight, "bias": bias}
@@ -125,6 +127,7 @@ def _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, t
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
     flat_bias = plan.no_bias if bias is None else np.ascontiguousarray(bias)
     plan.run(LayerOperands(contiguous(x).reshape(-1), packed.data, flat_bias), direct.reshape(-1))
+    mark_border(direct, problem, packed.not_finite)
     return deliver(direct, target, out, layout, batched)
 
 
@@ -160,6 +163,7 @@ def result(out, shape, x, others, layout, batched):
     if out is None:
         return empty(wanted, dtype) if layout == "NHWC" else empty(wanted, dtype).transpose(0, 2, 3, 1)
     wanted = wanted if batched else wanted[1:]
+    check_unmasked("out", out)
     if not isinstance(out, np.ndarray) or out.shape != wanted or out.dtype != dtype:
         given = f"{out.shape}, {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
         raise ValueError(f"out = {given}: must be an array of shape {wanted}, {dtype}")
@@ -176,20 +180,11 @@ def result(out, shape, x, others, layout, batched):
     return view
 
 
-def _float_array(name, value):
-    array = np.asarray(value)
-    try:
-        element(array.dtype)
-    except ValueError:
-        raise TypeError(f"{name} of dtype {array.dtype}: must be {LEGAL}") from None
-    return array
-
-
 def image(name, value, layout):
     """(the array as NHWC, whether it had a batch axis)."""
     if layout not in ("NCHW", "NHWC"):
         raise ValueError(f"layout = {layout!r}: must be 'NCHW' or 'NHWC'")
-    array = _float_array(name, value)
+    array = as_array(name, value)
     if array.ndim not in (3, 4):
         raise ValueError(f"{name} of shape {array.shape}: must have 4 axes ({layout}) or 3 ({layout[1:]})")
     if 0 in array.shape:
@@ -212,7 +207,7 @@ def _weight(weight, groups, dtype):
 def _depthwise_weight(weight, channels):
     """The weight of a depthwise convolution of so many channels, its shape checked."""
     if not isinstance(weight, PackedWeight):
-        weight = _float_array("weight", weight)
+        weight = as_array("weight", weight)
     if len(weight.shape) != 4 or weight.shape[1] != 1 or weight.shape[0] % channels:
         raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (C * multiplier, 1, R, S) for the {channels} channels of x")
     if isinstance(weight, PackedWeight) and weight.groups != channels:
@@ -225,7 +220,7 @@ def _exact(value):
     return type(value) in (int, str) or (type(value) is tuple and {*map(type, value)} == {int})
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=MOST_PLANS)
 def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, itemsize):
     """(kernel name, checked Conv2d) for an NHWC input and a weight; `_geometry.__wrapped__` is the same without the cache."""
     n, h, w, c = x_shape

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refconv.elements import LEGAL, element
+from refconv.problem.arrays import check_array
 from refconv.problem.conv import is_integer
 from refconv.problem.steps import CONVOLUTIONS, INPUT, Graph, Step, activation, conv
 
@@ -122,16 +122,6 @@ class Block(Weights):
     def _expanded(self, source):
         """The Steps that expand what step `source` makes, with the activation, and project it."""
         return [conv("expand", source), activation("expand", self.activation), *self._projected("expand_activation")]
-
-
-def check_array(name, value):
-    """TypeError unless the value is a NumPy array of an element type."""
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} of type {type(value).__name__}: must be a NumPy array of {LEGAL}")
-    try:
-        element(value.dtype)
-    except ValueError:
-        raise TypeError(f"{name} of dtype {value.dtype}: must be {LEGAL}") from None
 
 
 def check_arrays(weights, **shapes):

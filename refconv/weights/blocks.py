@@ -51,7 +51,7 @@ def block_problem(block, n, h, w, lanes):
 
 
 def pack_block(block, lanes):
-    """The PackedBlock of a record for vectors of `lanes`, made at the first call and kept as long as the record."""
+    """The PackedBlock of a record for vectors of `lanes`, of copies of its arrays, made at the first call and kept as long as the record."""
     kept = _PACKED.setdefault(block, {})
     if lanes not in kept:
         kept[lanes] = _by_part(block.graph, lambda graph, folded: _packed(graph, folded, lanes))
@@ -109,5 +109,6 @@ def _packed(graph, folded, lanes):
         weight = (np.asarray(weight, np.float64) * factor[:, None]).astype(dtype)
         bias = None if bias is None else (np.asarray(bias, np.float64) * factor).astype(dtype)
     shape, groups, order = _order(graph, conv, lanes)
-    bias = packed.empty(0, dtype) if bias is None else np.ascontiguousarray(bias)
-    return packed.pack_weight(weight.reshape(shape), groups, order, lanes), bias
+    own_bias = packed.empty(0 if bias is None else shape[0], dtype)
+    own_bias[...] = () if bias is None else bias  # a copy, as the packed weight is one
+    return packed.pack_weight(weight.reshape(shape), groups, order, lanes), own_bias

@@ -36,9 +36,10 @@ def simulate_block(
     (None: the preset's). machine, dtype, stores: as in sim.simulate. tiling: of refconv.fused.tiling, else the rule's for that machine. halo,
     squeeze: as of refconv.fused_block, legal for the same blocks. One thread.
 
-    Of its tensors "weight" and "bias" are all weights and all biases; compulsory: Block.compulsory. Workspace is every kernel's own, side by
-    side, and what one pass leaves for another: with squeeze-excitation "gates", with squeeze="spill" "hidden_layer". layer_by_layer: the
-    account of the layers (sim/account/layer_by_layer.py). ValueError or TypeError says what is illegal.
+    Of its tensors "weight" and "bias" are all weights and all biases; compulsory: Block.compulsory. Workspace is what the kernels declare, in
+    memory that calls one after another share as in refconv (refconv/schedule.py), and what one call leaves for another: with
+    squeeze-excitation "gates", with squeeze="spill" "hidden_layer". layer_by_layer: the account of the layers (sim/account/layer_by_layer.py).
+    ValueError or TypeError says what is illegal.
     """
     machine, dtype = ready(machine), element(dtype)
     name, block, h, w = _resolved(block, h, w, dtype)
@@ -73,7 +74,9 @@ def run_fused(schedule, machine, stores):
     run = Run(machine, buffers, stores)
     laid = dict(zip(schedule.buffers, run.buffers, strict=True))
     for call in schedule.calls:
-        call_kernel(run, call, [laid[key] for key in call.keys])
+        operands = [laid[key] for key in (*call.inputs, call.out)]
+        work = [laid[place]._replace(size=elements) for place, elements in zip(call.places, call.sizes, strict=True)]
+        call_kernel(run, call, [*operands, *work])
     return buffers, Lines(*run.moved(last=True))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from refconv.jit import Part
 from refconv.plan import compiled
+from refconv.recent import Recent
 from refconv.static import Static
 from sim.hierarchy.hierarchy import Hierarchy, flush_cores, run
 from sim.hierarchy.observe import Hook, observer_of
@@ -158,15 +159,13 @@ class Run:
         return counts, dram
 
 
-_COMPILED = {}
+_COMPILED = Recent(512)
 
 
 def compiled_for(function, arguments):
     """A kernel compiled for the types of these arguments. Numba takes longer to find those than a small layer to run: they are remembered."""
     key = function, *map(_kind, arguments)
-    if key not in _COMPILED:
-        _COMPILED[key] = compiled(function, tuple(numba.typeof(argument) for argument in arguments))
-    return _COMPILED[key]
+    return _COMPILED.get(key) or _COMPILED.keep(key, compiled(function, tuple(numba.typeof(argument) for argument in arguments)))
 
 
 def _kind(argument):
