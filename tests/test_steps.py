@@ -129,7 +129,7 @@ class NumPyPeer(PeerBlock):
     def activation(self, x, kind):
         return reference.activate(x, kind)
 
-    def scale(self, x, weight):
+    def scaled(self, x, weight):
         return x * (self.arrays[weight] if self.linear else by_channel(self.arrays[weight]))
 
     def mean(self, x):

@@ -52,7 +52,7 @@ class OnnxBlock(PeerBlock):
     def norm(self, x, weight, bias, eps):
         return self.node("LayerNormalization", x, self.constant(weight), self.constant(bias), axis=-1, epsilon=eps)
 
-    def scale(self, x, weight):
+    def scaled(self, x, weight):
         return self.multiply(x, self.constant(weight, self.arrays[weight][:, None, None]))
 
     def activation(self, x, kind):

@@ -18,7 +18,7 @@ class PeerBlock:
 
     The subclass has them, on its own tensors, NCHW unless said otherwise; weight and bias are names of arrays of the record, bias None where
     there is none: conv(x, weight, bias, groups), matrix(x, weight, bias), partial_conv(x, weight, bias), norm(x, weight, bias, eps) with channels
-    last, activation(x, kind), scale(x, weight), mean(x), multiply(x, gates), add(x, y), to_last(x), to_first(x).
+    last, activation(x, kind), scaled(x, weight), mean(x), multiply(x, gates), add(x, y), to_last(x), to_first(x).
     """
 
     def settle(self, record, linear=False):
@@ -67,7 +67,7 @@ _CALLS = {
     "partial_conv": lambda graph, step: ("partial_conv", _names(graph, step)),
     "norm": lambda graph, step: ("norm", (*_names(graph, step), step.attributes["eps"])),
     "activation": lambda graph, step: ("activation", (step.attributes["kind"],)),
-    "scale": lambda graph, step: ("scale", _names(graph, step)),
+    "scale": lambda graph, step: ("scaled", _names(graph, step)),
     "mean": lambda graph, step: ("mean", ()),
     "multiply": lambda graph, step: ("multiply", ()),
     "add": lambda graph, step: ("add", ()),

@@ -46,7 +46,7 @@ class TorchBlock(PeerBlock, Module):
         weight = getattr(self, weight)
         return functional.layer_norm(x, weight.shape, weight, bias and getattr(self, bias), eps)
 
-    def scale(self, x, weight):
+    def scaled(self, x, weight):
         return x * (getattr(self, weight) if self.linear else getattr(self, weight)[:, None, None])
 
     def activation(self, x, kind):
