@@ -102,17 +102,17 @@ def test_tensors_between_layers_by_name():
 
 
 def modes():
-    """Every preset with every mode that it has, and both ways to store."""
+    """Every preset with every mode that it has, and both ways to store; and on caches that hold all of it."""
     for name, preset in BLOCK_PRESETS.items():
         record = preset.record()
         choices = [MODES[mode][1:] if has_choice(mode, record) else MODES[mode][:1] for mode in MODES]  # the default is one of the others
         for chosen in itertools.product(*choices):
-            yield name, dict(zip(MODES, chosen, strict=True)), STORES[0]
-        yield name, {}, STORES[1]
+            yield name, dict(zip(MODES, chosen, strict=True)), STORES[0], SMALL_CACHES
+        yield name, {}, STORES[1], SMALL_CACHES
+        yield name, {}, STORES[0], ZEN4
 
 
-@pytest.mark.parametrize(("name", "chosen", "stores"), list(modes()))
-@pytest.mark.parametrize("machine", [ZEN4, SMALL_CACHES], ids=["fits", "small"])
+@pytest.mark.parametrize(("name", "chosen", "stores", "machine"), list(modes()))
 def test_no_traffic_is_below_its_bound(name, chosen, stores, machine):
     """Of the fused kernel, of the layers together, and of each pass between others, whose tensors the caches may hold."""
     block = sim.simulate_block(name, machine=machine, stores=stores, **chosen)

@@ -32,9 +32,9 @@ def simulate_block(
 ):
     """The BlockAccount of a block (sim/account/records.py): its fused kernel, and its layers one after another.
 
-    block: a record of refconv.blocks, whose arrays count for their shapes only, a BlockPreset or the name of one. n images of h x w pixels
-    (None: the preset's). machine, dtype, stores: as in sim.simulate. tiling: of refconv.fused.tiling, else the rule's for that machine. halo,
-    squeeze: as of refconv.fused_block, legal for the same blocks. One thread.
+    block: a record of refconv.problem.blocks, whose arrays count for their shapes only, a BlockPreset or the name of one. n images of h x w
+    pixels (None: the preset's). machine, dtype, stores: as in sim.simulate. tiling: one for its kernel (refconv/tiling/blocks.py), else the
+    rule's for that machine. halo, squeeze: as of refconv.fused_block, legal for the same blocks. One thread.
 
     Of its tensors "weight" and "bias" are all weights and all biases; compulsory: Block.compulsory. Workspace is what the kernels declare, in
     memory that calls one after another share as in refconv (refconv/schedule.py), and what one call leaves for another: with

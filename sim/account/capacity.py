@@ -4,10 +4,12 @@ The run's stack distances (sim/analysis/stack_distance.py) have the traffic of e
 flushed at the end. The kernel keeps the tiling chosen for the machine, whatever the size.
 """
 
+from typing import Any
+
 import numpy as np
 
 from refconv.elements import element
-from sim.account.records import CapacityAccount, CapacityCurve, CapacityPoint, Dram, numbers_by_name
+from sim.account.records import Dram, Moved, Record, numbers_by_name, record
 from sim.analysis.bounds import compulsory, fast_elements, layer_bound
 from sim.analysis.stack_distance import StackDistances
 from sim.hierarchy.observe import observing
@@ -16,10 +18,66 @@ from sim.hierarchy.words import FLUSHED, LOAD_MISSES, STORE_MISSES, WRITEBACKS
 SMALLEST_BYTES = 1 << 10
 STEPS = 16
 """Capacities of the curve in each factor of two."""
+_OF_RUN = ("name", "descriptor", "kernel", "tiling", "dtype", "halo", "macs", "recomputed_macs", "flops", "compulsory_bytes", "workspace_bytes")
+"""What a CapacityAccount's JSON repeats of its run's, where that has it."""
+
+
+@record
+class CapacityPoint(Moved, Record):
+    """Traffic with a fully associative LRU cache of one size; caches: names of the machine's levels of that size."""
+
+    capacity_bytes: int
+    caches: tuple[str, ...]
+    read_bytes: int
+    write_bytes: int
+    flushed_bytes: int
+    bound_bytes: int
+    tensors: dict[str, Dram]
+
+    JSON = "capacity_bytes", "caches", "read_bytes", "write_bytes", "flushed_bytes", "bound_bytes", "tensors"
+
+
+@record
+class CapacityCurve(Record):
+    """Traffic and its lower bound against the size of the cache: three lists of the same length."""
+
+    capacity_bytes: tuple[int, ...]
+    moved_bytes: tuple[int, ...]
+    bound_bytes: tuple[int, ...]
+
+    JSON = "capacity_bytes", "moved_bytes", "bound_bytes"
+
+
+@record
+class CapacityAccount(Record):
+    """Traffic of one run against the size of the cache.
+
+    run: the account of that run on the machine's own hierarchy. touched_bytes: of all lines that the kernel touches. points: at powers of two
+    and at the sizes of the machine's caches; curve: at more of them. layer_by_layer: of a block, the same of its layers one after another.
+    """
+
+    run: Any
+    touched_bytes: int
+    points: tuple[CapacityPoint, ...]
+    curve: CapacityCurve
+    layer_by_layer: Any = None
+
+    @property
+    def runs(self):
+        """This record, and that of the layers one after another."""
+        return (self, self.layer_by_layer) if self.layer_by_layer else (self,)
+
+    def as_json(self):
+        """The record as dicts, lists and scalars: what the account says of the problem, and the traffic."""
+        known = self.run.as_json()
+        of_run = {key: known[key] for key in _OF_RUN if key in known}
+        traffic = {"touched_bytes": self.touched_bytes, "simulated_bytes": self.run.moved_bytes, "points": [point.as_json() for point in self.points]}
+        beside = {"unfused": self.layer_by_layer.as_json()} if self.layer_by_layer else {}
+        return {**of_run, **traffic, "curve": self.curve.as_json(), **beside}
 
 
 def against_capacity(call, problem, machine):
-    """The CapacityAccount of a layer or block on a sim.machine.Machine; of a block it has that of its layers one after another beside it.
+    """The CapacityAccount of a layer or block on a sim.Machine; of a block it has that of its layers one after another, too.
 
     call: (function, keywords) of one simulation; problem: that of the layer, None for a block.
     """
@@ -79,8 +137,10 @@ def _of_run(account, problem, buffers, distances, machine):
 
 
 def bound_bytes(account, problem, capacity_bytes, machine):
-    """Bytes that a schedule has to move with a cache of this size, the registers besides: of one convolution sim.bounds.layer_bound; of several
-    layers, what is compulsory."""
+    """Bytes that any program has to move with a cache of this size and the machine's registers.
+
+    Of one convolution sim.analysis.bounds.layer_bound; of several layers (problem None) what is compulsory.
+    """
     if problem is None:
         return account.compulsory_bytes
     itemsize = element(account.dtype).itemsize

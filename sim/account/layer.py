@@ -51,7 +51,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     """The LayerAccount of a kernel's run (sim/account/records.py): what moves to and from DRAM, by level and by tensor.
 
     kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or PartialConv2d, a Layer of
-    refconv.networks.layers, which has a name besides, a preset's name or a benchdnn descriptor. machine: a sim.machine.Machine, "host", a
+    refconv.networks.layers, which brings its name, a preset's name or a benchdnn descriptor. machine: a sim.Machine, "host", a
     preset's name or a YAML path. tiling: one for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or
     "bfloat16" (workspace then float32). bias: whether the layer has one. stores: "nontemporal" for an output stored past the caches
     (sim/trace/nontemporal.py). warm: the kernel has run before on the same buffers, and the caches hold what it left; dirty lines are flushed

@@ -4,7 +4,7 @@ Bytes are those of whole cache lines; "moved" is read and written together.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 OPERANDS = ("input", "weight", "bias", "output")
 """Tensors that a layer has by these names; every other tensor is workspace."""
@@ -374,63 +374,6 @@ class NetworkAccount(Record):
     def model(self):
         """`totals`, by its key in JSON."""
         return self.totals
-
-
-@record
-class CapacityPoint(Moved, Record):
-    """Traffic with a fully associative LRU cache of one size; caches: names of the machine's levels of that size."""
-
-    capacity_bytes: int
-    caches: tuple[str, ...]
-    read_bytes: int
-    write_bytes: int
-    flushed_bytes: int
-    bound_bytes: int
-    tensors: dict[str, Dram]
-
-    JSON = "capacity_bytes", "caches", "read_bytes", "write_bytes", "flushed_bytes", "bound_bytes", "tensors"
-
-
-@record
-class CapacityCurve(Record):
-    """Traffic and its lower bound against the size of the cache: three lists of the same length."""
-
-    capacity_bytes: tuple[int, ...]
-    moved_bytes: tuple[int, ...]
-    bound_bytes: tuple[int, ...]
-
-    JSON = "capacity_bytes", "moved_bytes", "bound_bytes"
-
-
-@record
-class CapacityAccount(Record):
-    """Traffic of one run against the size of the cache.
-
-    run: the account of that run on the machine's own hierarchy. touched_bytes: of all lines that the kernel touches. points: at powers of two
-    and at the sizes of the machine's caches; curve: at more of them. layer_by_layer: of a block, the same of its layers one after another.
-    """
-
-    run: Any
-    touched_bytes: int
-    points: tuple[CapacityPoint, ...]
-    curve: CapacityCurve
-    layer_by_layer: Any = None
-
-    @property
-    def runs(self):
-        """This record, and that of the layers one after another."""
-        return (self, self.layer_by_layer) if self.layer_by_layer else (self,)
-
-    def as_json(self):
-        """The record as dicts, lists and scalars: what the account says of the problem, and the traffic."""
-        known = self.run.as_json()
-        of_run = {key: known[key] for key in _OF_RUN if key in known}
-        traffic = {"touched_bytes": self.touched_bytes, "simulated_bytes": self.run.moved_bytes, "points": _plain(self.points)}
-        beside = {"unfused": self.layer_by_layer.as_json()} if self.layer_by_layer else {}
-        return {**of_run, **traffic, "curve": self.curve.as_json(), **beside}
-
-
-_OF_RUN = ("name", "descriptor", "kernel", "tiling", "dtype", "halo", "macs", "recomputed_macs", "flops", "compulsory_bytes", "workspace_bytes")
 
 
 def by_operand(tensors):

@@ -34,10 +34,7 @@ def check_size(layer, problems, machine, dtype, most, kernel=None):
     """TooLarge if the kernels of these problems take more accesses than `most` together; `layer` names them."""
     needed = sum(estimated_accesses(problem, machine, dtype, kernel) for problem in problems)
     if needed > most:
-        raise TooLarge(
-            f"layer {layer}: tracing it takes about {show_count(needed)} accesses: must be at most {show_count(most)}; "
-            "legal: a larger --limit, or the closed form, which traces nothing (sim.analysis.closed_form; --explain for a layer)"
-        )
+        raise TooLarge(f"layer {layer}: tracing it takes about {show_count(needed)} accesses: must be at most {show_count(most)}")
 
 
 def problems_of(layer, batch):

@@ -4,6 +4,7 @@ A result goes to stdout, progress to stderr; bad input exits with status 2 and o
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from concurrent.futures.process import BrokenProcessPool
@@ -15,15 +16,16 @@ from refconv.networks.layers import PRESETS, find_layer, with_batch
 from refconv.schedule import MODES, check_modes, has_choice
 from sim.account.block import simulate_block
 from sim.account.layer import Cores, simulate
-from sim.account.trace_cost import MOST_ACCESSES, check_size, problems_of
+from sim.account.trace_cost import MOST_ACCESSES, TooLarge, check_size, problems_of
 from sim.cli.cache_option import parse_cache
 from sim.machine.level import INCLUSIONS
 from sim.machine.record import load_machine, presets, with_levels
 from sim.trace.cores import PRIVATE
 
 RUN = ("stores", "warm", "classify")
-"""Options of a run that a command line may have besides, by their keyword of sim.simulate."""
+"""Options of a run that some command lines have, by their keyword of sim.simulate."""
 OF_LAYERS = ("warm", "classify")
+LARGER = "a larger --limit"
 
 
 def parser(prog, description, **forms):
@@ -54,14 +56,14 @@ def parser(prog, description, **forms):
         "repeatable. With --machine, or where L1 is not among them, the levels given override that "
         "machine's or are added; else the hierarchy is exactly the levels given",
     )
-    add("--inclusion", metavar="WORD", help=f"{', '.join(INCLUSIONS)}: in the place of the machine's (which is nine if it does not say)")
+    add("--inclusion", metavar="WORD", help=f"{', '.join(INCLUSIONS)}: instead of the machine's (which is nine if it does not say)")
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
     for mode, about in (("halo", "computed rows that two tiles want"), ("squeeze", "the hidden layer, whose gates need the whole map")):
         legal, blocks = ", ".join(MODES[mode]), ", ".join(with_choice(mode))
         help = f"{legal} (default {MODES[mode][0]}): what to do about {about}; goes to those of the layers that have the choice: {blocks}"
         add(f"--{mode}", default=MODES[mode][0], metavar="MODE", help=help)
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
-    add("--batch", type=positive, metavar="N", help="images, in the place of the layer's own number")
+    add("--batch", type=positive, metavar="N", help="images, instead of the layer's own number")
     add("--bias", action="store_true", help="layers have a bias (a block has those of its network)")
     most = f"accesses that a layer may take by estimate, else it is refused (default {MOST_ACCESSES})"
     add("--limit", type=positive, default=MOST_ACCESSES, metavar="N", help=most)
@@ -77,11 +79,11 @@ def with_choice(mode):
     return [name for name, preset in BLOCK_PRESETS.items() if has_choice(mode, preset.record())]
 
 
-def chosen_layers(arguments, besides=""):
-    """The Layers and BlockPresets of --layer; besides: what else an error names as legal."""
+def chosen_layers(arguments, instead=""):
+    """The Layers and BlockPresets of --layer; instead: what an error names as legal instead of one."""
     if not arguments.layer:
         names = ", ".join((*PRESETS, *BLOCK_PRESETS))
-        raise ValueError(f"--layer is missing: must be {names}, or a benchdnn descriptor; {besides}--list tells more")
+        raise ValueError(f"--layer is missing: must be {names}, or a benchdnn descriptor; {instead}--list tells more")
     return [BLOCK_PRESETS.get(text) or find_layer(text, BLOCK_PRESETS) for text in arguments.layer]
 
 
@@ -135,12 +137,23 @@ def call_of(layer, machine, modes, arguments):
         for option in OF_LAYERS:
             if options.pop(option, False):
                 raise ValueError(f"--{option}: {layer.name} is a block; legal with layers only")
-        check_size(layer.name, problems_of(layer, arguments.batch), machine, arguments.dtype, arguments.limit)
+        with advised(LARGER):
+            check_size(layer.name, problems_of(layer, arguments.batch), machine, arguments.dtype, arguments.limit)
         own = {mode: wanted for mode, wanted in modes.items() if has_choice(mode, layer.record())}
         return simulate_block, {"block": layer, "n": arguments.batch or 1, **own, **options, **same}
     layer = with_images(layer, arguments)
-    check_size(layer.name, [layer.problem], machine, arguments.dtype, arguments.limit, arguments.kernel)
+    with advised(f"{LARGER}, or the closed form, which traces nothing (sim.traffic --explain)"):
+        check_size(layer.name, [layer.problem], machine, arguments.dtype, arguments.limit, arguments.kernel)
     return simulate, {"kernel": arguments.kernel, "problem": layer, "bias": arguments.bias, "cores": cores, **options, **same}
+
+
+@contextlib.contextmanager
+def advised(advice):
+    """Where a layer is too large to trace, its error says which options help."""
+    try:
+        yield
+    except TooLarge as error:
+        raise TooLarge(f"{error}; legal: {advice}") from None
 
 
 def finish(command, arguments, account, write):

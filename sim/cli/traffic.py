@@ -35,7 +35,7 @@ def parser():
     )
     add = result.add_argument
     add("--model", metavar="FILE", help="every layer of an ONNX graph (.onnx; needs the extra onnx) or of a SCALE-Sim topology (.csv)")
-    shape = "sizes of an input in the place of the graph's own; the name may be left out where there is one input; repeatable"
+    shape = "sizes of an input instead of the graph's own; the name may be left out where there is one input; repeatable"
     add("--input-shape", action="append", default=[], metavar="NAME:1x3x224x224", help=shape)
     add("--stores", choices=STORES, default=TEMPORAL, help="of the output: through the caches, or past them as a what-if (default temporal)")
     add("--warm", action="store_true", help="of layers: count a second run, which meets what a first has left in the caches")

@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from sim.account.records import by_operand
+from sim.account.records import LayerByLayerAccount, by_operand
 from sim.machine.quantities import show_bytes
 from sim.report.layer import name_line
 from sim.report.table import Table, size
@@ -36,4 +36,5 @@ def one_report(one):
         f"{show_bytes(one.touched_bytes)} touched, {show_bytes(run.compulsory_bytes)} compulsory; "
         f"the machine's own hierarchy moves {show_bytes(run.moved_bytes)}"
     )
-    return [Text(f"{run.kernel} kernel, {run.dtype}{', ' if tile else ''}{tile}"), table, Text(text)]
+    what = "layer by layer" if isinstance(run, LayerByLayerAccount) else f"{run.kernel} kernel"
+    return [Text(f"{what}, {run.dtype}{', ' if tile else ''}{tile}"), table, Text(text)]
