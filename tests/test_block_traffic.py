@@ -1,24 +1,19 @@
-"""Blocks on the simulator: what the fused kernels move, the layers one after another, their accounts, the command line."""
+"""Blocks on the simulator: what the fused kernels move beside their layers one after another, their accounts, and what is refused."""
 
-import csv
 import functools
-import json
 
 import numpy as np
 import pytest
-from block_problems import BLOCKS, STRIDED, build, squeeze_excite
-from machines import check_three_machines_on_block
-from problems import integers
-from test_traffic import run
+from block_problems import build
 
 import sim
 from refconv.elements import element
 from refconv.kernels import choose_fused
 from refconv.networks.blocks import BLOCK_PRESETS
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.problem.blocks import ConvFirstBlock, FFNBlock
 from refconv.weights.blocks import block_problem, pack_block
 from sim.account.layer import OPERANDS
-from sim.account.layer_by_layer import hidden_tensors, laid_out, links, moved_bytes, unfused
+from sim.account.layer_by_layer import moved_bytes
 from sim.machine.record import load_machine, make_level
 
 RECORDS = {name: (preset.record(), preset.size) for name, preset in BLOCK_PRESETS.items()}
@@ -167,115 +162,6 @@ def test_workspace_reported_is_workspace_declared(name):
     assert {name for name, elements in declared.items() if elements} <= set(block["tensors"])
 
 
-def small_unfused(kind, n=2, h=6, w=5, machine=ZEN4, dtype=FLOAT, **changed):
-    """(record, its layer-by-layer run) of a small block."""
-    record = build(kind, **changed)
-    return record, unfused(record, n, h, w, machine, dtype)
-
-
-@pytest.mark.parametrize("alpha", [2, 4])
-def test_hidden_layer_is_alpha_in_alpha_plus_one_of_an_ffn_layer_by_layer(alpha):
-    """Lavin, Sec. 5.2, for a last level that holds no layer: without residual, exactly, as write-allocate fills what is stored in proportion."""
-    tiny = ZEN4._replace(levels=(make_level("L1", "32KiB", 8, 64), make_level("L2", "128KiB", 16, 64)))
-    _, layers = small_unfused(FFNBlock, 1, 28, 28, tiny, c=32, hidden=32 * alpha, residual=False)
-    assert layers["hidden_share"] == pytest.approx(alpha / (alpha + 1))
-    _, added = small_unfused(FFNBlock, 1, 28, 28, tiny, c=32, hidden=32 * alpha)
-    assert added["hidden_share"] == pytest.approx(3 * alpha / (3 * alpha + 4))  # the input is read once more
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kind", BLOCKS)
-def test_layers_read_and_write_what_the_record_says(kind, stride):
-    """Elements of the activations of each step are those of Block.unfused_elements; parameters are each there once."""
-    changed = {"stride": stride} if kind in STRIDED else {}
-    if kind is MBConvBlock:
-        changed["se"] = squeeze_excite()
-    record = build(kind, **changed)
-    moved, arrays = record.unfused_elements(2, 6, 5), record.arrays
-    layers, layout = laid_out(record, 2, 6, 5, ZEN4.target, FLOAT)
-    tensors = set(layout.tensors)
-    for layer in layers:
-        read, written = moved[layer.link.step.name]
-        activations = sum(elements for name, elements in layer.least.items() if name in tensors)
-        assert activations == read + written, layer.link
-        assert layer.least[layer.link.made] == written
-    parameters = sum(elements for layer in layers for name, elements in layer.least.items() if name not in tensors)
-    assert parameters == sum(array.size for array in arrays.values())
-
-
-@pytest.mark.parametrize("kind", BLOCKS)
-def test_layers_that_fit_are_read_from_memory_once(kind):
-    """In a cache larger than all: no layer but the first reads the input, and what lies between layers is filled and flushed, no more."""
-    changed = {"se": squeeze_excite()} if kind is MBConvBlock else {}
-    record, layers = small_unfused(kind, **changed)
-    line = ZEN4.line_bytes
-    for name, tensor in layers["tensors"].items():
-        if name not in ("weight", "bias"):
-            assert tensor["read_bytes"] == -(-tensor["bytes"] // line) * line, name
-    assert layers["tensors"]["input"]["write_bytes"] == 0
-    assert set(hidden_tensors(record, 2, 6, 5)) <= set(layers["tensors"])
-
-
-def test_tensors_between_layers_by_name():
-    names = lambda *case, **changed: [(link.source, *link.besides, link.made) for link in links(build(*case, **changed), 1, 6, 6)]
-    assert names(FFNBlock) == [("input", "expand_output"), ("expand_output", "input", "output")]
-    assert names(ConvFirstBlock, stride=2)[1] == ("conv_output", "input", "blur_output")
-    assert names(MBConvBlock, se=squeeze_excite())[2:] == [
-        ("conv_output", "se_pool_output"),
-        ("se_pool_output", "se_reduce_output"),
-        ("se_reduce_output", "se_expand_output"),
-        ("conv_output", "se_expand_output", "input", "output"),
-    ]
-    hidden = lambda *case, **changed: hidden_tensors(build(*case, **changed), 1, 6, 6)
-    assert hidden(ConvNeXtBlock) == ["expand_output"]
-    assert hidden(MBConvBlock, se=squeeze_excite()) == ["expand_output", "conv_output"]
-    assert hidden(FusedMBConvBlock) == ["conv_output"]
-
-
-TINY = {
-    "ffn": (FFNBlock, np.float16, (5, 3, 7), {"c": 5, "hidden": 20, "residual": False}),
-    "conv_first": (ConvFirstBlock, np.float32, (1, 3, 4), {"c": 8, "k": 5, "hidden": 18}),
-    "conv_first_down": (ConvFirstBlock, np.float32, (2, 5, 4), {"c": 6, "k": 5, "hidden": 18, "stride": 2}),
-    "convnext": (ConvNeXtBlock, np.float32, (1, 3, 4), {"c": 6, "hidden": 17}),
-    "fasternet": (FasterNetBlock, np.float32, (1, 3, 5), {"c": 9, "hidden": 18, "g": 2}),
-    "mbconv": (MBConvBlock, np.float32, (1, 4, 3), {"c": 5, "k": 5, "hidden": 18, "g": 1}),
-    "fused_mbconv": (FusedMBConvBlock, np.float32, (1, 3, 4), {"c": 3, "k": 5, "hidden": 18, "stride": 2}),
-}
-
-
-def tiny(name, **changed):
-    """(record, x NHWC) of integers, of TINY, some of its fields changed."""
-    kind, dtype, (n, h, w), sizes = TINY[name]
-    rng = np.random.default_rng(0)
-    array = lambda *shape: integers(rng, shape, dtype)
-    record = build(kind, array=array, maybe=array, activation="relu", **{**sizes, **changed})
-    return record, integers(rng, (n, h, w, record.c), dtype)
-
-
-CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3)
-"""Where quotients or exponentials of integers are off by a few roundings."""
-
-
-@pytest.mark.parametrize("name", TINY)
-def test_three_machines_agree_on_blocks(name):
-    """Values, stores and the set of elements touched. Integers, but for LayerNorm.
-
-    One of each kind, and halves once: each costs half a minute of compilation.
-    """
-    record, x = tiny(name)
-    assert len(check_three_machines_on_block(record, x, CLOSE if name == "convnext" else np.testing.assert_array_equal)) == 1
-
-
-@pytest.mark.parametrize("squeeze", ["recompute", "spill"])
-def test_three_machines_agree_on_squeeze_excitation(squeeze):
-    """In every one of its passes, each on what the plain run of those before has made; two images, whose sums and gates differ."""
-    se = squeeze_excite(18, 3, *[lambda *shape: np.random.default_rng(1).standard_normal(shape).astype(np.float32)] * 2, activation="relu")
-    record, x = tiny("mbconv", se=se)
-    x = np.concatenate([x, x[:, ::-1] + 1])
-    last = "gated" if squeeze == "spill" else "mbconv"
-    assert check_three_machines_on_block(record, x, CLOSE, squeeze=squeeze) == ["mbconv", "squeeze_excite", last]
-
-
 def test_a_record_is_packed_for_each_length_of_vector():
     """The simulator's machine may have other vectors than this host."""
     record = build(FFNBlock, 8, hidden=24, array=lambda *shape: np.ones(shape, np.float32))
@@ -298,61 +184,3 @@ def test_simulate_block_takes_records_and_names_what_is_wrong():
     ):
         with pytest.raises(kind, match=text):
             sim.simulate_block(*arguments, machine="zen4", **options)
-
-
-def test_command_line():
-    status, out, err = run("--layer", "ffn", "--layer", "mb1ic8ih8oc8kh3ph1", *CACHES, "--machine", "zen4", "--json")
-    assert (status, err) == (0, "")
-    block, layer = json.loads(out)["layers"]
-    assert set(layer) | {"halo", "squeeze", "recomputed_macs", "unfused"} == set(block)
-    assert set(block["unfused"]) == set(block) - {"unfused"} | {"layers", "hidden_share"}
-    assert (block["name"], block["kernel"], block["halo"], block["squeeze"]) == ("ffn", "fused", "none", "none")
-    assert [step["name"] for step in block["unfused"]["layers"]] == ["expand", "project"]
-    assert all(set(step) == set(layer) for step in block["unfused"]["layers"])
-    status, out, err = run("--layer", "ffn", "--layer", "mb1ic8ih8oc8kh3ph1", *CACHES, "--machine", "zen4", "--csv")
-    rows = list(csv.DictReader(out.splitlines()))
-    assert [(row["name"], row["kernel"]) for row in rows[:2]] == [("ffn", "fused"), ("ffn", "unfused")]
-    assert rows[2]["halo"] == "none"
-    status, out, err = run("--layer", "ffn", "--machine", "zen4", "--batch", "2")
-    assert (status, err) == (0, "")
-    for text in ("FFNBlock mb2ic96ih56iw56", "Fused beside layer by layer", "hidden layer", "side of the roof", "231.2"):
-        assert text in out
-
-
-def test_modes_go_to_the_layers_that_have_the_choice():
-    layers = "--layer", "mbconv", "--layer", "ffn", "--layer", "mb1ic8ih8oc8kh3ph1"
-    status, out, err = run(*layers, "--halo", "recompute", "--squeeze", "spill", *CACHES, "--machine", "zen4", "--csv")
-    assert (status, err) == (0, "")
-    modes = [(row["kernel"], row["halo"], row["squeeze"]) for row in csv.DictReader(out.splitlines())]
-    none = "none", "none"
-    assert modes == [("fused", "recompute", "spill"), ("unfused", *none), ("fused", *none), ("unfused", *none), (modes[-1][0], *none)]
-    status, out, err = run("--layer", "mbconv", "--squeeze", "spill", *CACHES, "--machine", "zen4")
-    assert (status, err) == (0, "")
-    compared = [line.split() for line in out.splitlines() if line.split()[:1] in (["halo"], ["squeeze"])]
-    assert compared == [["halo", "cache", "none"], ["squeeze", "spill", "none"]]
-    assert "hidden_layer" in out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (("--layer", "ffn", "--halo", "none"), "halo = 'none': must be one of auto, recompute, cache"),
-        (("--layer", "dwconv", "--halo", "x"), "halo = 'x': must be"),
-        (("--layer", "ffn", "--halo", "recompute"), "--halo recompute: must be auto, .* legal with --layer mbconv"),
-        (("--layer", "ffn", "--layer", "dwconv", "--squeeze", "spill"), "--squeeze spill: must be auto, .* legal with --layer mbconv"),
-        (("--layer", "mbconv", "--squeeze", "maybe"), "squeeze = 'maybe': must be one of auto, recompute, spill"),
-        (("--layer", "ffn", "--machine", "zen4", "--kernel", "conv2d"), "--kernel conv2d: a block has a kernel of its own"),
-        (("--layer", "resnet"), "must be conv2d, .*, ffn, convfirst"),
-    ],
-)
-def test_bad_input_exits_2_with_one_line(arguments, text):
-    import re
-
-    status, out, err = run(*arguments)
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert re.search(text, err)
-
-
-def test_list_names_blocks():
-    _, out, _ = run("--list")
-    assert all(f"  {name:<12} {preset.origin}\n" in out for name, preset in BLOCK_PRESETS.items())

@@ -7,11 +7,11 @@ import json
 import math
 
 import pytest
+from commands import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nests import nests, small_problems
 from problems import conv_problems
-from test_tiles import nests, small_problems
-from test_traffic import run
 
 import sim
 from refconv import Conv2d, PartialConv2d, kernels

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from test_traffic import run as run_command
+from commands import run as run_command
 
 import sim
 from refconv.networks.layers import PRESETS

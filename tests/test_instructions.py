@@ -241,7 +241,7 @@ def test_schedule_meets_every_row_and_tap_once():
 
 
 def test_target_is_what_the_environment_asks_for():
-    """The suite runs under other targets too (test_targets.py): then lanes and registers must be theirs."""
+    """The suite runs under other targets too (test_other_targets.py): then lanes and registers must be theirs."""
     import os
 
     wanted = {"haswell": (32, 16), "x86-64": (16, 16), "skylake-avx512": (64, 32), "znver4": (64, 32)}

@@ -4,9 +4,9 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
-from test_traffic import run
 
 import sim
 from refconv.networks.layers import PRESETS
