@@ -70,16 +70,21 @@ def one_pixel_tiles(record, n, h, w, pick=min):
     return rule._replace(**wanted)
 
 
+ACTIVATION = "silu"
+"""Of every block on 1 x 1 register tiles, so that the tests share compiled code."""
 CONV_FIRST = (ConvFirstBlock, (1,)), (ConvFirstBlock, (2,))
 """Two kernels."""
 
 
 @pytest.mark.parametrize(("kind", "strides"), [*((kind, (1, 1, 2)) for kind in BLOCKS if kind is not ConvFirstBlock), *CONV_FIRST])
 def test_any_shape_in_blocks_of_any_size(kind, strides):
-    """Channels, expansion, group width, kernel, stride, biases, residual, map, batch; one thread; 1 x 1 register tiles."""
+    """Channels, expansion, group width, kernel, stride, biases, residual, map, batch; one thread; 1 x 1 register tiles.
+
+    One activation, of which code is compiled anew: each is tested by itself, and `test_the_rules_tiles` has those of the blocks.
+    """
 
     @settings(max_examples=30)
-    @given(blocks(kind, normal, ("relu", "silu"), strides), st.data())
+    @given(blocks(kind, normal, (ACTIVATION,), strides), st.data())
     def check(drawn, data):
         record, x = cast(drawn[0], np.float32, 0.5), drawn[1].astype(np.float32)
         n, _, h, w = x.shape
@@ -147,7 +152,7 @@ TINY = {
 def test_every_fused_kernel_in_every_element_type(name, dtype):
     """On 1 x 1 register tiles, whose code the tests of any shape share: what differs between types, and targets, is in the instructions."""
     kind, sizes = TINY[name]
-    record = cast(filled(build(kind, activation="relu", **sizes)), dtype)
+    record = cast(filled(build(kind, activation=ACTIVATION, **sizes)), dtype)
     assert choose_fused(record).name == name
     x, tiling = random_input(record, 2, 5, 4, dtype), one_pixel_tiles(record, 2, 5, 4)
     for squeeze in ("recompute", "spill") if name == "mbconv" else ("auto",):
@@ -160,14 +165,18 @@ def test_every_fused_kernel_is_among_these():
 
 @pytest.mark.parametrize("name", CASES)
 def test_threads_layout_and_halo_do_not_change_the_result(name):
-    """Bit for bit; of squeeze-excitation the pooled sums begin anew in every thread, so there up to their rounding."""
+    """Bit for bit; of squeeze-excitation the pooled sums begin anew in every thread, so there up to their rounding.
+
+    Several threads on 1 x 1 register tiles, and one on the rule's: the loop over threads is the same around any tile, and so are the sums.
+    """
     kind, sizes, (n, h, w) = CASES[name]
     record = filled(build(kind, **sizes))
     x = np.random.default_rng(2).standard_normal((n, record.c, h, w)).astype(np.float32)
     expected = refconv.fused_block(x, record, threads=1)
     same = np.testing.assert_array_equal
     agree = same if getattr(record, "se", None) is None else lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-    agree(refconv.fused_block(x, record, threads=2), expected)
+    small = one_pixel_tiles(record, n, h, w, lambda least, most: (least + most) // 2)
+    agree(refconv.fused_block(x, record, tiling=small, threads=2), expected)
     last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     same(refconv.fused_block(last, record, layout="NHWC", threads=1).transpose(0, 3, 1, 2), expected)
     out = np.empty_like(expected)
@@ -180,7 +189,7 @@ def test_threads_layout_and_halo_do_not_change_the_result(name):
     if getattr(record, "se", None) is not None:
         recomputed = refconv.fused_block(x, record, squeeze="recompute", threads=1)
         close(recomputed, x, record)
-        agree(refconv.fused_block(x, record, squeeze="spill", threads=2), recomputed)
+        agree(refconv.fused_block(x, record, tiling=small, squeeze="spill", threads=2), recomputed)
 
 
 @pytest.mark.parametrize("name", ["convfirst down", "grouped mbconv"])
@@ -247,8 +256,10 @@ def test_packing_is_done_once_and_kept_as_long_as_the_record():
 
 
 X = np.zeros((1, 16, 6, 6), np.float32)
-FFN = build(FFNBlock, 16, hidden=32)
-DOWN = build(ConvFirstBlock, 16, 16, 32, 8, stride=2)
+FFN = build(FFNBlock, 16, hidden=32, activation=ACTIVATION)
+FFN_TILING = one_pixel_tiles(FFN, 1, 6, 6)
+DOWN = build(ConvFirstBlock, 16, 16, 32, host.target().lanes(4) // 2, stride=2)
+"""Groups of which two share a vector: of kind 1 on any target."""
 DOWN_TILING = FUSED["conv_first_down"].tiling(block_problem(DOWN, 1, 6, 6, host.target().lanes(4)), 4, host.target())
 ERRORS = [
     (lambda: refconv.fused_block(X, None), TypeError, "weights of type NoneType: must be one of FFNBlock"),
@@ -266,7 +277,7 @@ ERRORS = [
     (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of auto, recompute, spill"),
     (lambda: refconv.fused_block(X, FFN, layout="CHWN"), ValueError, "layout = 'CHWN'"),
     (lambda: refconv.fused_block(X, FFN, threads=0), ValueError, "threads = 0"),
-    (lambda: refconv.fused_block(X, FFN, out=X), ValueError, "out overlaps x"),
+    (lambda: refconv.fused_block(X, FFN, out=X, tiling=FFN_TILING, threads=1), ValueError, "out overlaps x"),
     (lambda: refconv.fused_block(X, FFN, tiling=(1, 2)), TypeError, "must be a FeedForwardTiling"),
     (
         lambda: refconv.fused_block(X, build(ConvFirstBlock, 16, hidden=32), halo="cache"),
@@ -290,7 +301,7 @@ def test_bad_input_names_the_argument_and_what_is_legal(i):
 
 def test_a_plan_reports_what_it_allocates():
     problem = block_problem(filled(FFN), 1, 6, 6, host.target().lanes(4))
-    plan = make_plan("ffn", problem, np.dtype(np.float32))
+    plan = make_plan("ffn", problem, np.dtype(np.float32), FFN_TILING)
     work = plan.run(X.transpose(0, 2, 3, 1).reshape(-1), *pack_block(FFN, host.target().lanes(4))[:2], np.empty(X.size, np.float32))
     assert [len(buffer) for buffer in work] == list(plan.workspace.values())
 
@@ -302,6 +313,7 @@ def test_the_norm_of_pixels_far_from_zero_does_not_cancel(channels):
     array = lambda *shape: (rng.standard_normal(shape) / max(1, np.prod(shape[1:])) ** 0.5).astype(np.float32)
     fields = {"conv_weight": array(channels, 1, 1, 1) * 0 + 1, "conv_bias": None, "norm_weight": array(channels), "norm_bias": None}
     matrices = {"expand_weight": array(4 * channels, channels), "expand_bias": None, "project_weight": array(channels, 4 * channels)}
-    record = ConvNeXtBlock(**fields, **matrices, project_bias=None)
+    record = ConvNeXtBlock(**fields, **matrices, project_bias=None, activation=ACTIVATION)
     x = (100 + rng.standard_normal((2, channels, 3, 4))).astype(np.float32)
-    np.testing.assert_allclose(refconv.fused_block(x, record), reference.block(x, record), rtol=0, atol=1e-3)
+    result = refconv.fused_block(x, record, tiling=one_pixel_tiles(record, 2, 3, 4), threads=1)
+    np.testing.assert_allclose(result, reference.block(x, record), rtol=0, atol=1e-3)

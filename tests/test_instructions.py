@@ -191,8 +191,13 @@ def spreading(x, out, inputs, outputs, columns):
     spread(out, 0, lanes(out), load(ONE, ONE, x, 0, 0, columns), inputs, outputs)
 
 
-@given(DTYPE, st.integers(1, 16), st.integers(1, 16), st.integers(1, 16))
-def test_spread(dtype, inputs, outputs, columns):
+SPREAD = [(1, 1), (1, 2), (3, 5), (5, 3), (4, 4), (2, 8), (7, 1), (1, 16), (16, 16)]
+"""Channels in and out of a group, each compiled anew for each type."""
+
+
+@given(DTYPE, st.sampled_from(SPREAD), st.integers(1, 16))
+def test_spread(dtype, group, columns):
+    inputs, outputs = group
     n = host.target().lanes(element(dtype).work.itemsize)
     inputs, outputs, columns = min(inputs, n), min(outputs, n), min(columns, n)
     result = both(spreading, [data(n, dtype), np.zeros(inputs * n, dtype)], Static(inputs), Static(outputs), columns)[1]

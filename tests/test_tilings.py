@@ -5,16 +5,20 @@ import pytest
 from problems import call, correlate, operands
 
 import refconv
-from refconv import Conv2d, PartialConv2d, kernels
+from refconv import Conv2d, PartialConv2d, host, kernels
 from refconv.host import Target
 from refconv.tiling.layers import DenseTiling, DepthwiseTiling, GroupedTiling, PartialTiling, PointwiseTiling, SpreadTiling
 
+HALF_VECTOR = host.target().lanes(4) // 2
+"""The widest groups of which two share a vector, as the kernels for narrow groups want it."""
+WIDTH, OUTPUTS = min(3, HALF_VECTOR), min(5, HALF_VECTOR)
+INPUTS = min(3, OUTPUTS - 1)
 SMALL = {
     "conv2d": Conv2d.parse("mb2ic5ih5oc20kh3ph1"),
     "pointwise": Conv2d.parse("mb1ic7ih3iw2oc20kh1kw1"),
     "depthwise": Conv2d.parse("g20mb1ic20ih5oc20kh3ph1"),
-    "grouped": Conv2d.parse("g4mb1ic12ih5oc12kh3ph1"),
-    "spread": Conv2d.parse("g4mb1ic12ih5oc20kh3ph1"),
+    "grouped": Conv2d.parse(f"g4mb1ic{4 * WIDTH}ih5oc{4 * WIDTH}kh3ph1"),
+    "spread": Conv2d.parse(f"g4mb1ic{4 * INPUTS}ih5oc{4 * OUTPUTS}kh3ph1"),
     "partial": PartialConv2d(1, 24, 5, 4, 20, 3, 3),
 }
 
@@ -62,8 +66,8 @@ ILLEGAL = [
     ("conv2d", DenseTiling(1, 1, 2, 1, 16), "tiling.tail = 2: must be 1 for this problem"),
     ("pointwise", PointwiseTiling(2, 1, 1, 3, 16), "tiling.pixels = 3: must be a multiple of rows = 2"),
     ("depthwise", DepthwiseTiling(1, 2, 1, 1, 16), r"tiling.taps, tiling.stride = \(2, 1\): must be one of"),
-    ("grouped", GroupedTiling(1, 1, 1, 4, 5, 1, 1), "tiling.inputs = 4: must be 3 for this problem"),
-    ("spread", SpreadTiling(1, 1, 1, 3, 4, 3, 1, 1), "tiling.outputs = 4: must be 5 for this problem"),
+    ("grouped", GroupedTiling(1, 1, 1, WIDTH + 1, 5, 1, 1), f"tiling.inputs = {WIDTH + 1}: must be {WIDTH} for this problem"),
+    ("spread", SpreadTiling(1, 1, 1, INPUTS, OUTPUTS - 1, 3, 1, 1), f"tiling.outputs = {OUTPUTS - 1}: must be {OUTPUTS} for this problem"),
     ("partial", PartialTiling(5, 1, 1, 1), "tiling.rows = 5: must be from 1 to 4"),
     ("partial", DenseTiling(1, 1, 1, 1, 16), "must be a PartialTiling"),
 ]
