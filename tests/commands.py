@@ -1,4 +1,4 @@
-"""Command lines in this process, and a legal machine file."""
+"""Command lines in this process, and what they are given: a legal machine file, the header of a topology."""
 
 import io
 import sys
@@ -28,3 +28,4 @@ GOOD = {
     "bandwidth": "1 GB/s",
     "caches": [{"name": "L1", "size": "32 KiB", "ways": 8}],
 }
+TOPOLOGY_HEADER = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\n"

@@ -106,19 +106,20 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize(("vector_bytes", "registers"), [(64, 32), (32, 16), (16, 16), (16, 32)])
 @pytest.mark.parametrize("name", CASES)
-def test_rules_are_legal_on_any_target(name):
+def test_rules_are_legal_on_any_target(name, vector_bytes, registers):
     """Caches of 1 KiB to 1 MiB, threads: no unit has fewer pixels than a register tile has rows, which would be read before its first."""
     kind, sizes, shape = CASES[name]
-    record = build(kind, **sizes)
-    row, problem = choose_fused(record), block_problem(record, *shape, 16)
+    record, lanes = build(kind, **sizes), vector_bytes // 4
+    row, problem = choose_fused(record), block_problem(record, *shape, lanes)
     for l1, l2, threads in itertools.product((1 << 10, 1 << 15), (1 << 10, 1 << 12, 1 << 14, 1 << 20), (1, 2, 7)):
-        rule = row.tiling(problem, 4, host.Target(64, 32, l1, l2, threads))
-        assert row.checked(rule, rule, problem, 16) == rule
+        rule = row.tiling(problem, 4, host.Target(vector_bytes, registers, l1, l2, threads))
+        assert row.checked(rule, rule, problem, lanes) == rule
         if hasattr(rule, "pixels"):
             assert max(rule.expand_rows, rule.project_rows) <= rule.pixels <= math.prod(shape)
             with pytest.raises(ValueError, match="expand_rows = 2: must be from 1 to 1"):
-                row.checked(rule._replace(pixels=1, expand_rows=2), rule, problem, 16)
+                row.checked(rule._replace(pixels=1, expand_rows=2), rule, problem, lanes)
 
 
 def random_input(record, n, h, w, dtype):

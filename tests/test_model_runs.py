@@ -6,8 +6,7 @@ import json
 import re
 
 import pytest
-from commands import run
-from test_scalesim import HEADER
+from commands import TOPOLOGY_HEADER, run
 
 import sim
 from refconv import Conv2d
@@ -21,7 +20,7 @@ from sim.machine.record import load_machine
 ZEN4 = load_machine("zen4")
 
 
-SMALL = HEADER + "a, 8, 8, 3, 3, 16, 16, 1,\nb, 6, 6, 1, 1, 16, 32, 1,\nc, 8, 8, 3, 3, 16, 16, 1,\n"
+SMALL = TOPOLOGY_HEADER + "a, 8, 8, 3, 3, 16, 16, 1,\nb, 6, 6, 1, 1, 16, 32, 1,\nc, 8, 8, 3, 3, 16, 16, 1,\n"
 
 
 @pytest.fixture

@@ -40,6 +40,6 @@ def test_kernels_compiled_for_other_targets(target):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_plain_kernels_of_other_targets(target):
-    """All tests of tilings, nests and fused blocks, but for the one that takes longest in Python."""
-    wanted = "tilings or kernel_nests or (fused and not rows_kept) or exact_on_integers"
+    """All tests of tilings, nests and fused blocks, but those of threads and of one kernel in hundreds of tilings."""
+    wanted = "tilings or kernel_nests or (fused and not rows_kept and not threads) or exact_on_integers"
     run_tests(target, wanted, ("tilings", "kernel_nests", "fused", "ops"), NUMBA_DISABLE_JIT="1")

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from problems import call, correlate, operands
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import call, conv_problems, correlate, operands, partial_problems
 
 import refconv
 from refconv import Conv2d, PartialConv2d, host, kernels
@@ -52,6 +54,21 @@ def test_the_choice_is_explained_in_one_line_of_numbers():
     assert len(list(refconv.tilings("g8mb1ic64ih14oc64kh3ph1", kernel="conv2d"))) > 1
     with pytest.raises(ValueError, match="kernel 'gemm': must be"):
         list(refconv.tilings("mb1ic64ih56oc64kh3ph1", kernel="gemm"))
+
+
+TARGETS = [Target(*vectors, 32 << 10, 256 << 10) for vectors in ((64, 32), (32, 16), (16, 16), (16, 32))]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.vector_bytes} B x {target.registers}")
+@given(st.one_of(conv_problems(), partial_problems()), st.sampled_from([4, 8]))
+def test_the_rule_is_legal_and_keeps_its_sums_in_registers_on_any_target(target, problem, itemsize):
+    lanes = target.lanes(itemsize)
+    for name in kernels.legal(problem, lanes):
+        row = kernels.KERNELS[name]
+        rule = row.tiling(problem, itemsize, target)
+        assert row.checked(rule, rule, problem, lanes) == rule
+        sums = rule.rows * (rule.inputs if name == "grouped" else getattr(rule, "vectors", 1))
+        assert rule.rows == 1 or sums < target.registers
 
 
 ILLEGAL = [
