@@ -191,8 +191,13 @@ def spreading(x, out, inputs, outputs, columns):
     spread(out, 0, lanes(out), load(ONE, ONE, x, 0, 0, columns), inputs, outputs)
 
 
-@given(DTYPE, st.integers(1, 16), st.integers(1, 16), st.integers(1, 16))
-def test_spread(dtype, inputs, outputs, columns):
+SPREAD = [(1, 1), (1, 2), (3, 5), (5, 3), (4, 4), (2, 8), (7, 1), (1, 16), (16, 16)]
+"""Channels in and out of a group, each compiled anew for each type."""
+
+
+@given(DTYPE, st.sampled_from(SPREAD), st.integers(1, 16))
+def test_spread(dtype, group, columns):
+    inputs, outputs = group
     n = host.target().lanes(element(dtype).work.itemsize)
     inputs, outputs, columns = min(inputs, n), min(outputs, n), min(columns, n)
     result = both(spreading, [data(n, dtype), np.zeros(inputs * n, dtype)], Static(inputs), Static(outputs), columns)[1]
@@ -241,7 +246,7 @@ def test_schedule_meets_every_row_and_tap_once():
 
 
 def test_target_is_what_the_environment_asks_for():
-    """The suite runs under other targets too (test_targets.py): then lanes and registers must be theirs."""
+    """The suite runs under other targets too (test_other_targets.py): then lanes and registers must be theirs."""
     import os
 
     wanted = {"haswell": (32, 16), "x86-64": (16, 16), "skylake-avx512": (64, 32), "znver4": (64, 32)}

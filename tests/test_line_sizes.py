@@ -8,10 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from commands import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cache import Ordered, Placed, caches, draws, first_and_full, numbered
-from test_traffic import run
 
 import sim
 from sim.hierarchy.hierarchy import Hierarchy, loop_address

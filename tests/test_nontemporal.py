@@ -5,9 +5,9 @@ from collections import OrderedDict
 import accounts
 import numpy as np
 import pytest
+from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
-from test_traffic import run
 
 from refconv.networks.layers import PRESETS
 from sim.hierarchy.words import TENSOR_BITS

@@ -2,20 +2,26 @@
 
 import numpy as np
 import pytest
-from problems import call, correlate, operands
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import call, conv_problems, correlate, operands, partial_problems
 
 import refconv
-from refconv import Conv2d, PartialConv2d, kernels
+from refconv import Conv2d, PartialConv2d, host, kernels
 from refconv.host import Target
 from refconv.tiling.layers import DenseTiling, DepthwiseTiling, GroupedTiling, PartialTiling, PointwiseTiling, SpreadTiling
 from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile
 
+HALF_VECTOR = host.target().lanes(4) // 2
+"""The widest groups of which two share a vector, as the kernels for narrow groups want it."""
+WIDTH, OUTPUTS = min(3, HALF_VECTOR), min(5, HALF_VECTOR)
+INPUTS = min(3, OUTPUTS - 1)
 SMALL = {
     "conv2d": Conv2d.parse("mb2ic5ih5oc20kh3ph1"),
     "pointwise": Conv2d.parse("mb1ic7ih3iw2oc20kh1kw1"),
     "depthwise": Conv2d.parse("g20mb1ic20ih5oc20kh3ph1"),
-    "grouped": Conv2d.parse("g4mb1ic12ih5oc12kh3ph1"),
-    "spread": Conv2d.parse("g4mb1ic12ih5oc20kh3ph1"),
+    "grouped": Conv2d.parse(f"g4mb1ic{4 * WIDTH}ih5oc{4 * WIDTH}kh3ph1"),
+    "spread": Conv2d.parse(f"g4mb1ic{4 * INPUTS}ih5oc{4 * OUTPUTS}kh3ph1"),
     "partial": PartialConv2d(1, 24, 5, 4, 20, 3, 3),
 }
 
@@ -51,6 +57,21 @@ def test_the_choice_is_explained_in_one_line_of_numbers():
         list(refconv.tilings("mb1ic64ih56oc64kh3ph1", kernel="gemm"))
 
 
+TARGETS = [Target(*vectors, 32 << 10, 256 << 10) for vectors in ((64, 32), (32, 16), (16, 16), (16, 32))]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.vector_bytes} B x {target.registers}")
+@given(st.one_of(conv_problems(), partial_problems()), st.sampled_from([4, 8]))
+def test_the_rule_is_legal_and_keeps_its_sums_in_registers_on_any_target(target, problem, itemsize):
+    lanes = target.lanes(itemsize)
+    for name in kernels.legal(problem, lanes):
+        row = kernels.KERNELS[name]
+        rule = row.tiling(problem, itemsize, target)
+        assert row.checked(rule, rule, problem, lanes) == rule
+        sums = rule.rows * (rule.inputs if name == "grouped" else getattr(rule, "vectors", 1))
+        assert rule.rows == 1 or sums < target.registers
+
+
 def dense(rows, vectors, tail, *more):
     return DenseTiling(Tile(rows, vectors, tail), *more)
 
@@ -68,8 +89,12 @@ ILLEGAL = [
     ("conv2d", DenseTiling(1, 1, 16), "tiling.tile = 1: must be a Tile"),
     ("pointwise", PointwiseTiling(Tile(2, 1, 1), 3, 16), "tiling.pixels = 3: must be a multiple of tile.rows = 2"),
     ("depthwise", DepthwiseTiling(DepthwiseStrip(1, 2, 1), 1, 16), r"tiling.strip.taps, .stride = \(2, 1\): must be one of"),
-    ("grouped", GroupedTiling(GroupedStrip(1, 1, 1, 4, 5), 1, 1), "tiling.strip.inputs = 4: must be 3 for this problem"),
-    ("spread", SpreadTiling(SpreadStrip(1, 1, 1, 3, 4, 3), 1, 1), "tiling.strip.outputs = 4: must be 5 for this problem"),
+    ("grouped", GroupedTiling(GroupedStrip(1, 1, 1, WIDTH + 1, 5), 1, 1), f"tiling.strip.inputs = {WIDTH + 1}: must be {WIDTH} for this problem"),
+    (
+        "spread",
+        SpreadTiling(SpreadStrip(1, 1, 1, INPUTS, OUTPUTS - 1, 3), 1, 1),
+        f"tiling.strip.outputs = {OUTPUTS - 1}: must be {OUTPUTS} for this problem",
+    ),
     ("partial", PartialTiling(Tile(5, 1, 1), 1), "tiling.tile.rows = 5: must be from 1 to 4"),
     ("partial", dense(1, 1, 1, 1, 16), "must be a PartialTiling"),
 ]
