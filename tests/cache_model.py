@@ -1,8 +1,11 @@
 """A model of the cache hierarchy in the words of its semantics, and strategies for hierarchies and traces."""
 
+from collections import OrderedDict
+
 import numpy as np
 from hypothesis import strategies as st
 
+from sim.hierarchy.miss_classes import FIRST, FULL
 from sim.hierarchy.words import FLUSHED, LOAD_MISSES, LOADS, READ, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine.level import Cache
 
@@ -224,3 +227,20 @@ def traces(draw):
 def numbered(tensor, line, line_bytes=64):
     """The simulator's number of a line of a tensor."""
     return (tensor << TENSOR_BITS) // line_bytes + line
+
+
+def first_and_full(arrivals, lines, tensors):
+    """Misses of fully associative LRU by tensor: first accesses, and all. arrivals: (line, whether it is installed)."""
+    held, seen, counts = OrderedDict(), set(), np.zeros((tensors, 2), int)
+    for line, installed in arrivals:
+        counts[line[0], FIRST] += line not in seen
+        seen.add(line)
+        if line in held:
+            held.move_to_end(line)
+        else:
+            counts[line[0], FULL] += 1
+            if installed:
+                held[line] = None
+                if len(held) > lines:
+                    held.popitem(last=False)
+    return counts

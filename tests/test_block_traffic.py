@@ -159,8 +159,8 @@ def test_workspace_reported_is_workspace_declared(name):
     row, problem = kernel_for_block(record), block_problem(record, 1, size, size, lanes)
     declared = row.workspace(problem, row.tiling(problem, 4, SMALL_CACHES.target), lanes, False)
     gating = 2 * record.hidden + record.se.squeezed if getattr(record, "se", None) else 0
-    assert block["workspace_bytes"] == 4 * (sum(declared.values()) + gating)
-    assert {name for name, elements in declared.items() if elements} <= set(block["tensors"])
+    assert block["workspace_bytes"] == 4 * (sum(declared) + gating)
+    assert {name for name, elements in declared._asdict().items() if elements} <= set(block["tensors"])
 
 
 def test_a_record_is_packed_for_each_length_of_vector():

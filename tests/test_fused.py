@@ -115,9 +115,9 @@ def test_rules_are_legal_on_any_target(name, vector_bytes, registers):
         rule = row.tiling(problem, 4, host.Target(vector_bytes, registers, l1, l2, threads))
         assert row.checked(rule, rule, problem, lanes) == rule
         if hasattr(rule, "pixels"):
-            assert max(rule.expand_rows, rule.project_rows) <= rule.pixels <= math.prod(shape)
-            with pytest.raises(ValueError, match="expand_rows = 2: must be from 1 to 1"):
-                row.checked(rule._replace(pixels=1, expand_rows=2), rule, problem, lanes)
+            assert max(rule.expand.rows, rule.project.rows) <= rule.pixels <= math.prod(shape)
+            with pytest.raises(ValueError, match=r"expand\.rows = 2: must be from 1 to 1"):
+                row.checked(rule._replace(pixels=1, expand=rule.expand._replace(rows=2)), rule, problem, lanes)
 
 
 def random_input(record, n, h, w, dtype):

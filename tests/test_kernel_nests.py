@@ -9,6 +9,7 @@ from nests import turns, whole
 from problems import operands
 
 from refconv import Conv2d, PartialConv2d, host, kernels
+from refconv.jit import Part
 from refconv.tile.recorded import Recorded
 from refconv.weights.packed import pack_weight
 from sim.analysis.closed_form import RELEVANT
@@ -47,17 +48,21 @@ def test_kernels_store_their_outputs_in_the_order_of_their_nest(name, seed):
     problem, row, rng, target = CASES[name].checked(), kernels.LAYER_KERNELS[name], random.Random(seed), host.target()
     lanes = target.lanes(4)
     rule, wanted = row.tiling(problem, 4, target), {"lines": rng.randint(1, 4)}
-    wanted["channels"] = lanes * int(getattr(rule, "vectors", 1)) * rng.randint(1, 2)
+    part = "tile" if hasattr(rule, "tile") else "strip"
+    shape = getattr(rule, part)
+    wanted["channels"] = lanes * int(getattr(shape, "vectors", 1)) * rng.randint(1, 2)
     wanted["vectors_per_unit"] = rng.randint(1, 2)
-    wanted["rows"] = rng.randint(2, min(5, problem.q, int(rule.rows)))
-    wanted["pixels"] = wanted["rows"] * rng.randint(1, 9)
+    rows = rng.randint(2, min(5, problem.q, int(shape.rows)))
+    wanted |= {"pixels": rows * rng.randint(1, 9), part: shape._replace(rows=rows)}
     tiling = row.checked(rule._replace(**{field: value for field, value in wanted.items() if hasattr(rule, field)}), rule, problem, lanes)
     x, weight, bias = operands(problem, seed)
     x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     out = Ordered(np.zeros(problem.tensors["output"], np.float32))
-    work = tuple(Recorded(np.zeros(size, np.float32)) for size in row.workspace(problem, tiling, lanes, False).values())
+    sizes = row.workspace(problem, tiling, lanes, False)
+    work = sizes._make([Recorded(np.zeros(size, np.float32)) for size in sizes])
     packed = Recorded(pack_weight(weight, problem.groups, row.order, lanes))
-    row.source(Recorded(x), packed, Recorded(bias), out, work, problem, tiling, 0, 1, 0, row.units(problem, tiling))
+    given = row.operands(Recorded(x), packed, Recorded(bias))
+    row.source(given, out, work, problem, tiling, Part(0, 1, 0, row.units(problem, tiling)))
     loops = kernel_nest(row.loops(problem, tiling, lanes))
     conv = loops.conv
     place = {}

@@ -1,32 +1,12 @@
 """Classes of misses against fully associative LRU in the words of its definition."""
 
-from collections import OrderedDict
-
 import numpy as np
-from cache_model import LEVELS, Model, numbered, traces
+from cache_model import LEVELS, Model, first_and_full, numbered, traces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.hierarchy.hierarchy import Hierarchy
-from sim.hierarchy.miss_classes import FIRST, FULL
 from sim.hierarchy.words import LOAD_MISSES
-
-
-def first_and_full(arrivals, lines, tensors):
-    """Misses of fully associative LRU by tensor: first accesses, and all. arrivals: (line, whether it is installed)."""
-    held, seen, counts = OrderedDict(), set(), np.zeros((tensors, 2), int)
-    for line, installed in arrivals:
-        counts[line[0], FIRST] += line not in seen
-        seen.add(line)
-        if line in held:
-            held.move_to_end(line)
-        else:
-            counts[line[0], FULL] += 1
-            if installed:
-                held[line] = None
-                if len(held) > lines:
-                    held.popitem(last=False)
-    return counts
 
 
 @settings(max_examples=300)

@@ -9,6 +9,7 @@ from nests import nests, small_problems, touched, turns, whole
 
 from refconv import Conv2d, kernels
 from refconv.tiling.layers import PointwiseTiling
+from refconv.tiling.shapes import Tile
 from sim.analysis.closed_form import RELEVANT, boundary, fit
 from sim.analysis.loop_nest import Memory, kernel_nest, moving, nest
 from sim.hierarchy.hierarchy import Hierarchy
@@ -102,7 +103,7 @@ def test_lru_equals_the_closed_form_of_reloading_nests(problem, text):
 
 def test_the_kernels_own_trace_equals_the_closed_form_at_lru_capacities():
     """The pointwise kernel itself, whole lines of 16 channels: weights and pixels that stay, and weights that go round for each block of pixels."""
-    problem, tiling = Conv2d(1, 64, 1, 480, 256, 1, 1), PointwiseTiling(6, 2, 2, 48, 256)
+    problem, tiling = Conv2d(1, 64, 1, 480, 256, 1, 1), PointwiseTiling(Tile(6, 2, 2), 48, 256)
     loops = kernel_nest(kernels.KERNELS["pointwise"].loops(problem, tiling, 16))
     for kib, reloads in ((16, 10), (1024, 1)):
         machine = ZEN4._replace(levels=(Level("all", kib << 10, kib << 4, 64),))

@@ -110,7 +110,7 @@ def test_threads_layouts_and_packing_agree_bit_for_bit(descriptor, dtype):
     problem = partial if descriptor == "partial" else refconv.Conv2d.parse(descriptor)
     x, weight, bias = operands(problem, 5, dtype, make=lambda rng, shape, kind: rng.standard_normal(shape).astype(kind))
     expected = call(problem, x, weight, bias, threads=1)
-    low = next(tiling for tiling in refconv.tilings(problem, dtype=dtype) if (tiling.rows, getattr(tiling, "vectors", 1)) == (1, 1))
+    low = next(tiling for tiling in refconv.tilings(problem, dtype=dtype) if (tiling[0].rows, getattr(tiling[0], "vectors", 1)) == (1, 1))
     np.testing.assert_array_equal(call(problem, x, weight, bias, tiling=low, threads=2), expected)
     packed = refconv.pack(weight, problem.groups)
     np.testing.assert_array_equal(call(problem, x, packed, bias, tiling=low, threads=2), expected)

@@ -4,31 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import call, conv_problems, correlate, operands, partial_problems
+from problems import INPUTS, OF_EACH_KERNEL, OUTPUTS, WIDTH, call, conv_problems, correlate, operands, partial_problems
 
 import refconv
-from refconv import Conv2d, PartialConv2d, host, kernels
+from refconv import kernels
 from refconv.host import Target
 from refconv.tiling.layers import DenseTiling, DepthwiseTiling, GroupedTiling, PartialTiling, PointwiseTiling, SpreadTiling
 from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile
 
-HALF_VECTOR = host.target().lanes(4) // 2
-"""The widest groups of which two share a vector, as the kernels for narrow groups want it."""
-WIDTH, OUTPUTS = min(3, HALF_VECTOR), min(5, HALF_VECTOR)
-INPUTS = min(3, OUTPUTS - 1)
-SMALL = {
-    "conv2d": Conv2d.parse("mb2ic5ih5oc20kh3ph1"),
-    "pointwise": Conv2d.parse("mb1ic7ih3iw2oc20kh1kw1"),
-    "depthwise": Conv2d.parse("g20mb1ic20ih5oc20kh3ph1"),
-    "grouped": Conv2d.parse(f"g4mb1ic{4 * WIDTH}ih5oc{4 * WIDTH}kh3ph1"),
-    "spread": Conv2d.parse(f"g4mb1ic{4 * INPUTS}ih5oc{4 * OUTPUTS}kh3ph1"),
-    "partial": PartialConv2d(1, 24, 5, 4, 20, 3, 3),
-}
 
-
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", OF_EACH_KERNEL)
 def test_every_candidate_gives_the_exact_result(name):
-    problem = SMALL[name]
+    problem = OF_EACH_KERNEL[name]
     x, weight, bias = operands(problem)
     if name == "partial":
         expected = np.concatenate([correlate(problem.conv, x[:, : problem.convolved], weight, bias), x[:, problem.convolved :]], axis=1)
@@ -43,7 +30,7 @@ def test_every_candidate_gives_the_exact_result(name):
 
 
 def test_the_choice_is_explained_in_one_line_of_numbers():
-    for name, problem in SMALL.items():
+    for name, problem in OF_EACH_KERNEL.items():
         choice = refconv.choose(problem)
         assert choice.kernel == name
         assert "\n" not in str(choice)
@@ -68,8 +55,9 @@ def test_the_rule_is_legal_and_keeps_its_sums_in_registers_on_any_target(target,
         row = kernels.KERNELS[name]
         rule = row.tiling(problem, itemsize, target)
         assert row.checked(rule, rule, problem, lanes) == rule
-        sums = rule.rows * (rule.inputs if name == "grouped" else getattr(rule, "vectors", 1))
-        assert rule.rows == 1 or sums < target.registers
+        shape = rule.tile if hasattr(rule, "tile") else rule.strip
+        sums = shape.rows * (shape.inputs if name == "grouped" else getattr(shape, "vectors", 1))
+        assert shape.rows == 1 or sums < target.registers
 
 
 def dense(rows, vectors, tail, *more):
@@ -102,10 +90,10 @@ ILLEGAL = [
 
 @pytest.mark.parametrize(("name", "tiling", "text"), ILLEGAL)
 def test_illegal_tilings_name_the_field(name, tiling, text):
-    x, weight, bias = operands(SMALL[name])
+    x, weight, bias = operands(OF_EACH_KERNEL[name])
     with pytest.raises((ValueError, TypeError), match=text):
-        call(SMALL[name], x, weight, bias, tiling=tiling)
+        call(OF_EACH_KERNEL[name], x, weight, bias, tiling=tiling)
 
 
 def test_kernels_are_all_covered():
-    assert set(SMALL) == set(kernels.LAYER_KERNELS)
+    assert set(OF_EACH_KERNEL) == set(kernels.LAYER_KERNELS)

@@ -69,7 +69,8 @@ def explain(problem, t, itemsize, target):
     strip = workspace(problem, t, target.lanes(itemsize), half=False).strip * itemsize
     weights = problem.r * shape.inputs * problem.s * target.vector_bytes
     return (
-        f"{registers(shape.rows, 1, shape.taps, target)}; {shape.groups} groups a vector, {shape.groups * shape.outputs} of {target.lanes(itemsize)} lanes; "
+        f"{registers(shape.rows, 1, shape.taps, target)}; {shape.groups} groups a vector, "
+        f"{shape.groups * shape.outputs} of {target.lanes(itemsize)} lanes; "
         f"spread strip {kib(strip)} and weights {kib(weights)} in L1 {kib(target.l1_bytes)}"
     )
 
