@@ -88,7 +88,8 @@ def test_loops_cover_the_dimensions_of_their_problem_with_whole_steps(name, lane
 def test_accesses_of_a_layer_by_hand():
     """8 x 8 pixels, 16 channels: a step loads `rows` pixels and a vector of weights for `rows` products; then inputs, weights, outputs, 16 a line."""
     for problem, steps, weights in ((Conv2d(1, 16, 8, 8, 16, 1, 1), 64 * 16, 256), (Conv2d(1, 16, 8, 8, 16, 1, 1, groups=16), 64, 16)):
-        rows = int(refconv.choose(problem, target=ZEN4.target).ROWSHERE)
+        tiling = refconv.choose(problem, target=ZEN4.target).tiling
+        rows = int((tiling.strip if problem.groups > 1 else tiling.tile).rows)
         assert estimated_accesses(problem, ZEN4) == steps * (rows + 1) // rows + (1024 + weights + 1024) // 16
 
 

@@ -4,16 +4,23 @@ What the compiler refuses on traced buffers anyway (arithmetic on a whole buffer
 """
 
 import ast
+import builtins
 import pathlib
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent / "refconv"
-PIECES = [path for room in ("kernels", "parts") for path in sorted((ROOT / room).glob("*.py"))]
-TILE = sorted((ROOT / "tile").glob("*.py"))
+OPERANDS = ROOT / "tile" / "operands.py"
+"""Places in memory that instructions are given, and what moves them on: of the instruction set, but code of kernels."""
+PIECES = [OPERANDS, *(path for room in ("kernels", "parts") for path in sorted((ROOT / room).glob("*.py")))]
+TILE = sorted(path for path in (ROOT / "tile").glob("*.py") if path != OPERANDS)
 TABLE = ROOT / "kernels" / "__init__.py"
 BUILTINS = {"abs", "bool", "divmod", "float", "int", "len", "max", "min", "range"}
 """Functions of Python that read no element of what they are given."""
+METHODS = {"target.lanes"}
+"""What `explain` asks of a machine."""
+OF_TYPES = {"overload", "implement"}
+"""Decorators of functions whose arguments are types, not buffers."""
 COMPILED = {"kernel", "routine"}
 
 
@@ -39,7 +46,8 @@ def functions(tree):
 def in_pieces(source):
     """[(line, what is wrong)] in a file of kernels or of their parts: no buffer is indexed, iterated over, or given to anything but their like.
 
-    Of a function that compiles (`overload`) the arguments are types, not buffers; what it returns is looked at.
+    Of a function that compiles (OF_TYPES) the arguments are types, not buffers; what it returns is looked at. A function may be an argument:
+    nothing but pieces can be handed over as one.
     """
     tree, found = ast.parse(source), []
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
@@ -53,24 +61,29 @@ def in_pieces(source):
             elif node.module.split(".")[0] == "numpy":
                 found.append((node.lineno, f"imports from {node.module}"))
     for function, nodes in functions(tree):
-        if isinstance(function, ast.FunctionDef) and "overload" in decorators(function):
+        if isinstance(function, ast.FunctionDef) and decorators(function) & OF_TYPES:
             continue
+        given = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
         for node in nodes:
             if isinstance(node, ast.Subscript) and not (isinstance(node.value, ast.Name) and node.value.id in constants):
                 found.append((node.lineno, f"indexes {ast.unparse(node.value)}"))
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func) not in METHODS:
                 found.append((node.lineno, f"calls {ast.unparse(node.func)}"))
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in defined | BUILTINS:
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in defined | given | BUILTINS:
                 found.append((node.lineno, f"calls {node.func.id}"))
             elif isinstance(node, ast.For | ast.comprehension) and not (isinstance(node.iter, ast.Call) and ast.unparse(node.iter.func) == "range"):
                 found.append((node.iter.lineno, f"iterates over {ast.unparse(node.iter)}"))
+            if isinstance(node, ast.Call):
+                handed = [argument.id for argument in node.args if isinstance(argument, ast.Name) and argument.id not in defined | given]
+                found += [(node.lineno, f"hands over {name}") for name in handed if hasattr(builtins, name)]
     return sorted(found)
 
 
 def in_tile(source, memory=()):
     """[(line, what is wrong)] in a file of the instruction set: only the instructions of `memory` index an argument; nothing there is a kernel's.
 
-    Functions that write LLVM code (they have a `builder`) have registers as arguments; classes are not instructions.
+    Functions that write LLVM code (they have a `builder`) have registers as arguments, those that choose it (OF_TYPES) types; classes are not
+    instructions.
     """
     tree, found = ast.parse(source), []
     methods = {method for node in tree.body if isinstance(node, ast.ClassDef) for method in node.body}
@@ -78,7 +91,8 @@ def in_tile(source, memory=()):
         if isinstance(function, ast.FunctionDef) and decorators(function) & COMPILED:
             found.append((function.lineno, f"{function.name}: is a piece of a kernel"))
         arguments = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
-        if "builder" in arguments or function in methods or getattr(function, "name", "") in memory:
+        of_types = isinstance(function, ast.FunctionDef) and decorators(function) & OF_TYPES
+        if "builder" in arguments or function in methods or of_types or getattr(function, "name", "") in memory:
             continue
         for node in nodes:
             if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in arguments:
@@ -136,6 +150,8 @@ PLANTED = [
     ("from numpy import sum\n", "imports from numpy"),
     ("@kernel\ndef k(x):\n    return x.sum()\n", "calls x.sum"),
     ("@kernel\ndef k(x):\n    return sum(x)\n", "calls sum"),
+    ("def each(f, x):\n    return f(x)\n@kernel\ndef k(x):\n    return each(sum, x)\n", "hands over sum"),
+    ("@kernel\ndef k(x, target):\n    return x.lanes(target)\n", "calls x.lanes"),
     ("@kernel\ndef k(x):\n    for value in x:\n        pass\n", "iterates over x"),
     ("def k(x):\n    return [value for value in x]\n", "iterates over x"),
 ]
@@ -149,5 +165,7 @@ def test_a_planted_access_is_found(source, text):
 def test_a_planted_access_of_the_instruction_set_is_found():
     assert in_tile("def sneak(x, at):\n    return x[at]\n") == [(2, "indexes x")]
     assert in_tile("def load(x, at):\n    return x[at]\n", {"load"}) == []
+    assert in_tile("@overload(k)\ndef _k(x, at):\n    return lambda x, at: x[at]\n") == [(3, "indexes x")]
+    assert in_tile("@implement(k)\ndef _k(x):\n    return x[0]\n") == []
     assert in_tile("@routine\ndef copy(x):\n    pass\n") == [(2, "copy: is a piece of a kernel")]
     assert llvm_accesses("def f(builder, p):\n    return builder.load(p)\n") == [(2, "load")]
