@@ -15,5 +15,5 @@ def pytest_collection_modifyitems(items):
     """The longest tests, those of other targets, go to the head of each of the two workers' shares."""
     slow = [item for item in items if "other_targets" in item.name]
     rest = [item for item in items if item not in slow]
-    middle = len(rest) // 2
-    items[:] = [*slow[:1], *rest[:middle], *slow[1:], *rest[middle:]]
+    half, middle = len(slow) // 2, len(rest) // 2
+    items[:] = [*slow[:half], *rest[:middle], *slow[half:], *rest[middle:]]

@@ -4,11 +4,24 @@ import numpy as np
 from hypothesis import strategies as st
 from scipy import signal
 
-from refconv import Conv2d, PartialConv2d
+from refconv import Conv2d, PartialConv2d, host
 
 SIZES = st.sampled_from([1, 2, 3, 5, 7, 8, 9, 13, 15, 17])
 CHANNELS = st.sampled_from([1, 2, 3, 4, 5, 8, 10, 15, 16, 17, 20, 33])
 KERNELS = st.sampled_from([1, 2, 3, 4, 5, 7, 9])
+HALF_VECTOR = host.target().lanes(4) // 2
+"""The widest groups of which two share a vector, as the kernels for narrow groups want it."""
+WIDTH, OUTPUTS = min(3, HALF_VECTOR), min(5, HALF_VECTOR)
+INPUTS = min(3, OUTPUTS - 1)
+OF_EACH_KERNEL = {
+    "conv2d": Conv2d.parse("mb2ic5ih5oc20kh3ph1"),
+    "pointwise": Conv2d.parse("mb1ic7ih3iw2oc20kh1kw1"),
+    "depthwise": Conv2d.parse("g20mb1ic20ih5oc20kh3ph1"),
+    "grouped": Conv2d.parse(f"g4mb1ic{4 * WIDTH}ih5oc{4 * WIDTH}kh3ph1"),
+    "spread": Conv2d.parse(f"g4mb1ic{4 * INPUTS}ih5oc{4 * OUTPUTS}kh3ph1"),
+    "partial": PartialConv2d(1, 24, 5, 4, 20, 3, 3),
+}
+"""A small problem for each kernel of layers, on any target."""
 
 
 @st.composite

@@ -9,9 +9,9 @@ import unicodedata
 
 import pytest
 import yaml
+from commands import GOOD, run
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_traffic import GOOD, run
 
 from refconv import Conv2d, PartialConv2d
 from refconv.graph.read import parse_input_shape, read_model

@@ -1,11 +1,11 @@
 """The benchmark's command line, records and sets. No figure is asserted: times are the machine's."""
 
-import io
+import functools
 import json
-import sys
 
 import numpy as np
 import pytest
+from commands import run as run_command
 
 from refconv.bench.__main__ import main
 from refconv.bench.measure import geometric_mean
@@ -17,17 +17,7 @@ from refconv.problem.conv import Conv2d, PartialConv2d
 SMALL = ("--layer", "mb1ic8ih6oc8kh3ph1", "--peers", "none", "--rounds", "2")
 
 
-def run(*arguments):
-    """(status, stdout, stderr) of the command line in this process."""
-    out, err, before = io.StringIO(), io.StringIO(), (sys.stdout, sys.stderr)
-    sys.stdout, sys.stderr = out, err
-    try:
-        status = main(list(arguments))
-    except SystemExit as stop:
-        status = stop.code
-    finally:
-        sys.stdout, sys.stderr = before
-    return status, out.getvalue(), err.getvalue()
+run = functools.partial(run_command, main=main)
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])

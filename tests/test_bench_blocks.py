@@ -1,12 +1,14 @@
 """The benchmark's blocks: the set, peers against the definition, the command line. No figure is asserted: times are the machine's."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
-from test_bench import run
+from commands import run as run_command
 
 from refconv import reference
+from refconv.bench.__main__ import main
 from refconv.bench.blocks import CASES, FORMS, TOLERANCE, Case, WrongResult, block_contests, check, ours, weights
 from refconv.bench.measure import Contest, record
 from refconv.bench.peer_blocks import Entry
@@ -21,6 +23,7 @@ TINY = [
     Case(FusedMBConvBlock, 4, 5, 2, "silu"),
     Case(FFNBlock, 8, 5, 2, "gelu", 0),
 ]
+run = functools.partial(run_command, main=main)
 ONE_ROUND = ("--set", "blocks", "--rounds", "1")
 NAMES = [
     *("ConvNeXt 96@56", "ConvNeXt 192@28", "ConvNeXt 384@14", "ConvNeXt 768@7"),

@@ -8,12 +8,12 @@ import math
 
 import accounts
 import pytest
+from commands import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nests import nests, small_problems
 from problems import conv_problems
 from published_bounds import chen_demmel, chen_han_wang, demmel_dinh, fused_chain, fused_lines, line_buffer, reload_factor, reuse
-from test_tiles import nests, small_problems
-from test_traffic import run
 
 from refconv import Conv2d, PartialConv2d, kernels
 from refconv.networks.blocks import BLOCK_PRESETS

@@ -28,6 +28,7 @@ from refconv import Conv2d, kernels
 from refconv.schedule import weight_elements
 from refconv.static import Static
 from refconv.tiling.layers import DenseTiling, DepthwiseTiling
+from refconv.tiling.shapes import DepthwiseStrip, Tile
 from sim.hierarchy.observe import observing
 from sim.hierarchy.words import TENSOR_BITS
 from sim.machine.record import Level, load_machine
@@ -51,8 +52,8 @@ class Twin(NamedTuple):
 
 
 TWINS = {
-    "conv2d": Twin(Conv2d.parse("mb1ic32ih20oc32kh3ph1"), DenseTiling(Static(4), Static(2), Static(2), 5, 32), 5),
-    "depthwise": Twin(Conv2d.parse("g64mb1ic64ih24oc64kh3ph1"), DepthwiseTiling(Static(8), Static(3), Static(1), 24, 64), 1),
+    "conv2d": Twin(Conv2d.parse("mb1ic32ih20oc32kh3ph1"), DenseTiling(Tile(Static(4), Static(2), Static(2)), 5, 32), 5),
+    "depthwise": Twin(Conv2d.parse("g64mb1ic64ih24oc64kh3ph1"), DepthwiseTiling(DepthwiseStrip(Static(8), Static(3), Static(1)), 24, 64), 1),
 }
 
 
@@ -60,8 +61,9 @@ TWINS = {
 def twin(request, tmp_path_factory):
     """(name, binary) of each twin."""
     problem, tiling, block = TWINS[request.param]
-    sizes = {"CHANNELS": problem.c, "OUTPUTS": problem.k, "SIZE": problem.h, "KERNEL": problem.r, "BLOCK": block, "ROWS": int(tiling.rows)}
-    sizes |= {"VECTORS": int(getattr(tiling, "vectors", 1)), "WEIGHTS": weight_elements(kernels.KERNELS[request.param], problem, LANES)}
+    shape = tiling[0]
+    sizes = {"CHANNELS": problem.c, "OUTPUTS": problem.k, "SIZE": problem.h, "KERNEL": problem.r, "BLOCK": block, "ROWS": int(shape.rows)}
+    sizes |= {"VECTORS": int(getattr(shape, "vectors", 1)), "WEIGHTS": weight_elements(kernels.KERNELS[request.param], problem, LANES)}
     assert all(sizes[key] * 4 % LINE == 0 for key in ("CHANNELS", "OUTPUTS", "WEIGHTS")), "every tensor is whole lines"
     binary = tmp_path_factory.mktemp("twin") / request.param
     macros = [f"-D{key}={value}" for key, value in {"NEST": request.param, **sizes}.items()]

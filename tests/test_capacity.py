@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import accounts
 import pytest
-from test_traffic import run as run_command
+from commands import run as run_command
 
 from refconv.networks.layers import PRESETS
 from sim.account.capacity import bound_bytes

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from test_traffic import run
+from commands import run
 
 import sim
 from refconv import Conv2d

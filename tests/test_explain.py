@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from test_traffic import run
+from commands import run
 
 import sim
 from refconv.networks.layers import PRESETS

@@ -68,16 +68,21 @@ def one_pixel_tiles(record, n, h, w, pick=min):
     return rule._replace(**shapes, **{name: size for name, size in sizes.items() if name in rule._fields})
 
 
+ACTIVATION = "silu"
+"""Of every block on 1 x 1 register tiles, so that the tests share compiled code."""
 CONV_FIRST = (ConvFirstBlock, (1,)), (ConvFirstBlock, (2,))
 """Two kernels."""
 
 
 @pytest.mark.parametrize(("kind", "strides"), [*((kind, (1, 1, 2)) for kind in BLOCKS if kind is not ConvFirstBlock), *CONV_FIRST])
 def test_any_shape_in_blocks_of_any_size(kind, strides):
-    """Channels, expansion, group width, kernel, stride, biases, residual, map, batch; one thread; 1 x 1 register tiles."""
+    """Channels, expansion, group width, kernel, stride, biases, residual, map, batch; one thread; 1 x 1 register tiles.
+
+    One activation, of which code is compiled anew: each is tested by itself, and `test_the_rules_tiles` has those of the blocks.
+    """
 
     @settings(max_examples=30)
-    @given(blocks(kind, normal, ("relu", "silu"), strides), st.data())
+    @given(blocks(kind, normal, (ACTIVATION,), strides), st.data())
     def check(drawn, data):
         record, x = cast(drawn[0], np.float32, 0.5), drawn[1].astype(np.float32)
         n, _, h, w = x.shape
@@ -99,19 +104,20 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize(("vector_bytes", "registers"), [(64, 32), (32, 16), (16, 16), (16, 32)])
 @pytest.mark.parametrize("name", CASES)
-def test_rules_are_legal_on_any_target(name):
+def test_rules_are_legal_on_any_target(name, vector_bytes, registers):
     """Caches of 1 KiB to 1 MiB, threads: no unit has fewer pixels than a register tile has rows, which would be read before its first."""
     kind, sizes, shape = CASES[name]
-    record = build(kind, **sizes)
-    row, problem = kernel_for_block(record), block_problem(record, *shape, 16)
+    record, lanes = build(kind, **sizes), vector_bytes // 4
+    row, problem = kernel_for_block(record), block_problem(record, *shape, lanes)
     for l1, l2, threads in itertools.product((1 << 10, 1 << 15), (1 << 10, 1 << 12, 1 << 14, 1 << 20), (1, 2, 7)):
-        rule = row.tiling(problem, 4, host.Target(64, 32, l1, l2, threads))
-        assert row.checked(rule, rule, problem, 16) == rule
+        rule = row.tiling(problem, 4, host.Target(vector_bytes, registers, l1, l2, threads))
+        assert row.checked(rule, rule, problem, lanes) == rule
         if hasattr(rule, "pixels"):
-            assert max(rule.expand_rows, rule.project_rows) <= rule.pixels <= math.prod(shape)
-            with pytest.raises(ValueError, match="expand_rows = 2: must be from 1 to 1"):
-                row.checked(rule._replace(pixels=1, expand_rows=2), rule, problem, 16)
+            assert max(rule.expand.rows, rule.project.rows) <= rule.pixels <= math.prod(shape)
+            with pytest.raises(ValueError, match=r"expand\.rows = 2: must be from 1 to 1"):
+                row.checked(rule._replace(pixels=1, expand=rule.expand._replace(rows=2)), rule, problem, lanes)
 
 
 def random_input(record, n, h, w, dtype):
@@ -145,7 +151,7 @@ TINY = {
 def test_every_fused_kernel_in_every_element_type(name, dtype):
     """On 1 x 1 register tiles, whose code the tests of any shape share: what differs between types, and targets, is in the instructions."""
     kind, sizes = TINY[name]
-    record = cast(filled(build(kind, activation="relu", **sizes)), dtype)
+    record = cast(filled(build(kind, activation=ACTIVATION, **sizes)), dtype)
     assert kernel_for_block(record).name == name
     x, tiling = random_input(record, 2, 5, 4, dtype), one_pixel_tiles(record, 2, 5, 4)
     for squeeze in ("recompute", "spill") if name == "mbconv" else ("auto",):
@@ -158,14 +164,18 @@ def test_every_fused_kernel_is_among_these():
 
 @pytest.mark.parametrize("name", CASES)
 def test_threads_layout_and_halo_do_not_change_the_result(name):
-    """Bit for bit; of squeeze-excitation the pooled sums begin anew in every thread, so there up to their rounding."""
+    """Bit for bit; of squeeze-excitation the pooled sums begin anew in every thread, so there up to their rounding.
+
+    Several threads on 1 x 1 register tiles, and one on the rule's: the loop over threads is the same around any tile, and so are the sums.
+    """
     kind, sizes, (n, h, w) = CASES[name]
     record = filled(build(kind, **sizes))
     x = np.random.default_rng(2).standard_normal((n, record.c, h, w)).astype(np.float32)
     expected = refconv.fused_block(x, record, threads=1)
     same = np.testing.assert_array_equal
     agree = same if getattr(record, "se", None) is None else lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-    agree(refconv.fused_block(x, record, threads=2), expected)
+    small = one_pixel_tiles(record, n, h, w, lambda least, most: (least + most) // 2)
+    agree(refconv.fused_block(x, record, tiling=small, threads=2), expected)
     last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     same(refconv.fused_block(last, record, layout="NHWC", threads=1).transpose(0, 3, 1, 2), expected)
     out = np.empty_like(expected)
@@ -178,7 +188,7 @@ def test_threads_layout_and_halo_do_not_change_the_result(name):
     if getattr(record, "se", None) is not None:
         recomputed = refconv.fused_block(x, record, squeeze="recompute", threads=1)
         close(recomputed, x, record)
-        agree(refconv.fused_block(x, record, squeeze="spill", threads=2), recomputed)
+        agree(refconv.fused_block(x, record, tiling=small, squeeze="spill", threads=2), recomputed)
 
 
 @pytest.mark.parametrize("name", ["convfirst down", "grouped mbconv"])
@@ -245,8 +255,10 @@ def test_packing_is_done_once_and_kept_as_long_as_the_record():
 
 
 X = np.zeros((1, 16, 6, 6), np.float32)
-FFN = build(FFNBlock, 16, hidden=32)
-DOWN = build(ConvFirstBlock, 16, 16, 32, 8, stride=2)
+FFN = build(FFNBlock, 16, hidden=32, activation=ACTIVATION)
+FFN_TILING = one_pixel_tiles(FFN, 1, 6, 6)
+DOWN = build(ConvFirstBlock, 16, 16, 32, host.target().lanes(4) // 2, stride=2)
+"""Groups of which two share a vector: of kind 1 on any target."""
 DOWN_TILING = BLOCK_KERNELS["conv_first_down"].tiling(block_problem(DOWN, 1, 6, 6, host.target().lanes(4)), 4, host.target())
 ERRORS = [
     (lambda: refconv.fused_block(X, None), TypeError, "weights of type NoneType: must be one of FFNBlock"),
@@ -264,7 +276,7 @@ ERRORS = [
     (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of auto, recompute, spill"),
     (lambda: refconv.fused_block(X, FFN, layout="CHWN"), ValueError, "layout = 'CHWN'"),
     (lambda: refconv.fused_block(X, FFN, threads=0), ValueError, "threads = 0"),
-    (lambda: refconv.fused_block(X, FFN, out=X), ValueError, "out overlaps x"),
+    (lambda: refconv.fused_block(X, FFN, out=X, tiling=FFN_TILING, threads=1), ValueError, "out overlaps x"),
     (lambda: refconv.fused_block(X, FFN, tiling=(1, 2)), TypeError, "must be a FeedForwardTiling"),
     (
         lambda: refconv.fused_block(X, build(ConvFirstBlock, 16, hidden=32), halo="cache"),
@@ -288,7 +300,7 @@ def test_bad_input_names_the_argument_and_what_is_legal(i):
 
 def test_a_plan_reports_what_it_allocates():
     problem = block_problem(filled(FFN), 1, 6, 6, host.target().lanes(4))
-    plan = make_plan("ffn", problem, np.dtype(np.float32))
+    plan = make_plan("ffn", problem, np.dtype(np.float32), FFN_TILING)
     packed = pack_block(FFN, host.target().lanes(4))
     operands = plan.call.kernel.operands(X.transpose(0, 2, 3, 1).reshape(-1), *packed.weights, *packed.biases)
     work = plan.run(operands, np.empty(X.size, np.float32))
@@ -302,6 +314,7 @@ def test_the_norm_of_pixels_far_from_zero_does_not_cancel(channels):
     array = lambda *shape: (rng.standard_normal(shape) / max(1, np.prod(shape[1:])) ** 0.5).astype(np.float32)
     fields = {"conv_weight": array(channels, 1, 1, 1) * 0 + 1, "conv_bias": None, "norm_weight": array(channels), "norm_bias": None}
     matrices = {"expand_weight": array(4 * channels, channels), "expand_bias": None, "project_weight": array(channels, 4 * channels)}
-    record = ConvNeXtBlock(**fields, **matrices, project_bias=None)
+    record = ConvNeXtBlock(**fields, **matrices, project_bias=None, activation=ACTIVATION)
     x = (100 + rng.standard_normal((2, channels, 3, 4))).astype(np.float32)
-    np.testing.assert_allclose(refconv.fused_block(x, record), reference.block(x, record), rtol=0, atol=1e-3)
+    result = refconv.fused_block(x, record, tiling=one_pixel_tiles(record, 2, 3, 4), threads=1)
+    np.testing.assert_allclose(result, reference.block(x, record), rtol=0, atol=1e-3)

@@ -11,11 +11,13 @@ from refconv import host
 from refconv.elements import element
 from refconv.jit import kernel, plain
 from refconv.ops.convert import copy_transposed
-from refconv.parts.staging import ONE, copy, fill
+from refconv.parts.copy import ONE, copy, fill
 from refconv.plan import compiled, flat
 from refconv.static import Static
 from refconv.tile import add_row, fused_multiply_add, gather_diagonals, load, outer, slide, spread, store, transpose, zero
 from refconv.tile.instructions import lanes, slide_schedule
+from refconv.tile.operands import View, Weights
+from refconv.tiling.shapes import DepthwiseStrip
 
 DTYPES = [np.float32, np.float64, np.float16, bfloat16]
 DTYPE = st.sampled_from(DTYPES)
@@ -24,7 +26,7 @@ DTYPE = st.sampled_from(DTYPES)
 def both(function, arrays, *numbers):
     """Run a kernel compiled and plain on copies of the arrays; the arrays must come out alike. Returns them."""
     dtype = arrays[0].dtype
-    signature = (*[flat(dtype)] * len(arrays), *[numba.typeof(n) if isinstance(n, Static) else numba.types.intp for n in numbers])
+    signature = (*[flat(dtype)] * len(arrays), *[numba.typeof(n) if isinstance(n, Static | DepthwiseStrip) else numba.types.intp for n in numbers])
     mine, defined = [a.copy() for a in arrays], [a.copy() for a in arrays]
     compiled(function, signature)(*[a.view(element(dtype).compiled) for a in mine], *numbers)
     plain(function)(*defined, *numbers)
@@ -119,10 +121,10 @@ def test_outer_add_row_and_multiply_add(dtype, shape, x_stride):
 
 
 @kernel
-def slid(x, w, out, rows, taps, stride, x_at, pixel_stride, columns, first, last):
+def slid(x, w, out, strip, x_at, pixel_stride, columns, first, last):
     n = lanes(w)
-    acc = load(rows, ONE, out, 0, n, n)
-    store(out, 0, n, slide(acc, taps, stride, x, x_at, pixel_stride, columns, first, last, w, 0, n), n, 0)
+    acc = load(strip.rows, ONE, out, 0, n, n)
+    store(out, 0, n, slide(acc, strip, View(x, x_at, pixel_stride), columns, first, last, Weights(w, 0, n)), n, 0)
 
 
 @settings(max_examples=80)
@@ -138,9 +140,7 @@ def test_slide_clips_pixels_and_columns(dtype, shape, columns, first, length):
     both(
         slid,
         [x, data(taps * n, dtype, 1), data(rows * n, dtype, 2)],
-        Static(rows),
-        Static(taps),
-        Static(stride),
+        DepthwiseStrip(*map(Static, shape)),
         -low * columns,
         columns,
         columns,
@@ -150,9 +150,10 @@ def test_slide_clips_pixels_and_columns(dtype, shape, columns, first, length):
 
 
 @kernel
-def diagonals(x, w, out, rows, width, taps, pixel_stride, columns, first, last):
+def diagonals(x, w, out, strip, width, pixel_stride, columns, first, last):
     n = lanes(w)
-    acc = slide(zero(rows, width, out), taps, ONE, x, -first * pixel_stride, pixel_stride, columns, first, last, w, 0, width * n)
+    pixels = View(x, -first * pixel_stride, pixel_stride)
+    acc = slide(zero(strip.rows, width, out), strip, pixels, columns, first, last, Weights(w, 0, width * n))
     store(out, 0, n, gather_diagonals(acc, width), n, 0)
 
 
@@ -167,9 +168,8 @@ def test_slide_of_several_vectors_and_gather_diagonals(dtype, shape, columns, fi
     both(
         diagonals,
         [x, data(taps * width * n, dtype, 1), np.zeros(rows * n, dtype)],
-        Static(rows),
+        DepthwiseStrip(Static(rows), Static(taps), ONE),
         Static(width),
-        Static(taps),
         columns,
         columns,
         first,
@@ -191,8 +191,13 @@ def spreading(x, out, inputs, outputs, columns):
     spread(out, 0, lanes(out), load(ONE, ONE, x, 0, 0, columns), inputs, outputs)
 
 
-@given(DTYPE, st.integers(1, 16), st.integers(1, 16), st.integers(1, 16))
-def test_spread(dtype, inputs, outputs, columns):
+SPREAD = [(1, 1), (1, 2), (3, 5), (5, 3), (4, 4), (2, 8), (7, 1), (1, 16), (16, 16)]
+"""Channels in and out of a group, each compiled anew for each type."""
+
+
+@given(DTYPE, st.sampled_from(SPREAD), st.integers(1, 16))
+def test_spread(dtype, group, columns):
+    inputs, outputs = group
     n = host.target().lanes(element(dtype).work.itemsize)
     inputs, outputs, columns = min(inputs, n), min(outputs, n), min(columns, n)
     result = both(spreading, [data(n, dtype), np.zeros(inputs * n, dtype)], Static(inputs), Static(outputs), columns)[1]
@@ -241,7 +246,7 @@ def test_schedule_meets_every_row_and_tap_once():
 
 
 def test_target_is_what_the_environment_asks_for():
-    """The suite runs under other targets too (test_targets.py): then lanes and registers must be theirs."""
+    """The suite runs under other targets too (test_other_targets.py): then lanes and registers must be theirs."""
     import os
 
     wanted = {"haswell": (32, 16), "x86-64": (16, 16), "skylake-avx512": (64, 32), "znver4": (64, 32)}

@@ -5,9 +5,9 @@ from collections import OrderedDict
 import accounts
 import numpy as np
 import pytest
+from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
-from test_traffic import run
 
 from refconv.networks.layers import PRESETS
 from sim.hierarchy.words import TENSOR_BITS
@@ -61,8 +61,11 @@ def test_stores_of_parts_of_lines_far_apart_cost_a_write_each():
     machine = ZEN4._replace(vector_bytes=32, registers=16, levels=(Level("L1", 1 << 20, 16, 64),))
     from refconv.static import Static
     from refconv.tiling.layers import DenseTiling
+    from refconv.tiling.shapes import Tile
 
-    layer = accounts.simulate("conv2d", "mb1ic16ih20oc16kh3ph1", machine, DenseTiling(Static(4), Static(1), Static(1), 20, 16), stores="nontemporal")
+    layer = accounts.simulate(
+        "conv2d", "mb1ic16ih20oc16kh3ph1", machine, DenseTiling(Tile(Static(4), Static(1), Static(1)), 20, 16), stores="nontemporal"
+    )
     assert layer["tensors"]["output"]["write_bytes"] == 2 * layer["tensors"]["output"]["bytes"]
 
 

@@ -2,17 +2,16 @@
 
 import itertools
 
+import accounts
 import numpy as np
 import pytest
+from cores_model import LEVELS, MACHINE, PROBLEM, Model, traces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cores import LEVELS, MACHINE, PROBLEM, traces
-from test_cores import Model as Cores
 
-import sim
 from refconv.elements import element
-from refconv.jit import kernel
-from sim.account.layer import planned
+from refconv.jit import Part, kernel
+from sim.account.layer import Cores, scheduled
 from sim.analysis.stack_distance import StackDistances
 from sim.hierarchy.observe import observing
 from sim.hierarchy.words import LOADS, READ, STORES, WRITTEN, WRITTEN_BY_FLUSH
@@ -24,7 +23,7 @@ EQUAL_HALVES = "g4mb1ic16ih12oc24kh5ph2"
 SMALL = load_machine("zen4")._replace(levels=(make_level("L1", "2KiB", 4, 64), make_level("L2", "16KiB", 4, 64), make_level("L3", "256KiB", 16, 64)))
 
 
-class Owned(Cores):
+class Owned(Model):
     """Bytes written to memory from a shared level are those of the core that last stored the line there."""
 
     def __init__(self, levels, private, cores):
@@ -45,11 +44,11 @@ class Owned(Cores):
 
 @pytest.mark.parametrize(("cores", "private"), [(2, 1), (3, 2), (2, 3)])
 def test_a_core_s_bytes_are_those_it_stores(cores, private):
-    row, tiling = planned("pointwise", PROBLEM, MACHINE, element("float32"), None, cores)
-    tiling = tiling._replace(pixels=8 * int(tiling.rows))
-    record = sim.simulate("pointwise", PROBLEM, MACHINE, tiling, cores=cores, private=private)
+    tiling = scheduled("pointwise", PROBLEM, MACHINE, element("float32"), cores=cores).calls[0].tiling
+    tiling = tiling._replace(pixels=8 * int(tiling.tile.rows))
+    record = accounts.simulate("pointwise", PROBLEM, MACHINE, tiling, cores=Cores(cores, private))
     model = Owned(LEVELS, private, cores)
-    for around in itertools.zip_longest(*traces(row, PROBLEM, row.checked(tiling, tiling, PROBLEM, 16), cores), fillvalue=()):
+    for around in itertools.zip_longest(*traces(PROBLEM, tiling, cores), fillvalue=()):
         for core, events in enumerate(around):
             for event in np.asarray(events, np.int64).tolist():
                 model.access(core, event >> 1 & (1 << 34) - 1, bool(event & 1))
@@ -60,16 +59,16 @@ def test_a_core_s_bytes_are_those_it_stores(cores, private):
 @pytest.mark.parametrize("private", [1, 2, 3])
 def test_equal_halves_write_equally(private):
     """Two halves of the groups, the same work: 53632 and 1152 bytes where whoever drives a line out is charged for it."""
-    record = sim.simulate(None, EQUAL_HALVES, SMALL, cores=2, private=private)
+    record = accounts.simulate(None, EQUAL_HALVES, SMALL, cores=Cores(2, private))
     first, second = (core["write_bytes"] for core in record["cores"])
     assert first == second
     assert first + second == record["dram"]["write_bytes"]
 
 
 @kernel
-def copy(x, out, slot, slots, first, last):
-    """Load and store the elements first ... last - 1."""
-    for i in range(first, last):
+def copy(x, out, part):
+    """Load and store the elements of a Part."""
+    for i in range(part.first, part.last):
         write(out, i, read(x, i))
 
 
@@ -105,13 +104,13 @@ def test_an_observer_sees_the_events_of_all_cores():
     """Whose sums are the first level's accesses; a core's come in its turns, one core after the other."""
     seen = []
     with observing(lambda buffers, line_bytes: lambda events: seen.append(events.copy())):
-        record = sim.simulate("pointwise", PROBLEM, MACHINE, cores=2)
+        record = accounts.simulate("pointwise", PROBLEM, MACHINE, cores=2)
     events = np.concatenate(seen)
     assert len(events) == record["levels"][0]["loads"] + record["levels"][0]["stores"]
     assert (events & 1).sum() == record["levels"][0]["stores"]
     runs = []
     with observing(lambda buffers, line_bytes: runs.append(StackDistances(buffers, line_bytes)) or runs[-1].take):
-        sim.simulate("pointwise", PROBLEM, MACHINE, cores=2)
+        accounts.simulate("pointwise", PROBLEM, MACHINE, cores=2)
     assert len(runs) == 1
     assert runs[0].counts([1 << 20])[0].sum() > 0
 
@@ -124,13 +123,13 @@ def test_an_observer_s_error_on_several_cores_is_raised():
         return fail
 
     with observing(start), pytest.raises(KeyboardInterrupt, match="stop"):
-        sim.simulate("pointwise", PROBLEM, MACHINE, cores=2)
+        accounts.simulate("pointwise", PROBLEM, MACHINE, cores=2)
 
 
 def test_warm_classified_and_stored_past_the_caches_on_several_cores():
     large = MACHINE._replace(levels=(make_level("L1", "16KiB", 4, 64), make_level("L2", "2MiB", 16, 64)))
     cold, warm, classified, past = (
-        sim.simulate("pointwise", PROBLEM, large, cores=2, private=1, **options)
+        accounts.simulate("pointwise", PROBLEM, large, cores=Cores(2, 1), **options)
         for options in ({}, {"warm": True}, {"classify": True}, {"stores": "nontemporal"})
     )
     assert warm["dram"]["read_bytes"] == 0 < cold["dram"]["read_bytes"]
@@ -152,19 +151,19 @@ def test_a_run_that_is_over_is_refused():
     halves(over, 64)
     over.moved(last=True)
     new = Run(MACHINE, buffers)
-    for use in (lambda: over.call(copy, *over.buffers, 0, 1, 0, 64), lambda: halves(over, 64), over.moved, lambda: over.moved(last=True)):
+    for use in (lambda: over.call(copy, *over.buffers, Part(0, 1, 0, 64)), lambda: halves(over, 64), over.moved, lambda: over.moved(last=True)):
         with pytest.raises(ValueError, match="this run is over"):
             use()
     assert not new.moved()[0].any()
     many = Run(MACHINE, buffers, cores=2)
     with pytest.raises(ValueError, match="a run on 2 cores: must be called by call_split"):
-        many.call(copy, *many.buffers, 0, 1, 0, 64)
+        many.call(copy, *many.buffers, Part(0, 1, 0, 64))
 
 
 def test_buffers_of_another_run_are_refused():
     one, other = (Run(MACHINE, [("x", 64, 4), ("out", 64, 4)]) for _ in range(2))
     with pytest.raises(ValueError, match="a traced buffer of another run"):
-        one.call(copy, one.buffers[0], other.buffers[1], 0, 1, 0, 64)
+        one.call(copy, one.buffers[0], other.buffers[1], Part(0, 1, 0, 64))
     two = Run(MACHINE, [("x", 64, 4), ("out", 64, 4)], cores=2)
     with pytest.raises(ValueError, match="a traced buffer of another run"):
         two.call_split(copy, lambda own: two.buffers, 64)

@@ -1,23 +1,15 @@
-"""The closed form: outputs published by others, its own definition element by element, LRU traces, and the nests of the kernels."""
-
-import itertools
-import random
+"""The closed form: outputs published by others, its own definition element by element, and what is refused."""
 
 import accounts
-import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from problems import conv_problems, operands
+from nests import nests, small_problems, touched, turns, whole
+from problems import conv_problems
 
-from refconv import Conv2d, PartialConv2d, host, kernels
-from refconv.tile.recorded import Recorded
-from refconv.tiling.layers import PointwiseTiling
-from refconv.weights.packed import pack_weight
+from refconv import Conv2d, PartialConv2d, kernels
 from sim.analysis.closed_form import HALOS, RELEVANT, SLIDING, Axis, Boundary, boundaries, boundary, fit
-from sim.analysis.loop_nest import DIMENSIONS, Loop, Memory, Nest, checked, extents, kernel_nest, moving, nest
-from sim.hierarchy.hierarchy import Hierarchy
-from sim.hierarchy.words import READ, TENSOR_BITS, WRITTEN, WRITTEN_BY_FLUSH
+from sim.analysis.loop_nest import Loop, Memory, Nest, checked, kernel_nest, moving, nest
 from sim.machine.record import Level, load_machine
 
 ZEN4 = load_machine("zen4")
@@ -86,38 +78,6 @@ def test_the_conv2d_kernel_moves_no_more_than_scale_sim_by_the_trace(kib):
         assert ours == tuple(4 * words for words in SCALE_SIM[512])
 
 
-# The definition, element by element
-
-
-def touched(conv, ranges):
-    """({input element}, {weight}, {output}) of the MACs in ranges {dimension: (first, last + 1)}; a MAC at the border touches its output only."""
-    inputs, weights, outputs = set(), set(), set()
-    for n, g, k, c, p, q, r, s in itertools.product(*(range(*ranges[dim]) for dim in DIMENSIONS)):
-        outputs.add((n, g, k, p, q))
-        y, x = p * conv.stride_h + r * conv.dilation_h - conv.pad_top, q * conv.stride_w + s * conv.dilation_w - conv.pad_left
-        if 0 <= y < conv.h and 0 <= x < conv.w:
-            inputs.add((n, g, c, y, x))
-            weights.add((g, k, c, r, s))
-    return {"input": inputs, "weight": weights, "output": outputs}
-
-
-def turns(loops, ranges):
-    """The ranges of every turn of loops, outer to inner, and the number of the loop that has turned (-1: the first of all)."""
-    if not loops:
-        yield -1, ranges
-        return
-    loop, *inner = loops
-    for number, at in enumerate(range(*ranges[loop.dim], loop.tile)):
-        narrower = {**ranges, loop.dim: (at, min(at + loop.tile, ranges[loop.dim][1]))}
-        for i, (turned, narrowest) in enumerate(turns(inner, narrower)):
-            yield (turned + 1 if i else 0 if number else -1), narrowest
-
-
-def whole(problem):
-    """The ranges of a problem."""
-    return {dim: (0, size) for dim, size in extents(problem).items()}
-
-
 def copied(loops, at, halo):
     """({tensor: (elements read, written, read where the first coming is read, too)}, inputs held) by doing what the closed form says, with sets."""
     outside, counts, held = moving(loops, at), {}, 0
@@ -146,26 +106,6 @@ def copied(loops, at, halo):
     return counts, held
 
 
-@st.composite
-def small_problems(draw, pads=True):
-    """Conv2ds of some hundred MACs, groups and depthwise included."""
-    r, s, groups = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    stride, dilation = (draw(st.integers(1, 3)), draw(st.integers(1, 3))), (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
-    around = [draw(st.integers(0, 2)) if pads else 0 for _ in range(4)]
-    h, w = ((kernel - 1) * d + draw(st.integers(1, 5)) for kernel, d in ((r, dilation[0]), (s, dilation[1])))
-    c, k, n = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
-    return Conv2d(n, c * groups, h, w, k * groups, r, s, *stride, *around, *dilation, groups).checked()
-
-
-@st.composite
-def nests(draw, problems, most=5):
-    """A problem under loops in any order, a dimension up to twice, ragged tiles included."""
-    problem = draw(problems)
-    sizes = {dim: size for dim, size in extents(problem).items() if size > 1}
-    dims = draw(st.lists(st.sampled_from(sorted(sizes) or ["N"]), max_size=most))
-    return checked(Nest(problem, tuple(Loop(dim, draw(st.integers(1, max(1, sizes.get(dim, 1) - 1)))) for dim in dims)))
-
-
 @settings(max_examples=200)
 @given(nests(small_problems()), st.sampled_from(HALOS), st.data())
 def test_counts_equal_their_definition_element_by_element(loops, halo, data):
@@ -183,167 +123,6 @@ def test_counts_equal_their_definition_element_by_element(loops, halo, data):
     least = loops.problem.compulsory
     assert all(closed.moved[name].read_elements >= least[name] for name in ("input", "weight"))
     assert closed.moved["output"].written_elements >= least["output"]
-
-
-# LRU
-
-
-def traced(loops, capacity):
-    """{tensor: (elements read, written)} of a fully associative LRU cache of `capacity` lines of one element: a turn touches each tile once."""
-    numbers, lines, writes = {}, [], []
-    for _, ranges in turns(loops.loops, whole(loops.problem)):
-        for tensor, (name, elements) in enumerate(touched(loops.conv, ranges).items()):
-            for element in sorted(elements):
-                place = numbers.setdefault((name, element), len(numbers))
-                lines.append(((tensor << TENSOR_BITS) >> 3) + place)
-                writes.append(name == "output")
-    hierarchy = Hierarchy([(1, capacity)], 8, 3)
-    hierarchy.access(lines, writes)
-    hierarchy.finish()
-    return {name: (int(d[READ]), int(d[WRITTEN] + d[WRITTEN_BY_FLUSH])) for name, d in zip(RELEVANT, hierarchy.dram, strict=True)}
-
-
-def overlaps(conv, loop):
-    """Whether tiles along a loop share inputs."""
-    sliding = {"P": conv.r, "Q": conv.s, "R": conv.p, "S": conv.q}
-    return sliding.get(loop.dim, 1) > 1
-
-
-def equal_capacities(loops):
-    """range of the capacities at which LRU moves what the closed form says (halo kept), or None where it says nothing.
-
-    Where: no border and dense windows, so that every turn touches the whole of its tiles and a tile shares inputs with its neighbours in a
-    run only; at most one loop whose turns share inputs, and it is the innermost that changes the input. From: the elements of any
-    two successive turns together, for then what the next turn needs again is still there. Below: what a loop that reloads a tensor walks of that
-    tensor in one turn of its own, for then all of that has come by since a tile was there.
-    """
-    conv, outside = loops.conv, moving(loops, len(loops.loops))
-    live = [loop for loop in outside if loop.dim in RELEVANT["input"]]
-    sliding = [loop for loop in outside if overlaps(conv, loop)]
-    if any(conv[9:13]) or conv.dilation_h > 1 or conv.dilation_w > 1 or len(sliding) > 1 or (sliding and sliding[0] is not live[-1]):
-        return None
-    if sliding and sliding[0].dim in "RS" and max(conv.stride_h, conv.stride_w) > 1:
-        return None
-    tiles = [touched(conv, ranges) for _, ranges in turns(outside, whole(loops.problem))]
-    enough = max(sum(len(a[name] | b[name]) for name in a) for a, b in itertools.pairwise([*tiles, tiles[-1]]))
-    below = 1 << 20
-    for name, dims in RELEVANT.items():
-        for i, loop in enumerate(outside):
-            if loop.dim not in dims and any(inner.dim in dims for inner in outside[i + 1 :]):
-                body = [touched(conv, ranges)[name] for _, ranges in turns(outside[: i + 1], whole(loops.problem))]
-                below = min(below, *map(len, body))
-    return range(enough, below)
-
-
-def check_lru(loops, capacity):
-    """The trace at that capacity equals the closed form with write-allocate."""
-    moved = boundary(loops, Memory("m", len(loops.loops)), "kept", write_allocate=True).moved
-    assert traced(loops, capacity) == {name: (of.read_elements, of.written_elements) for name, of in moved.items()}
-
-
-@settings(max_examples=300)
-@given(nests(small_problems(pads=False), most=3))
-def test_lru_moves_what_the_closed_form_says_between_two_capacities(loops):
-    """See `equal_capacities` for where: at both ends of that range."""
-    loops = loops._replace(loops=tuple(moving(loops, len(loops.loops))))
-    capacities = equal_capacities(loops)
-    assume(capacities)
-    check_lru(loops, capacities[0])
-    check_lru(loops, min(capacities[-1], 4096))
-
-
-RELOADING = [
-    (Conv2d(1, 1, 12, 6, 40, 3, 1), "P/1 K/1"),  # the weight goes round for every row
-    (Conv2d(1, 8, 6, 6, 8, 1, 1), "C/2 Q/1"),  # sums come again
-    (Conv2d(2, 6, 9, 9, 6, 3, 3, groups=6), "G/1 P/2"),  # depthwise: nothing reloads
-    (Conv2d(1, 4, 16, 5, 8, 3, 2), "K/2 P/1"),  # the input goes round, sliding
-]
-
-
-@pytest.mark.parametrize(("problem", "text"), RELOADING)
-def test_lru_equals_the_closed_form_of_reloading_nests(problem, text):
-    """That the property above is not about nothing: every capacity of the range; one more line above it, and less moves."""
-    loops = nest(problem, text)
-    capacities = equal_capacities(loops)
-    for capacity in (*capacities[:60], capacities[-1]):
-        check_lru(loops, capacity)
-    assert len(capacities) > 10
-
-
-def test_the_kernels_own_trace_equals_the_closed_form_at_lru_capacities():
-    """The pointwise kernel itself, whole lines of 16 channels: weights and pixels that stay, and weights that go round for each block of pixels."""
-    problem, tiling = Conv2d(1, 64, 1, 480, 256, 1, 1), PointwiseTiling(6, 2, 2, 48, 256)
-    loops = kernel_nest(kernels.KERNELS["pointwise"].loops(problem, tiling, 16))
-    for kib, reloads in ((16, 10), (1024, 1)):
-        machine = ZEN4._replace(levels=(Level("all", kib << 10, kib << 4, 64),))
-        tensors = accounts.simulate("pointwise", problem, machine, tiling)["tensors"]
-        moved = boundary(loops, Memory("all", fit(loops, kib << 10, 4, turns=2)), write_allocate=True).moved
-        assert moved["weight"].read_elements == 64 * 256 * reloads
-        for name, of in moved.items():
-            assert (tensors[name]["read_bytes"], tensors[name]["write_bytes"]) == (4 * of.read_elements, 4 * of.written_elements), (name, kib)
-
-
-# The kernels' nests
-
-
-class Ordered(Recorded):
-    """Recorded, and the order of the stores."""
-
-    def __init__(self, values):
-        super().__init__(values)
-        self.order = []
-
-    def __setitem__(self, key, value):
-        super().__setitem__(key, value)
-        self.order += range(key.start, key.stop) if isinstance(key, slice) else [int(key)]
-
-
-CASES = {
-    "conv2d": Conv2d(2, 6, 7, 9, 80, 3, 2, 1, 2, 1, 1, 1, 1, 1, 1, 2),
-    "pointwise": Conv2d(2, 5, 7, 9, 50, 1, 1),
-    "partial": PartialConv2d(2, 45, 7, 9, 36, 3, 3),
-    "depthwise": Conv2d(2, 40, 9, 10, 40, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 40),
-    "grouped": Conv2d(2, 48, 7, 9, 48, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 12),
-    "spread": Conv2d(2, 24, 7, 9, 48, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 12),
-}
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("name", kernels.KERNELS)
-def test_kernels_store_their_outputs_in_the_order_of_their_nest(name, seed):
-    """Under tilings of several units, ragged: the plain source's stores never go back to an earlier turn of the nest's loops over outputs."""
-    problem, row, rng, target = CASES[name].checked(), kernels.KERNELS[name], random.Random(seed), host.target()
-    lanes = target.lanes(4)
-    rule, wanted = row.tiling(problem, 4, target), {"lines": rng.randint(1, 4)}
-    wanted["channels"] = lanes * int(getattr(rule, "vectors", 1)) * rng.randint(1, 2)
-    wanted["vectors_per_unit"] = rng.randint(1, 2)
-    wanted["rows"] = rng.randint(2, min(5, problem.q, int(rule.rows)))
-    wanted["pixels"] = wanted["rows"] * rng.randint(1, 9)
-    tiling = row.checked(rule._replace(**{field: value for field, value in wanted.items() if hasattr(rule, field)}), rule, problem, lanes)
-    x, weight, bias = operands(problem, seed)
-    x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-    out = Ordered(np.zeros(problem.tensors["output"], np.float32))
-    work = tuple(Recorded(np.zeros(size, np.float32)) for size in row.workspace(problem, tiling, lanes, False).values())
-    packed = Recorded(pack_weight(weight, problem.groups, row.order, lanes))
-    row.source(Recorded(x), packed, Recorded(bias), out, work, problem, tiling, 0, 1, 0, row.units(problem, tiling))
-    loops = kernel_nest(row.loops(problem, tiling, lanes))
-    conv = loops.conv
-    place = {}
-    for turn, (_, ranges) in enumerate(turns([loop for loop in loops.loops if loop.dim in RELEVANT["output"]], whole(loops.problem))):
-        for n, g, k, p, q in itertools.product(*(range(*ranges[dim]) for dim in RELEVANT["output"])):
-            place[((n * conv.p + p) * conv.q + q) * problem.k + g * conv.k_group + k] = turn
-    order = [place[at] for at in out.order if at in place]
-    assert len(order) == conv.tensors["output"]
-    assert order == sorted(order)
-    assert order[-1] >= 10
-
-
-def test_every_kernel_has_a_nest():
-    for name, row in kernels.KERNELS.items():
-        found = kernel_nest(row.loops(CASES[name], row.tiling(CASES[name], 4, ZEN4.target), 16))
-        assert {"Q", "K" if row.order == "dense" else "G"} <= {loop.dim for loop in found.loops}, name
-    with pytest.raises(ValueError, match="kernel 'winograd': must be depthwise, pointwise, conv2d"):
-        kernels.kernel_for(CASES["conv2d"], 16, "winograd")
 
 
 @settings(max_examples=60)

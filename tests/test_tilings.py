@@ -2,27 +2,20 @@
 
 import numpy as np
 import pytest
-from problems import call, correlate, operands
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import INPUTS, OF_EACH_KERNEL, OUTPUTS, WIDTH, call, conv_problems, correlate, operands, partial_problems
 
 import refconv
-from refconv import Conv2d, PartialConv2d, kernels
+from refconv import kernels
 from refconv.host import Target
 from refconv.tiling.layers import DenseTiling, DepthwiseTiling, GroupedTiling, PartialTiling, PointwiseTiling, SpreadTiling
 from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile
 
-SMALL = {
-    "conv2d": Conv2d.parse("mb2ic5ih5oc20kh3ph1"),
-    "pointwise": Conv2d.parse("mb1ic7ih3iw2oc20kh1kw1"),
-    "depthwise": Conv2d.parse("g20mb1ic20ih5oc20kh3ph1"),
-    "grouped": Conv2d.parse("g4mb1ic12ih5oc12kh3ph1"),
-    "spread": Conv2d.parse("g4mb1ic12ih5oc20kh3ph1"),
-    "partial": PartialConv2d(1, 24, 5, 4, 20, 3, 3),
-}
 
-
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", OF_EACH_KERNEL)
 def test_every_candidate_gives_the_exact_result(name):
-    problem = SMALL[name]
+    problem = OF_EACH_KERNEL[name]
     x, weight, bias = operands(problem)
     if name == "partial":
         expected = np.concatenate([correlate(problem.conv, x[:, : problem.convolved], weight, bias), x[:, problem.convolved :]], axis=1)
@@ -37,7 +30,7 @@ def test_every_candidate_gives_the_exact_result(name):
 
 
 def test_the_choice_is_explained_in_one_line_of_numbers():
-    for name, problem in SMALL.items():
+    for name, problem in OF_EACH_KERNEL.items():
         choice = refconv.choose(problem)
         assert choice.kernel == name
         assert "\n" not in str(choice)
@@ -49,6 +42,22 @@ def test_the_choice_is_explained_in_one_line_of_numbers():
     assert len(list(refconv.tilings("g8mb1ic64ih14oc64kh3ph1", kernel="conv2d"))) > 1
     with pytest.raises(ValueError, match="kernel 'gemm': must be"):
         list(refconv.tilings("mb1ic64ih56oc64kh3ph1", kernel="gemm"))
+
+
+TARGETS = [Target(*vectors, 32 << 10, 256 << 10) for vectors in ((64, 32), (32, 16), (16, 16), (16, 32))]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.vector_bytes} B x {target.registers}")
+@given(st.one_of(conv_problems(), partial_problems()), st.sampled_from([4, 8]))
+def test_the_rule_is_legal_and_keeps_its_sums_in_registers_on_any_target(target, problem, itemsize):
+    lanes = target.lanes(itemsize)
+    for name in kernels.legal(problem, lanes):
+        row = kernels.KERNELS[name]
+        rule = row.tiling(problem, itemsize, target)
+        assert row.checked(rule, rule, problem, lanes) == rule
+        shape = rule.tile if hasattr(rule, "tile") else rule.strip
+        sums = shape.rows * (shape.inputs if name == "grouped" else getattr(shape, "vectors", 1))
+        assert shape.rows == 1 or sums < target.registers
 
 
 def dense(rows, vectors, tail, *more):
@@ -68,8 +77,12 @@ ILLEGAL = [
     ("conv2d", DenseTiling(1, 1, 16), "tiling.tile = 1: must be a Tile"),
     ("pointwise", PointwiseTiling(Tile(2, 1, 1), 3, 16), "tiling.pixels = 3: must be a multiple of tile.rows = 2"),
     ("depthwise", DepthwiseTiling(DepthwiseStrip(1, 2, 1), 1, 16), r"tiling.strip.taps, .stride = \(2, 1\): must be one of"),
-    ("grouped", GroupedTiling(GroupedStrip(1, 1, 1, 4, 5), 1, 1), "tiling.strip.inputs = 4: must be 3 for this problem"),
-    ("spread", SpreadTiling(SpreadStrip(1, 1, 1, 3, 4, 3), 1, 1), "tiling.strip.outputs = 4: must be 5 for this problem"),
+    ("grouped", GroupedTiling(GroupedStrip(1, 1, 1, WIDTH + 1, 5), 1, 1), f"tiling.strip.inputs = {WIDTH + 1}: must be {WIDTH} for this problem"),
+    (
+        "spread",
+        SpreadTiling(SpreadStrip(1, 1, 1, INPUTS, OUTPUTS - 1, 3), 1, 1),
+        f"tiling.strip.outputs = {OUTPUTS - 1}: must be {OUTPUTS} for this problem",
+    ),
     ("partial", PartialTiling(Tile(5, 1, 1), 1), "tiling.tile.rows = 5: must be from 1 to 4"),
     ("partial", dense(1, 1, 1, 1, 16), "must be a PartialTiling"),
 ]
@@ -77,10 +90,10 @@ ILLEGAL = [
 
 @pytest.mark.parametrize(("name", "tiling", "text"), ILLEGAL)
 def test_illegal_tilings_name_the_field(name, tiling, text):
-    x, weight, bias = operands(SMALL[name])
+    x, weight, bias = operands(OF_EACH_KERNEL[name])
     with pytest.raises((ValueError, TypeError), match=text):
-        call(SMALL[name], x, weight, bias, tiling=tiling)
+        call(OF_EACH_KERNEL[name], x, weight, bias, tiling=tiling)
 
 
 def test_kernels_are_all_covered():
-    assert set(SMALL) == set(kernels.LAYER_KERNELS)
+    assert set(OF_EACH_KERNEL) == set(kernels.LAYER_KERNELS)

@@ -173,7 +173,8 @@ def _wanted_next(e, k):
 @routine
 def _expand_block(e, k, columns, weights, tile):
     source = Source(e.source.pixels, e.source.raw, e.source.fresh and k == 0)
-    to = shifted(e.to, k - e.chunk[0])
+    first, _ = e.chunk
+    to = shifted(e.to, k - first)
     matrix_block(to, columns, source, e.span, weights, moved(e.bias, k), None, _wanted_next(e, k), e.block.activation, tile)
 
 

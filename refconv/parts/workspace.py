@@ -32,20 +32,16 @@ def widen(work, raw, elements):
         copy(work.buffer, work.at, raw.buffer, raw.at, elements)
 
 
-def _one_type(raw, work):
-    return raw.types[0] == work.types[0]
-
-
 @overload(in_work_type, jit_options=INLINE)
 def _in_work_type(raw, work):
-    if _one_type(raw, work):
+    if raw.types[0] == work.types[0]:
         return lambda raw, work: raw
     return lambda raw, work: work
 
 
 @overload(widen, jit_options=INLINE)
 def _widen(work, raw, elements):
-    if _one_type(raw, work):
+    if raw.types[0] == work.types[0]:
         return lambda work, raw, elements: None
     return lambda work, raw, elements: copy(work.buffer, work.at, raw.buffer, raw.at, elements)
 
