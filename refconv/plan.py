@@ -12,9 +12,10 @@ from numba import types
 
 from refconv import host
 from refconv.elements import Element, element
-from refconv.jit import parallel, plain
+from refconv.jit import compiled
 from refconv.kernels import FUSED, KERNELS
 from refconv.problem.conv import is_integer
+from refconv.threads import Split
 from refconv.weights.packed import empty
 
 _ARENA = threading.local()
@@ -42,7 +43,7 @@ class Plan(NamedTuple):
         Returns the workspace buffers, in the order of `workspace`: valid until the next call of this Python thread.
         """
         work = _workspace(self.sizes, self.element.work, self.kernel.from_work)
-        if self.element.half and self.entry is not plain(self.kernel.run):
+        if self.element.half and not numba.config.DISABLE_JIT:
             weight, bias, out = (_bits(operand, self.element.compiled) for operand in (weight, bias, out))
             x = x if self.kernel.from_work else _bits(x, self.element.compiled)
         if self.threads == 1:
@@ -90,23 +91,14 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     workspace = row.workspace(problem, chosen, lanes, stored.half)
     if sum(workspace.values()) * threads * stored.work.itemsize > MOST_WORKSPACE_BYTES:
         raise ValueError(f"{problem}: {name} would stage {workspace} elements a thread; legal: a smaller dilation, map or number of threads")
-    run = row.run if threads == 1 else parallel(row.run)
     work = types.UniTuple(flat(stored.work), len(workspace))
-    split = [types.intp] * (4 if threads == 1 else 2)  # slot, slots, first, last or units, threads
     operands = (types.UniTuple(flat(stored), count) if count else flat(stored) for count in row.operands)
     source = flat(stored.work) if row.from_work else flat(stored)
-    entry = compiled(run, (source, *operands, flat(stored), work, numba.typeof(problem), numba.typeof(chosen), *split))
+    signature = (source, *operands, flat(stored), work, numba.typeof(problem), numba.typeof(chosen))
+    entry = compiled(row.run, (*signature, *[types.intp] * 4)) if threads == 1 else Split(row.run, signature)  # slot, slots, first, last
     sizes = tuple(size * threads for size in workspace.values())
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
     return Plan(row, problem, chosen, units, workspace, threads, stored, entry, out_shape, no_bias, sizes)
-
-
-def compiled(run, signature):
-    """The machine entry point of a kernel for a signature; under NUMBA_DISABLE_JIT the plain function."""
-    if not hasattr(run, "compile"):
-        return run
-    run.compile(signature)
-    return run.overloads[signature].entry_point
 
 
 def flat(dtype):
@@ -117,7 +109,7 @@ def flat(dtype):
 def thread_count(threads):
     """The number of threads a call may use: None means Numba's current number.
 
-    Threads are Numba's, with GNU OpenMP by default: a process that has used them must not fork and use them again (spawn instead).
+    Threads are Numba's. Where they would end the process, as after a fork, shares are computed one after another: refconv/threads.py.
     """
     most = numba.config.NUMBA_NUM_THREADS
     if threads is None:
