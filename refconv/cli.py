@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import multiprocessing.process
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -17,6 +18,10 @@ INTERRUPTED = 128 + signal.SIGINT
 
 class Parser(argparse.ArgumentParser):
     """argparse with errors of one line and exit status 2."""
+
+    def print_help(self, file=None):
+        """Print the help; argparse's own takes a stdout that cannot be written for success."""
+        print(self.format_help(), end="", file=file)
 
     def error(self, message):
         """Print the message to stderr and exit with status 2."""
@@ -129,6 +134,8 @@ def _interrupted():
     """End this process and the workers that it has started."""
     for worker in multiprocessing.process.active_children():
         worker.terminate()
+    with contextlib.suppress(Exception):
+        multiprocessing.util._run_finalizers(0)  # the semaphores of a pool have names, which would be left over
     with contextlib.suppress(OSError):
         shown = b"\r\033[K\033[?25h" if os.isatty(2) else b""  # no progress, and the cursor that a progress bar hides
         os.write(2, shown + f"{_program()}: interrupted\n".encode())

@@ -5,7 +5,6 @@ Rates depend on the computer and on what else it does; the ratios, of medians, l
 
 import argparse
 import statistics
-import sys
 import time
 
 import numpy as np
@@ -138,7 +137,3 @@ def main(argv=None):
         table.add_row(name, f"{ours / 1e6:.1f}", *(("-", "-") if theirs is None else (f"{theirs / 1e6:.1f}", f"{ours / theirs:.1f}")))
     Console(highlight=False).print(table)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,8 +4,6 @@ One run of the kernel, whose stack distances (sim/analysis/stack_distance.py) ha
 write-allocate, flushed at the end. The kernel keeps the tiling chosen for the machine, whatever the size.
 """
 
-import sys
-
 import numpy as np
 
 from refconv.elements import element
@@ -178,7 +176,3 @@ def main(argv=None):
     """Run the command line; returns the exit status."""
     made = parser()
     return command.finish(made, made.parse_args(argv), accounted, write)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
