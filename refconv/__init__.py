@@ -1,5 +1,10 @@
 """Reference convolution kernels: one source, compiled to vector code here and run on a simulated memory hierarchy by `sim`."""
 
+from refconv.cli import asked_for, end_on_interrupt
+
+if asked_for("refconv", "sim"):  # before the imports below, which take a second
+    end_on_interrupt()
+
 from refconv import reference
 from refconv.choices import choose, tilings
 from refconv.ops.blocks import fused_block, unfused_block

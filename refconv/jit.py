@@ -1,33 +1,22 @@
-"""The decorators: how a function of this project is compiled, and where compiled code is kept.
+"""The decorators: how a function of this project is compiled.
 
     @routine   a piece of a kernel. From compiled code it is compiled in; from Python it is the plain function.
     @kernel    an entry point: compiled without the GIL and kept on disk. `plain(k)` is its Python source.
     parallel(k)   the same kernel with its units split over threads.
 
-Numba's disk cache looks at the file that holds a function, not at the helpers the function calls (numba issue 1833): after
-an edit of a helper it serves stale code, which for a simulator is a silently wrong count. Here the cache folder itself is named
-by a hash of every source of both packages, of the Numba version and of the compiler's target.
+Where compiled code is kept: refconv/code_cache.py. When threads are safe: refconv/threads.py.
 """
 
-import contextlib
 import functools
-import hashlib
-import os
-import pathlib
-import shutil
-import time
 import types
 from typing import NamedTuple
 
-import numba
 from numba import njit, prange
-from numba.core import config
+from numba.core import event
 from numba.extending import register_jitable
 
-from refconv.host import compiler_target
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-STALE_AFTER_S = 30 * 24 * 3600.0
+from refconv.cli import progress
+from refconv.code_cache import KernelCache
 
 routine = register_jitable(forceinline=True)
 
@@ -40,58 +29,35 @@ class Part(NamedTuple):
     first: int
     last: int
 
-
-def source_hash(root=ROOT):
-    """Hexadecimal digest over the sources of both packages, Numba's version and the compiler's target."""
-    digest = hashlib.sha256(repr((numba.__version__, compiler_target())).encode())
-    for package in ("refconv", "sim"):
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:20]
-
-
-def user_cache():
-    """The folder that everything this project keeps on disk lies in: $REFCONV_CACHE_DIR, else the user's cache folder."""
-    named = os.environ.get("REFCONV_CACHE_DIR")
-    if named:
-        return pathlib.Path(named)
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path("~/.cache").expanduser()) / "refconv"
-
-
-@functools.cache
-def code_cache():
-    """The folder of the compiled code of these very sources. Folders that no run has used for 30 days are removed."""
-    try:
-        folder = user_cache() / f"code-{source_hash()}"
-        folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)
-    except (OSError, RuntimeError):
-        return None  # a read-only home, or none: Numba compiles in memory
-    for other in folder.parent.glob("code-*"):
-        with contextlib.suppress(OSError):  # another process may be removing it
-            if time.time() - other.stat().st_mtime > STALE_AFTER_S:
-                shutil.rmtree(other, ignore_errors=True)
-    return folder
+    @classmethod
+    def of(cls, slot, slots, units):
+        """The part of `slot` where `slots` have equal shares of the units."""
+        return cls(slot, slots, slot * units // slots, (slot + 1) * units // slots)
 
 
 def kernel(function, **options):
     """Compile `function` on first call for each tuple of argument types, without the GIL, and keep the code on disk.
 
     Nothing is allocated in a kernel, so no references are counted: Numba's counting calls, where a branch keeps it from pruning them, make
-    the code around them save all vector registers (a strip of a depthwise 3x3 convolution took 240 cycles in the place of 89).
+    the code around them save all vector registers (a strip of a depthwise 3x3 convolution took 240 cycles instead of 89).
     """
-    options = {"_nrt": False, **options}
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(code_cache() or "")
-    try:
-        return njit(cache=code_cache() is not None, nogil=True, error_model="numpy", **options)(function)
-    finally:
-        config.CACHE_DIR = before
+    jitted = njit(nogil=True, error_model="numpy", **{"_nrt": False, **options})(function)
+    if jitted is not function:  # which it is under NUMBA_DISABLE_JIT
+        jitted._cache = KernelCache(function)  # what cache=True sets, to a cache of Numba's
+    return jitted
 
 
 def plain(jitted):
     """The Python source of a kernel, to be called without the compiler (also under NUMBA_DISABLE_JIT=1)."""
     return getattr(jitted, "py_func", jitted)
+
+
+def compiled(run, signature):
+    """The machine entry point of a kernel for a signature; under NUMBA_DISABLE_JIT the plain function."""
+    if not hasattr(run, "compile"):
+        return run
+    run.compile(signature)
+    return run.overloads[signature].entry_point
 
 
 def _split(operands, out, work, problem, tiling, units, threads):
@@ -109,6 +75,36 @@ def parallel(jitted):
     """
     name = f"{plain(jitted).__name__}_parallel"
     split = types.FunctionType(_split.__code__.replace(co_name=name), {"run": jitted, "Part": Part, "prange": prange, "__name__": __name__}, name)
-    split.__qualname__ = name
+    split.__qualname__ = f"{plain(jitted).__module__}.{name}"  # kernels of two files may have one name
     split.__module__ = __name__
     return kernel(split, parallel=True, _nrt=True)
+
+
+class Compiling(event.Listener):
+    """Says on a terminal that kernels are being compiled, as long as they are: nothing where all of them are read from disk.
+
+    kernels: those that this process has compiled. Numba's events of other functions, such as routines, are not counted.
+    """
+
+    def __init__(self):
+        self.kernels = self._depth = 0
+
+    def on_start(self, about):
+        """A function is being compiled; a kernel in parallel compiles the serial one within."""
+        dispatcher = about.data["dispatcher"]
+        if isinstance(dispatcher._cache, KernelCache):
+            self.kernels += 1
+            self._depth += 1
+            s = "s" if self.kernels > 1 else ""
+            progress(f"compiling {self.kernels} kernel{s} for this CPU, once: {dispatcher.py_func.__name__}")
+
+    def on_end(self, about):
+        """It is compiled."""
+        if isinstance(about.data["dispatcher"]._cache, KernelCache):
+            self._depth -= 1
+            if self._depth == 0:
+                progress()
+
+
+compiling = Compiling()
+event.register("numba:compile", compiling)

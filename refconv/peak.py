@@ -4,6 +4,7 @@ The denominator of every efficiency: latency = operations / (efficiency x peak) 
 Neural Networks").
 """
 
+import functools
 import time
 
 import numba
@@ -11,9 +12,9 @@ import numpy as np
 
 from refconv import host
 from refconv.elements import element
-from refconv.jit import kernel
+from refconv.jit import compiled, kernel
 from refconv.parts.operands import ONE
-from refconv.plan import compiled, flat
+from refconv.plan import flat
 from refconv.static import Static
 from refconv.tile import fused_multiply_add, load, store
 
@@ -29,24 +30,23 @@ def register_loop(buffer, rows, steps):
     store(buffer, 0, n, acc, n, 0)
 
 
-def peak_flop_per_s(dtype=np.float32, repeats=21, steps=20_000):
-    """FLOP/s of one core in multiply-adds of vectors of `dtype` (halves: of float32); 1 MAC = 2 FLOP. The best of `repeats` runs of some 0.1 ms.
+def peak_flop_per_s(dtype=np.float32):
+    """FLOP/s of one core in multiply-adds of vectors of `dtype` (halves: of float32); 1 MAC = 2 FLOP.
 
-    The best, not the median: a peak is what no kernel may exceed, and whatever else runs on the machine only lowers it.
+    The best of 501 runs of some 0.1 ms: a peak is what no kernel may exceed, and whatever else runs on the machine only lowers it. Measured
+    once in a process, so that every efficiency in a report is of the same peak.
     """
-    times = loop_times(dtype, repeats, steps)
-    return times[0] / min(times[1])
+    return _measured(element(dtype).work)
 
 
-def loop_times(dtype, repeats, steps):
-    """(FLOP of one run, [seconds of each run])."""
-    dtype = element(dtype).work
+@functools.cache
+def _measured(dtype, repeats=501, steps=20_000):
     lanes, rows = host.target().lanes(dtype.itemsize), Static(12)
     buffer = np.full((rows + 2) * lanes, 1e-3, dtype)
     entry = compiled(register_loop, (flat(dtype), numba.typeof(rows), numba.types.intp))
     times = []
-    for _ in range(repeats + 1):
+    for _ in range(repeats):
         start = time.perf_counter()
         entry(buffer, rows, steps)
         times.append(time.perf_counter() - start)
-    return 2 * rows * lanes * steps, times[1:]
+    return 2 * rows * lanes * steps / min(times)

@@ -13,11 +13,12 @@ from numba import types
 
 from refconv import host
 from refconv.elements import Element, element
-from refconv.jit import Part, parallel, plain
+from refconv.jit import Part, compiled
 from refconv.kernels import KERNELS
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
 from refconv.schedule import Call, Schedule, prepared
+from refconv.threads import Split
 from refconv.weights.packed import empty
 
 MOST_WORKSPACE_BYTES = 1 << 33
@@ -47,7 +48,7 @@ class Plan(NamedTuple):
         """
         call = self.call
         work = type(call.workspace)._make(_ARENA.workspace(self.places, self.sizes, self.element.work))
-        if self.element.half and self.entry is not plain(call.kernel.run):
+        if self.element.half and not numba.config.DISABLE_JIT:
             operands, out = operands._make([_bits(array, self.element) for array in operands]), _bits(out, self.element)
         if call.threads == 1:
             self.entry(operands, out, work, call.problem, call.tiling, Part(0, 1, 0, call.units))
@@ -130,12 +131,11 @@ def plan_of(call, stored):
     if sum(call.sizes) * stored.work.itemsize > MOST_WORKSPACE_BYTES:
         staged = workspace._asdict()
         raise ValueError(f"{problem}: {row.name} would stage {staged} elements a thread; legal: a smaller dilation, map or number of threads")
-    run = row.run if call.threads == 1 else parallel(row.run)
     operands = tuple(flat(stored.work if name in row.from_workspace else stored) for name in row.operands._fields)
     inputs = types.BaseTuple.from_types(operands, row.operands)
     work = types.BaseTuple.from_types((flat(stored.work),) * len(workspace), type(workspace))
-    split = (numba.typeof(Part(0, 1, 0, call.units)),) if call.threads == 1 else (types.intp, types.intp)  # the part, or units and threads
-    entry = compiled(run, (inputs, flat(stored), work, numba.typeof(problem), numba.typeof(call.tiling), *split))
+    signature = inputs, flat(stored), work, numba.typeof(problem), numba.typeof(call.tiling)
+    entry = compiled(row.run, (*signature, numba.typeof(Part(0, 1, 0, call.units)))) if call.threads == 1 else Split(row.run, signature)
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
     return Plan(call, stored, entry, out_shape, no_bias, call.places, call.sizes)
 
@@ -146,14 +146,6 @@ def make_program(schedule, parameters):
     return Program(schedule, tuple(plan_of(call, schedule.element) for call in schedule.calls), {**nothing, **parameters})
 
 
-def compiled(run, signature):
-    """The machine entry point of a kernel for a signature; under NUMBA_DISABLE_JIT the plain function."""
-    if not hasattr(run, "compile"):
-        return run
-    run.compile(signature)
-    return run.overloads[signature].entry_point
-
-
 def flat(dtype):
     """Numba's type of the flat arrays of an element type that a kernel takes."""
     return element(dtype).numba_type
@@ -162,7 +154,7 @@ def flat(dtype):
 def thread_count(threads):
     """The number of threads a call may use: None means Numba's current number.
 
-    Threads are Numba's, with GNU OpenMP by default: a process that has used them must not fork and use them again (spawn instead).
+    Threads are Numba's. Where they would end the process, as after a fork, shares are computed one after another: refconv/threads.py.
     """
     most = numba.config.NUMBA_NUM_THREADS
     if threads is None:

@@ -2,6 +2,10 @@
 
 import importlib
 
+from refconv.code_cache import register
+
+register("sim", __file__)  # what has a part in kernels compiled for traced buffers
+
 _MODULES = {
     "Cores": "sim.account.layer",
     "Machine": "sim.machine.record",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import erfc, expit
 
-from refconv.jit import kernel, plain
-from refconv.plan import compiled, flat
+from refconv.jit import compiled, kernel, plain
+from refconv.plan import flat
 from refconv.problem.activations import ACTIVATIONS
 from refconv.static import Static
 from refconv.tile import activate, load, store

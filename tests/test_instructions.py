@@ -9,10 +9,10 @@ from ml_dtypes import bfloat16
 
 from refconv import host
 from refconv.elements import element
-from refconv.jit import kernel, plain
+from refconv.jit import compiled, kernel, plain
 from refconv.ops.convert import copy_transposed
 from refconv.parts.copy import ONE, copy, fill
-from refconv.plan import compiled, flat
+from refconv.plan import flat
 from refconv.static import Static
 from refconv.tile import add_row, fused_multiply_add, gather_diagonals, load, outer, slide, spread, store, transpose, zero
 from refconv.tile.instructions import lanes, slide_schedule

@@ -11,7 +11,7 @@ import numpy as np
 from problems import integers
 
 import refconv
-from refconv.jit import source_hash
+from refconv.code_cache import source_hash
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -60,16 +60,17 @@ print(int(refconv.conv2d(x, x, padding=1, threads=1).sum()), layer.levels[0].loa
     helper.write_text(original)
     folders = len(list((tmp_path / "cache").glob("code-*")))
     assert run() == [value, count]
-    assert len(list((tmp_path / "cache").glob("code-*"))) == folders == 2
+    assert len(list((tmp_path / "cache").glob("code-*"))) == folders == 4  # of each source: code for arrays, for traced buffers
 
 
 def test_the_hash_sees_every_source_file(tmp_path):
     for package in ("refconv", "sim"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    seen = {source_hash(tmp_path)}
+    packages = tmp_path / "refconv", tmp_path / "sim"
+    seen = {source_hash(*packages)}
     for path in sorted(tmp_path.rglob("*.py")):
         path.write_text(path.read_text() + "# edited\n")
-        seen.add(source_hash(tmp_path))
+        seen.add(source_hash(*packages))
     assert len(seen) == 1 + len(list(tmp_path.rglob("*.py")))
 
 

@@ -10,7 +10,7 @@ from refconv.bench.blocks import CASES, Case, WrongResult, block_contests
 from refconv.bench.measure import copy_bytes_per_s, layer_contests, measure
 from refconv.bench.operators import operators
 from refconv.bench.peers import PEERS, installed
-from refconv.cli import Parser, note, positive, progress
+from refconv.cli import Parser, door, note, positive, progress
 from refconv.elements import LEGAL, element
 from refconv.networks.layers import PRESETS, SETS, Layer, find_layer, with_batch
 from refconv.peak import peak_flop_per_s
@@ -122,4 +122,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    door(main)

@@ -1,4 +1,4 @@
-"""How a layer is measured: contenders interleaved in one process, medians of many rounds, the peak measured in between."""
+"""How a layer is measured: contenders interleaved in one process, medians of many rounds."""
 
 import math
 import random
@@ -10,7 +10,7 @@ import numpy as np
 
 from refconv.bench.peers import FORMS, Operands, ours
 from refconv.elements import element
-from refconv.peak import loop_times
+from refconv.peak import peak_flop_per_s
 
 SAMPLE_S = 3e-3
 PAUSE_S = 0.01
@@ -43,16 +43,16 @@ def measure(contests, dtype, threads, layout, rounds):
     """Yield a record for each contest: seconds of every contender's every form, ratio to the best peer, efficiency.
 
     A round calls every form, in an order drawn anew, as often in a row as fills some 3 ms after half as many calls that are not
-    timed (one call alone finds its data where the others have driven them), and a register-only loop of multiply-adds for the
-    peak of this moment. A contender's time is the median over the rounds of its best form.
+    timed (one call alone finds its data where the others have driven them). A contender's time is the median over the rounds of its best
+    form; efficiency is the share of refconv.peak.peak_flop_per_s, the peak that the report prints.
     """
+    peak = peak_flop_per_s(dtype) * threads
     for contest in contests:
-        times, peak = rounds_of(contest.forms, dtype, rounds, PAUSE_S if threads > 1 else 0.0)
-        yield record(contest, times, peak * threads, threads, layout)
+        yield record(contest, rounds_of(contest.forms, rounds, PAUSE_S if threads > 1 else 0.0), peak, threads, layout)
 
 
-def rounds_of(forms, dtype, rounds, pause_s=0.0):
-    """({form: median seconds of a call}, median FLOP/s of one core) over interleaved rounds, with a pause before each form."""
+def rounds_of(forms, rounds, pause_s=0.0):
+    """{form: median seconds of a call} over interleaved rounds, with a pause before each form."""
     often = {}
     for name, run in forms.items():
         for _ in range(3):  # compiles, packs, warms
@@ -60,7 +60,7 @@ def rounds_of(forms, dtype, rounds, pause_s=0.0):
         start = time.perf_counter()
         run()
         often[name] = max(1, int(SAMPLE_S / max(time.perf_counter() - start, 1e-7)))
-    samples, peaks, order = {name: [] for name in forms}, [], list(forms)
+    samples, order = {name: [] for name in forms}, list(forms)
     shuffled = random.Random(0)
     for _ in range(rounds):
         shuffled.shuffle(order)
@@ -73,9 +73,7 @@ def rounds_of(forms, dtype, rounds, pause_s=0.0):
             for _ in range(often[name]):
                 run()
             samples[name].append((time.perf_counter() - start) / often[name])
-        flops, seconds = loop_times(dtype, 3, 8000)
-        peaks.append(flops / min(seconds))
-    return {name: statistics.median(values) for name, values in samples.items()}, statistics.median(peaks)
+    return {name: statistics.median(values) for name, values in samples.items()}
 
 
 def record(contest, times, peak, threads, layout):

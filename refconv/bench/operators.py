@@ -10,6 +10,7 @@ import numpy as np
 import refconv
 from refconv.bench.measure import rounds_of
 from refconv.networks.layers import OPERATORS
+from refconv.peak import peak_flop_per_s
 from refconv.problem.conv import PartialConv2d
 
 LAYERS = 10
@@ -45,10 +46,10 @@ def stacked(problem, threads):
 
 def operators(threads=1, rounds=31):
     """[record] of each operator at each stage: milliseconds and GFLOP/s here, and the paper's."""
-    records = []
+    records, peak = [], peak_flop_per_s(np.float32) * threads
     for stage in range(len(next(iter(OPERATORS.values())))):
         problems = {name: layers[stage] for name, layers in OPERATORS.items()}
-        times, peak = rounds_of({name: stacked(problem, threads) for name, problem in problems.items()}, np.dtype(np.float32), rounds)
+        times = rounds_of({name: stacked(problem, threads) for name, problem in problems.items()}, rounds)
         for name, problem in problems.items():
             flops, paper_s = LAYERS * problem.flops, PAPER_MS[name][stage] / 1e3
             records.append(
@@ -58,7 +59,7 @@ def operators(threads=1, rounds=31):
                     "flops": flops,
                     "seconds": times[name],
                     "flop_per_s": flops / times[name],
-                    "efficiency": flops / times[name] / (peak * threads),
+                    "efficiency": flops / times[name] / peak,
                     "paper_s": paper_s,
                     "paper_flop_per_s": flops / paper_s,
                 }

@@ -34,7 +34,7 @@ def _shown(value, scale, digits):
 
 
 def set_table(name, records):
-    """Milliseconds, GFLOP/s, % of the peak of the moment, share of layout conversion, ratio to the best peer; geometric means of what there is."""
+    """Milliseconds, GFLOP/s, % of the peak, share of layout conversion, ratio to the best peer; geometric means of what there is."""
     halves = any(record["float32_s"] for record in records)
     heading = "block" if name == "blocks" else "layer"
     converts = any(record["conversion_share"] for record in records)
@@ -62,7 +62,7 @@ def _mean(values):
 
 def operator_table(records):
     """FasterNet's Table 1 here and in the paper, and how many times the FLOP/s of DWConv PConv reaches in each."""
-    title = "FasterNet Table 1: ten stacked layers, here and on the paper's CPU (one thread; 1 MAC = 2 FLOP in both)"
+    title = "FasterNet Table 1: ten stacked layers, float32, here and on the paper's CPU (one thread; 1 MAC = 2 FLOP in both)"
     table = _table(title, "operator", "map", "MFLOP", "ms", "GFLOP/s", "% of peak", "paper ms", "paper GFLOP/s")
     for record in records:
         numbers = (f"{1e3 * record['seconds']:.2f}", f"{record['flop_per_s'] / 1e9:.1f}", f"{100 * record['efficiency']:.1f}")

@@ -12,9 +12,9 @@ import numpy as np
 
 from refconv import host
 from refconv.elements import element
-from refconv.jit import kernel, plain
+from refconv.jit import compiled, kernel, plain
 from refconv.parts.operands import ONE
-from refconv.plan import compiled, flat
+from refconv.plan import flat
 from refconv.static import Static
 from refconv.tile import lanes, load, store, transpose
 

@@ -4,10 +4,10 @@ import numpy as np
 from numba import typeof, types
 
 from refconv.elements import element
-from refconv.jit import plain
+from refconv.jit import compiled, plain
 from refconv.kernels.activation import activated
 from refconv.ops.layers import conv2d, depthwise_conv2d, partial_conv2d
-from refconv.plan import compiled, flat
+from refconv.plan import flat
 from refconv.problem.activations import ACTIVATIONS
 from refconv.problem.steps import matrix_shape
 from refconv.weights.packed import empty

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -18,7 +19,7 @@ def run_all(calls, jobs=1):
 
     jobs: processes at most, this one among them: it begins at once, the others take calls as soon as they are there, so that a short list is
     done before. They are spawned (a process that has used Numba's threads must not be forked) and start no threads: traced kernels are
-    serial. What a call raises is raised here.
+    serial. What a call raises is raised here. Ctrl-C reaches this process alone, which ends the others.
     """
     results, waiting = [None] * len(calls), collections.deque(enumerate(calls))
     others = min(jobs, len(calls)) - 1
@@ -40,7 +41,10 @@ def run_all(calls, jobs=1):
         if others < 1:
             work(here)
             return results
-        with ProcessPoolExecutor(others, multiprocessing.get_context("spawn")) as pool, ThreadPoolExecutor(others) as threads:
+        with (
+            ProcessPoolExecutor(others, multiprocessing.get_context("spawn")) as pool,
+            ThreadPoolExecutor(others, initializer=_without_interrupts) as threads,
+        ):
 
             def there(function, keywords):
                 return pool.submit(here, function, keywords).result()
@@ -50,10 +54,21 @@ def run_all(calls, jobs=1):
                 work(there)
 
             begun = [threads.submit(begin) for _ in range(others)]
-            work(here)
-            for thread in begun:
-                thread.result()
+            try:
+                work(here)
+                for thread in begun:
+                    thread.result()
+            except KeyboardInterrupt:  # or they would finish what they have begun
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
     return results
+
+
+def _without_interrupts():
+    """Ctrl-C does not reach processes that this thread starts: they inherit its signal mask."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def here(function, keywords):

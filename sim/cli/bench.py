@@ -5,7 +5,6 @@ Rates depend on the computer and on what else it does; the ratios, of medians, l
 
 import argparse
 import statistics
-import sys
 import time
 
 import numpy as np
@@ -133,7 +132,3 @@ def main(argv=None):
         command.error(str(error) or type(error).__name__)
     show_parts([bench_table(machine, rows)])
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,8 +3,6 @@
 One run of the kernel has the traffic of every fully associative LRU cache (sim/account/capacity.py).
 """
 
-import sys
-
 from sim.account.capacity import against_capacity
 from sim.account.parallel import run_all
 from sim.cli import options as command
@@ -61,7 +59,3 @@ def main(argv=None):
     """Run the command line; returns the exit status."""
     made = parser()
     return command.finish(made, made.parse_args(argv), accounted, write)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,8 +5,6 @@ A result goes to stdout, progress to stderr; bad input exits with status 2 and o
 
 import argparse
 import contextlib
-import os
-import sys
 from concurrent.futures.process import BrokenProcessPool
 
 from refconv.cli import Parser, positive
@@ -170,15 +168,7 @@ def finish(command, arguments, account, write):
     except (ValueError, OSError, MemoryError, BrokenProcessPool) as error:
         command.error(str(error) or type(error).__name__)
     try:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="backslashreplace")
         write(machine, result, arguments)
-        sys.stdout.flush()
     except ValueError as error:
         command.error(str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        command.error(f"stdout: {error}")
     return 0

@@ -3,8 +3,6 @@
 The table and JSON go to stdout, progress to stderr; bad input exits with status 2 and one line.
 """
 
-import sys
-
 from refconv.cli import note, positive
 from refconv.graph.read import read_model
 from refconv.networks.blocks import BlockPreset
@@ -143,7 +141,3 @@ def main(argv=None):
     """Run the command line; returns the exit status."""
     made = parser()
     return command.finish(made, made.parse_args(argv), simulated, write)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,14 +5,17 @@ Measured once and kept in the user's cache folder: they divide a report's number
 
 import hashlib
 import json
+import math
 import os
-import sys
+import pathlib
 import time
+import warnings
 
 import numpy as np
 
 from refconv import host
-from refconv.jit import compiler_target, user_cache
+from refconv.cli import Parser, note
+from refconv.code_cache import user_cache
 from refconv.peak import peak_flop_per_s
 
 
@@ -40,26 +43,32 @@ def measure():
 
 def host_rates(refresh=False):
     """The kept (FLOP/s, bytes/s) of this host, measured if there are none, or if `refresh`."""
-    identity = repr((compiler_target(), host.caches()))
-    path = user_cache() / f"rates-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+    identity = repr((host.compiler_target(), host.caches()))
+    path = (user_cache() or pathlib.Path()) / f"rates-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
     if not refresh:
         try:
             kept = json.loads(path.read_text())
-            return float(kept["peak_flop_per_s"]), float(kept["bandwidth_bytes_per_s"])
+            rates = float(kept["peak_flop_per_s"]), float(kept["bandwidth_bytes_per_s"])
+            if all(math.isfinite(rate) and rate > 0 for rate in rates):
+                return rates
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # none kept yet
-    print("measuring this host's peak and bandwidth (once; again with python -m sim.calibrate)", file=sys.stderr)
+            pass  # none kept yet, or damaged
+    note("measuring this host's peak and bandwidth (once; again with python -m sim.calibrate)")
     peak, bandwidth = measure()
     try:
+        if user_cache() is None:
+            raise OSError("there is no home folder; set REFCONV_CACHE_DIR")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"peak_flop_per_s": peak, "bandwidth_bytes_per_s": bandwidth}))
-    except OSError:
-        pass  # a read-only home: measured at every start
+    except OSError as error:
+        warnings.warn(f"{path}: cannot be kept, so every process measures anew: {error.strerror or error}", RuntimeWarning, stacklevel=2)
     return peak, bandwidth
 
 
-def main():
+def main(argv=None):
     """Measure anew, keep, and print; returns the exit status."""
+    about = "Measure the arithmetic peak and the memory bandwidth of one core of this computer, and keep them for reports on --machine host."
+    Parser(prog="sim.calibrate", description=about).parse_args(argv)
     flops, moved = host_rates(refresh=True)
     print(f"peak {flops / 1e9:.1f} GFLOP/s, bandwidth {moved / 1e9:.1f} GB/s, balance {flops / moved:.1f} FLOP/B (one core, float32)")
     return 0

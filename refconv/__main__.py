@@ -1,0 +1,11 @@
+"""python -m refconv: what there is to run."""
+
+from refconv.cli import contents, door
+
+DOORS = {
+    "bench": "time the kernels beside torch and onnxruntime",
+    "warm": "compile kernels ahead of their first call",
+}
+
+if __name__ == "__main__":
+    door(contents("refconv", "Reference convolution kernels. From Python: import refconv.", DOORS))

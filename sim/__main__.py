@@ -1,0 +1,13 @@
+"""python -m sim: what there is to run."""
+
+from refconv.cli import contents, door
+
+DOORS = {
+    "traffic": "what a layer, a block or a network moves between caches and DRAM",
+    "capacity": "DRAM traffic against the size of the cache",
+    "bench": "accesses simulated per second",
+    "calibrate": "measure this computer's peak and bandwidth anew",
+}
+
+if __name__ == "__main__":
+    door(contents("sim", "Accounts for convolution kernels on a simulated memory hierarchy. From Python: import sim.", DOORS))
