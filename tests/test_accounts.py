@@ -58,7 +58,7 @@ def test_json_of_cores_and_of_a_network():
     json_of = network.as_json()
     assert list(json_of) == ["model", "layers"]
     assert list(json_of["layers"][0]) == [*LAYER, "op"]
-    assert json_of["model"]["not_modelled"] == [{"name": "b", "op": "If", "elements": None, "remark": "no kernel", "share": None}]
+    assert json_of["model"]["not_modelled"] == [{"name": "b", "op": "If", "elements": None, "remark": "no kernel", "macs": 0, "share": None}]
     assert list(json_of["model"]["dram"]) == ["read_bytes", "write_bytes"]
 
 
