@@ -89,7 +89,7 @@ def needed_rank(name, graph, known):
 
 
 def inline(graph, index, branch):
-    """Put a branch's nodes in the place of the If at an index of a graph, in place."""
+    """Replace the If at an index of a graph by a branch's nodes, in place."""
     node = copied(graph.node[index])
     outside = {name for i, other in enumerate(graph.node) if i != index for name in (*other.output, *reads(other))}
     outside |= {value.name for value in (*graph.input, *graph.output)} | {tensor.name for tensor in graph.initializer}

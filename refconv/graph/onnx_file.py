@@ -8,7 +8,8 @@ from refconv.graph.onnx_branches import copied, resolve
 from refconv.graph.onnx_graph import Graph
 from refconv.graph.onnx_inputs import images, set_inputs
 from refconv.graph.onnx_layers import model_of
-from refconv.graph.onnx_values import PLAIN_DOMAINS, array_of, is_plain, named, reads, subgraphs
+from refconv.graph.onnx_shapes import NCHWC, REORDERS, SAME_SHAPES_AS
+from refconv.graph.onnx_values import PLAIN_DOMAINS, array_of, check_tensor, is_plain, named, reads, subgraphs
 
 ASSUMED_OPSET = 17
 UNKNOWN_DOMAIN = "unknown"
@@ -62,7 +63,7 @@ def check_text(model):
 
 
 def complete(model, notes):
-    """Add in place what a runtime does without: operator sets, types of inputs."""
+    """Add in place what a runtime does without: operator sets, types of inputs; sizes below 0 are sizes that are not known."""
     from onnx import helper
 
     imported = {opset.domain for opset in model.opset_import}
@@ -71,6 +72,11 @@ def complete(model, notes):
         model.opset_import.append(helper.make_opsetid("", ASSUMED_OPSET))
     domains = {node.domain for graph in every_graph(model.graph) for node in graph.node} - set(PLAIN_DOMAINS)
     model.opset_import.extend(helper.make_opsetid(domain, 1) for domain in sorted(domains - imported))
+    for graph in every_graph(model.graph):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            for dim in value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ():
+                if dim.dim_value < 0:  # some exporters' way to say that it is not known; onnx's inference may end the process
+                    dim.Clear()
     for value in model.graph.input:
         if value.type.WhichOneof("value") is None:
             notes[f"input {printable(value.name)} has no type: float32 is assumed"] = None
@@ -116,8 +122,7 @@ def without_weights(graph):
     inputs = {value.name for value in graph.input}
     kept = []
     for tensor in graph.initializer:
-        if any(size < 0 for size in tensor.dims):
-            raise ValueError(f"initializer {printable(tensor.name)} has sizes {list(tensor.dims)}: must be 0 or more")
+        check_tensor(tensor)
         if array_of(tensor) is not None:
             kept.append(tensor)
         elif tensor.name not in inputs:
@@ -146,6 +151,7 @@ def checkable(model, notes):
                 tensor.CopyFrom(helper.make_tensor(tensor.name, 1, [0], []))
         for node in graph.node:
             if not is_plain(node):
+                check_operands(node)
                 continue
             if not defs.has(node.op_type, max_inclusive_version=version, domain=""):
                 node.domain = UNKNOWN_DOMAIN
@@ -158,3 +164,13 @@ def checkable(model, notes):
                 node.attribute.extend(kept)
                 notes[f"{named(node)} ({node.op_type}): ignored what is no attribute of it: {', '.join(map(printable, strange))}"] = None
     return copy
+
+
+def check_operands(node):
+    """ValueError unless an operator of onnxruntime that is read has the operands that it must have."""
+    from onnx import defs
+
+    op = SAME_SHAPES_AS.get((node.domain, node.op_type))
+    least = defs.get_schema(op).min_input if op else 1 if node.domain == NCHWC and node.op_type in REORDERS else 0
+    if least and (len(node.input) < least or not all(node.input[:least]) or not node.output or not node.output[0]):
+        raise ValueError(f"is no valid ONNX graph: node {named(node)} ({node.op_type}) must have {least} inputs and an output")

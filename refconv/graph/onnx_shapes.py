@@ -99,7 +99,7 @@ def fold(graph, values):
 
 
 def stand_in(model):
-    """Put an operator of ONNX that gives the same shapes in the place of each operator of SAME_SHAPES_AS that onnx does not know, in place."""
+    """Replace each operator of SAME_SHAPES_AS that onnx does not know by one of ONNX that gives the same shapes, in place."""
     from onnx import defs
 
     for node in model.graph.node:

@@ -56,19 +56,33 @@ def captured(graph):
     return [name for name in dict.fromkeys(read) if name and name not in own]
 
 
-def has_data(tensor):
-    """Whether a TensorProto holds its elements, and not only says their sizes."""
+MOST_PACKED = 8
+"""Elements that a byte, or an entry of a list, of a TensorProto may hold at most."""
+
+
+def data_length(tensor):
+    """Bytes, or entries of lists, that a TensorProto holds; 0 where it only says its sizes, or where a file of its own has its data."""
     from onnx import TensorProto
 
     fields = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
-    return tensor.data_location != TensorProto.EXTERNAL and (0 in tensor.dims or any(len(getattr(tensor, field)) for field in fields))
+    return 0 if tensor.data_location == TensorProto.EXTERNAL else sum(len(getattr(tensor, field)) for field in fields)
+
+
+def check_tensor(tensor):
+    """ValueError where a TensorProto has sizes below 0, or data of other sizes."""
+    elements = math.prod(tensor.dims)
+    if any(size < 0 for size in tensor.dims):
+        raise ValueError(f"initializer {printable(tensor.name)} has sizes {list(tensor.dims)}: must be 0 or more")
+    length = data_length(tensor)
+    if length and (elements > MOST_PACKED * length or (elements <= SMALL and array_of(tensor) is None)):
+        raise ValueError(f"initializer {printable(tensor.name)} has sizes {list(tensor.dims)}, and other data: must have as many elements")
 
 
 def array_of(tensor):
     """A TensorProto as an array, or None where it is large or does not hold its elements."""
     from onnx import numpy_helper
 
-    if not has_data(tensor) or math.prod(tensor.dims) > SMALL:
+    if math.prod(tensor.dims) > SMALL or not (data_length(tensor) or 0 in tensor.dims):
         return None
     try:
         return numpy_helper.to_array(tensor)

@@ -25,9 +25,9 @@ def simulate_model(model, machine="host", *, input_shapes=(), batch=None, dtype=
         model = read_model(model, input_shapes, batch)
     if not model.layers:
         raise ValueError(f"model = {model.path}: must have a layer")
-    model = within(model, limit, machine, dtype)
+    model = small_enough(model, limit, machine, dtype)
     keys = [(layer.problem, bias or layer.bias) for layer in model.layers]
-    order = begun(list(dict.fromkeys(keys)), machine, dtype)
+    order = simulation_order(list(dict.fromkeys(keys)), machine, dtype)
     same = {"machine": machine, "dtype": str(dtype), **options}
     calls = [(simulate, {"kernel": None, "problem": problem, "bias": biased, **same}) for problem, biased in order]
     records = dict(zip(order, run_all(calls, jobs), strict=True))
@@ -35,7 +35,7 @@ def simulate_model(model, machine="host", *, input_shapes=(), batch=None, dtype=
     return NetworkAccount(totals=totals(model, layers), layers=tuple(layers))
 
 
-def within(model, limit, machine, dtype):
+def small_enough(model, limit, machine, dtype):
     """The Model with those layers among the others whose trace takes more than `limit` accesses; TooLarge where none is left."""
     needed = {problem: estimated_accesses(problem, machine, dtype) for problem in dict.fromkeys(layer.problem for layer in model.layers)}
     kept = [layer for layer in model.layers if needed[layer.problem] <= limit]
@@ -51,7 +51,7 @@ def within(model, limit, machine, dtype):
     return model._replace(layers=tuple(kept), others=(*model.others, *left))
 
 
-def begun(keys, machine, dtype):
+def simulation_order(keys, machine, dtype):
     """The order to simulate in: longest first, but before all others one layer for each variant of a kernel, so that no two processes compile it."""
     longest = sorted(keys, key=lambda key: -estimated_accesses(key[0], machine, dtype))
     first = {}
