@@ -12,7 +12,6 @@ from commands import TOPOLOGY_HEADER, run
 from refconv import Conv2d
 from refconv.elements import element
 from refconv.graph.model import Model, ModelLayer
-from refconv.graph.read import read_model
 from sim.account.network import simulation_order
 from sim.account.parallel import run_all
 from sim.account.trace_cost import estimated_accesses
