@@ -3,6 +3,7 @@
 import contextlib
 import os
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,6 +27,15 @@ def few_rows(dtype):
         if dtype is not np.float32 or "NUMBA_CPU_NAME" in os.environ:
             patch.setattr(layers, "ROWS", FEW_ROWS)
         yield
+
+
+@pytest.fixture
+def one_thread():
+    """Calls that do not say how many threads take one: the loop over threads costs a compilation of its own, of several seconds."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
 
 
 SIDE = {"pointwise": "pointwise", "depthwise": "depthwise", "equal": "equal", "narrow": "narrow", "any": None}
@@ -120,6 +130,7 @@ def test_threads_layouts_and_packing_agree_bit_for_bit(descriptor, dtype):
     np.testing.assert_array_equal(call(problem, last, packed, bias, layout="NHWC", threads=1).transpose(0, 3, 1, 2), expected)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_one_pixel_one_channel_and_kernel_larger_than_the_input():
     for shape, kernel, padding in (
         ((1, 1, 1, 1), (1, 1), 0),
@@ -133,6 +144,7 @@ def test_one_pixel_one_channel_and_kernel_larger_than_the_input():
         np.testing.assert_array_equal(refconv.conv2d(x, weight, padding=padding), reference.conv2d(x, weight, padding=(*pads, *pads)))
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_unbatched_strided_read_only_and_same_padding():
     rng = np.random.default_rng(2)
     base = integers(rng, (4, 20, 26, 22))
@@ -150,6 +162,7 @@ def test_unbatched_strided_read_only_and_same_padding():
     assert refconv.conv2d(view[0].transpose(1, 2, 0), weight, padding="same", layout="NHWC").shape == (12, 8, 7)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_infinities_outside_the_window_do_not_leak():
     """What no window touches is not computed with: NaN rows that a negative-stride skip leaves out, channels of other groups."""
     x = np.full((1, 4, 9, 9), np.nan, np.float32)
@@ -174,6 +187,7 @@ def test_out_is_written_and_returned():
     np.testing.assert_array_equal(refconv.conv2d(x[1], weight, padding=1, out=single), expected[1])
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_equal_values_of_other_types_are_told_apart_after_a_good_call():
     """1 == 1.0 == True: a cache of calls must not let them pass for one another."""
     assert refconv.conv2d(X, W, stride=1, padding=1).shape == (1, 6, 5, 5)
@@ -183,6 +197,7 @@ def test_equal_values_of_other_types_are_told_apart_after_a_good_call():
             refconv.conv2d(X, W, **{"stride": 1, "padding": 1, **options})
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_depthwise_and_pointwise_functions():
     rng = np.random.default_rng(5)
     x, bias = integers(rng, (2, 6, 9, 9)), integers(rng, (12,))
@@ -244,6 +259,7 @@ ERRORS = [
 ]
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("number", range(len(ERRORS)))
 def test_bad_input_names_argument_value_and_what_is_legal(number):
     act, kind, text = ERRORS[number]
