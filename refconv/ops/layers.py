@@ -1,6 +1,7 @@
 """The friendly shell: functions of arrays with torch's meaning. They check, convert, pack, and call a kernel."""
 
 import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,6 +51,23 @@ def pack(weight, groups=1):
     return PackedWeight(weight, int(groups))
 
 
+class Window(NamedTuple):
+    """How windows move over an image, as `conv2d` is given it."""
+
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+
+
+class Options(NamedTuple):
+    """How a call is made, as `conv2d` is given it."""
+
+    layout: str
+    out: Any
+    tiling: Any
+    threads: Any
+
+
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, layout="NCHW", out=None, tiling=None, threads=None):
     """2-D convolution as torch.nn.functional.conv2d: float32, float64, and float16 or bfloat16 (ml_dtypes) with sums in float32.
 
@@ -63,14 +81,15 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
 
     Returns (N, K, P, Q) or as x is given. TypeError or ValueError names the argument, its value and what is legal.
     """
-    return _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, tiling, threads)
+    return _convolve(x, weight, bias, Window(stride, padding, dilation), groups, Options(layout, out, tiling, threads))
 
 
 def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCHW", out=None, tiling=None, threads=None):
     """As conv2d with one group for each of the C channels: weight (C * multiplier, 1, R, S), output channel k from input k // multiplier.
 
-    Packed: `pack(weight, groups=C)`."""
-    return _convolve(x, weight, bias, stride, padding, dilation, None, layout, out, tiling, threads)
+    Packed: `pack(weight, groups=C)`.
+    """
+    return _convolve(x, weight, bias, Window(stride, padding, dilation), None, Options(layout, out, tiling, threads))
 
 
 def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
@@ -80,7 +99,7 @@ def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=No
         weight = weight[:, :, None, None] if weight.ndim == 2 else weight
     if tuple(weight.shape[2:]) != (1, 1) or weight.shape[1] == 0:
         raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (K, C, 1, 1) or (K, C)")
-    return _convolve(x, weight, bias, 1, 0, 1, 1, layout, out, tiling, threads)
+    return _convolve(x, weight, bias, Window(), 1, Options(layout, out, tiling, threads))
 
 
 def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
@@ -96,7 +115,7 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
         raise ValueError(f"weight of shape {packed.shape}: must convolve at most the {x.shape[3]} channels of x")
     n, h, w, channels = x.shape
     problem = _partial(n, channels, h, w, packed.shape[0], *packed.shape[2:])
-    return _run("partial", problem, x, weight, packed, bias, batched, layout, out, tiling, threads)
+    return _run("partial", problem, x, (weight, packed), bias, batched, Options(layout, out, tiling, threads))
 
 
 @functools.lru_cache(maxsize=MOST_PLANS)
@@ -104,19 +123,21 @@ def _partial(*sizes):
     return PartialConv2d(*sizes).checked()
 
 
-def _convolve(x, weight, bias, stride, padding, dilation, groups, layout, out, tiling, threads):
-    x, batched = image("x", x, layout)
+def _convolve(x, weight, bias, window, groups, options):
+    """groups: None for one a channel of x."""
+    x, batched = image("x", x, options.layout)
     if groups is None:
         groups = x.shape[3]
         weight = _depthwise_weight(weight, groups)
     packed = _weight(weight, groups, x.dtype)
-    geometry = _geometry if _exact(stride) and _exact(padding) and _exact(dilation) else _geometry.__wrapped__
-    name, problem = geometry(x.shape, packed.shape, stride, padding, dilation, packed.groups, element(x.dtype).work.itemsize)
-    return _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, threads)
+    geometry = _geometry if all(map(_exact, window)) else _geometry.__wrapped__
+    name, problem = geometry(x.shape, packed.shape, *window, packed.groups, element(x.dtype).work.itemsize)
+    return _run(name, problem, x, (weight, packed), bias, batched, options)
 
 
-def _run(name, problem, x, weight, packed, bias, batched, layout, out, tiling, threads):
-    """x is NHWC, of any strides; returns the result in `layout`."""
+def _run(name, problem, x, weights, bias, batched, options):
+    """x is NHWC, of any strides; weights: as given, and packed. Returns the result in the layout asked for."""
+    (weight, packed), (layout, out, tiling, threads) = weights, options
     plan = make_plan(name, problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
     if bias is not None:
         bias = as_array("bias", bias)
