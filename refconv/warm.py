@@ -13,7 +13,7 @@ from refconv.bench import blocks
 from refconv.bench.peers import Operands, ours
 from refconv.cli import Parser, door, positive, progress
 from refconv.elements import LEGAL, element
-from refconv.graph.model import read_model
+from refconv.graph.read import read_model
 from refconv.jit import compiling
 from refconv.networks.layers import OPERATORS, PRESETS, SETS, find_layer, with_batch
 from refconv.plan import thread_count

@@ -2,10 +2,6 @@
 
 import importlib
 
-from refconv.code_cache import register
-
-register("sim", __file__)  # what has a part in kernels compiled for traced buffers
-
 _MODULES = {
     "Cores": "sim.account.layer",
     "Machine": "sim.machine.record",

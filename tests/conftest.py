@@ -1,6 +1,7 @@
 """Settings shared by the tests: deterministic hypothesis profiles that leave compile time out of account."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -9,6 +10,10 @@ settings.register_profile("default", deadline=None, derandomize=True, suppress_h
 settings.register_profile("thorough", parent=settings.get_profile("default"), derandomize=False, max_examples=1000)
 settings.register_profile("other-target", parent=settings.get_profile("default"), max_examples=12)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers, and tables would be folded to it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background, whose jobs and their children ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

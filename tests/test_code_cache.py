@@ -201,9 +201,9 @@ print(int(x[0]), compiling.kernels)
 
 def test_kernels_of_one_name_in_two_files_are_kept_apart(place, tmp_path):
     """And their parallel forms, which are one source."""
-    body = "from refconv.jit import kernel\n\n\n@kernel\ndef same(x, weight, bias, out, work, problem, tiling, slot, slots, first, last):\n"
+    body = "from refconv.jit import kernel\n\n\n@kernel\ndef same(operands, out, work, problem, tiling, part):\n"
     for name, value in (("one", 1), ("two", 2)):
-        (tmp_path / f"{name}.py").write_text(f"{body}    out[slot] = {value}\n")
+        (tmp_path / f"{name}.py").write_text(f"{body}    out[part.slot] = {value}\n")
     code = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -211,7 +211,7 @@ import numpy as np, one, two
 from refconv.jit import parallel
 for module in (one, two):
     x = np.zeros(2)
-    parallel(module.same)(x, x, x, x, (x,), 0, 0, 2, 2)
+    parallel(module.same)((x,), x, (x,), 0, 0, 2, 2)
     print(*map(int, x))
 """
     for _ in range(2):

@@ -9,7 +9,7 @@ from test_fused import one_pixel_tiles
 
 import refconv
 from refconv import reference
-from refconv.kernels import choose_fused
+from refconv.kernels import kernel_for_block
 from refconv.problem.arrays import as_array
 from refconv.tiling.candidates import tilings
 
@@ -140,4 +140,4 @@ def test_a_tiling_of_another_type_with_the_same_numbers_is_refused():
     refconv.fused_block(X, record, tiling=tiling, threads=1)
     with pytest.raises(TypeError, match="must be a FeedForwardTiling"):
         refconv.fused_block(X, record, tiling=tuple(tiling), threads=1)
-    assert choose_fused(record).name == "ffn"
+    assert kernel_for_block(record).name == "ffn"

@@ -69,10 +69,10 @@ def test_the_passes_are_those_of_unfused_block(kind, changed, monkeypatch):
     passes, layout = laid_out(record, 2, 6, 5, ZEN4.target, element(record.dtype))
     size = lambda number: layout.buffers[number][1]
     assert [(one.sized.step.name, [size(i) for i in one.sources], size(one.made)) for one in passes] == seen
-    parameters = sum(size(i) for one in passes if one.row is None for i in one.parameters)
-    folded = {name for one in passes if one.row is None for name in one.sized.step.parameters.values()}
+    parameters = sum(size(i) for one in passes if one.call is None for i in one.parameters)
+    folded = {name for one in passes if one.call is None for name in one.sized.step.parameters.values()}
     assert parameters == sum(array.size for name, array in record.arrays.items() if name in folded)
-    assert all((one.row is None) == (one.sized.step.op not in (*CONVOLUTIONS, "blur_pool")) for one in passes)
+    assert all((one.call is None) == (one.sized.step.op not in (*CONVOLUTIONS, "blur_pool")) for one in passes)
 
 
 @pytest.mark.parametrize("kind", BLOCKS)

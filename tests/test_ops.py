@@ -250,7 +250,7 @@ ERRORS = [
     (lambda: refconv.conv2d(X, W, out=np.empty((1, 6, 3, 6), np.float32)[..., ::2]), ValueError, "out with strides .* contiguous"),
     (lambda: refconv.conv2d(X, np.zeros((4, 4, 1, 1), np.float32), out=X), ValueError, "out overlaps x in memory"),
     (lambda: refconv.conv2d(X, refconv.pack(W), groups=2), ValueError, "groups = 2: must be 1, for which the weight is packed"),
-    (lambda: refconv.conv2d(X, W, tiling=(1, 2)), TypeError, "tiling = .*must be a tiling of refconv.tiling"),
+    (lambda: refconv.conv2d(X, W, tiling=(1, 2)), TypeError, "tiling = .*must be a tiling, as refconv.tilings yields them"),
     (lambda: refconv.pointwise_conv2d(X, W), ValueError, r"weight of shape \(6, 4, 3, 3\): must be \(K, C, 1, 1\)"),
     (lambda: refconv.partial_conv2d(X, W), ValueError, r"weight of shape \(6, 4, 3, 3\): must be \(Cp, Cp, R, S\)"),
     (lambda: refconv.partial_conv2d(X[:, :3], np.zeros((4, 4, 3, 3), np.float32)), ValueError, "at most the 3 channels"),

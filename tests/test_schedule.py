@@ -53,12 +53,11 @@ def test_every_operand_of_a_call_is_a_buffer_of_the_schedule(kind):
         schedule = block_schedule(record, 2, 6, 5, FLOAT, TARGET, squeeze=squeeze)
         known = {"input", "nothing", *parameters(packed_elements(record, 16))}
         for call in schedule.calls:
-            source, weights, biases, made = call.operands
-            assert {source, *weights, *biases} <= known
-            assert {source, *weights, *biases, made, *call.places} <= set(schedule.buffers)
-            assert (len(weights), len(biases)) == call.kernel.operands
-            known |= {made, *call.places}
-        assert made == "output"
+            assert {*call.inputs} <= known
+            assert {*call.keys} == {*call.inputs, call.out, *call.places} <= set(schedule.buffers)
+            assert len(call.inputs) == len(call.kernel.operands._fields)
+            known |= {call.out, *call.places}
+        assert call.out == "output"
         assert schedule.buffers["output"].elements == np.prod(record.out_shape(2, 6, 5))
 
 
@@ -67,7 +66,7 @@ def test_every_operand_of_a_call_is_a_buffer_of_the_schedule(kind):
 def test_calls_share_workspace_in_sim_as_on_arrays(squeeze, dtype, monkeypatch):
     """Buffers of two calls begin at one address in the simulator where they do in an arena, and nowhere else."""
     schedule, traced, arena, arrays = block_schedule(GATED, 2, 6, 5, element(dtype), ZEN4.target, squeeze=squeeze), [], Arena(), []
-    monkeypatch.setattr("sim.account.block.call_kernel", lambda run, call, operands, work: traced.append([*work]))
+    monkeypatch.setattr("sim.account.block.call_kernel", lambda run, call, buffers: traced.append([*buffers[len(call.inputs) + 1 :]]))
     buffers, _ = run_fused(schedule, ZEN4, TEMPORAL)
     for _ in range(2):  # at first an arena grows
         arrays = [arena.workspace(call.places, call.sizes, np.dtype(np.float32)) for call in schedule.calls]
@@ -105,7 +104,7 @@ def test_a_plan_is_the_call_of_the_schedule(name, threads):
     if threads == 1 and name == "dwconv":
         plan = make_plan(call.kernel.name, problem, np.dtype(np.float32))
         assert (plan.call, plan.sizes) == (call, call.sizes)
-    assert [buffer.name for buffer in schedule.buffers.values()] == [*OPERANDS, *call.workspace]
+    assert [buffer.name for buffer in schedule.buffers.values()] == [*OPERANDS, *call.workspace._fields]
 
 
 def test_auto_does_not_depend_on_caches_or_batch_where_rounding_would():

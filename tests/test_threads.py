@@ -98,12 +98,13 @@ print(layer)
 
 
 @kernel
-def sums(x, weight, bias, out, work, problem, tiling, slot, slots, first, last):
+def sums(operands, out, work, problem, tiling, part):
     """What a kernel may do that depends on the shares: a sum for each, as squeeze-excitation's."""
+    x = operands[0]
     total = x[0] * 0
-    for i in range(first, last):
+    for i in range(part.first, part.last):
         total += x[i]
-    out[slot] = total
+    out[part.slot] = total
 
 
 @pytest.mark.filterwarnings("error")
@@ -111,16 +112,16 @@ def sums(x, weight, bias, out, work, problem, tiling, slot, slots, first, last):
 def test_shares_one_after_another_are_those_of_the_threads(threads, monkeypatch):
     """Also in squeeze-excitation, then, the bits do not depend on whether a process was forked."""
     x = np.random.default_rng(0).standard_normal(100).astype(np.float32)
-    arguments = (x, x, x), (x, x), 1, 2
+    operands, rest = (x, x), ((x, x), 1, 2)
     by_threads, alone = np.zeros(threads, np.float32), np.zeros(threads, np.float32)
-    split = Split(sums, [numba.typeof(argument) for argument in (*arguments[0], x, *arguments[1:])])
-    split(*arguments[0], by_threads, *arguments[1:], 100, threads)
+    split = Split(sums, [numba.typeof(argument) for argument in (operands, x, *rest)])
+    split(operands, by_threads, *rest, 100, threads)
     monkeypatch.setattr("refconv.threads._FORKED", [None])
     with pytest.warns(RuntimeWarning, match="forked"):
-        split(*arguments[0], alone, *arguments[1:], 100, threads)
+        split(operands, alone, *rest, 100, threads)
     assert alone.tobytes() == by_threads.tobytes()
     assert len(set(alone)) == threads
-    split(*arguments[0], alone, *arguments[1:], 100, threads)  # said once: a second warning would be an error here
+    split(operands, alone, *rest, 100, threads)  # said once: a second warning would be an error here
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
