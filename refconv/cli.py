@@ -143,8 +143,10 @@ def _interrupted():
 
 
 def asked_for(*packages):
-    """Whether Python is on its way to run a module of these packages: `python -m MODULE`, whose packages are imported first."""
-    return sys.argv[:1] == ["-m"] and _program().partition(".")[0] in packages
+    """Whether Python runs a module of these packages: `python -m MODULE`, whose packages are imported first, while sys.argv begins with "-m"."""
+    program, first = _program(), (sys.argv or [""])[0]
+    path = os.path.join("", *program.split("."))
+    return program.partition(".")[0] in packages and (first == "-m" or first.endswith((f"{path}.py", os.path.join(path, "__main__.py"))))
 
 
 def _program():

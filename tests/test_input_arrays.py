@@ -9,9 +9,9 @@ from test_fused import one_pixel_tiles
 
 import refconv
 from refconv import reference
+from refconv.choices import tilings
 from refconv.kernels import kernel_for_block
 from refconv.problem.arrays import as_array
-from refconv.tiling.candidates import tilings
 
 X = np.ones((1, 8, 5, 5), np.float32)
 WEIGHT = np.ones((8, 8, 3, 3), np.float32)

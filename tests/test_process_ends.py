@@ -179,7 +179,7 @@ def main():
         print("ready", file=sys.stderr, flush=True)
         swallow()
     if sys.argv[1] == "workers":
-        from sim.cli.parallel import run_all
+        from sim.account.parallel import run_all
         run_all([(nap, {"tag": str(i)}) for i in range(2)], jobs=2)
     return 0
 
@@ -231,6 +231,8 @@ def test_workers_do_not_outlive_an_interrupt(tmp_path):
     [
         (["-m"], ["python", "-m", "sim.traffic", "--list"], True),
         (["-m"], ["python", "-W", "error", "-m", "refconv.bench"], True),
+        (["/x/sim/traffic.py", "--list"], ["python", "-m", "sim.traffic", "--list"], True),
+        (["/x/refconv/bench/__main__.py"], ["python", "-m", "refconv.bench"], True),
         (["-m"], ["python", "-m", "pytest"], False),
         (["-m"], ["python", "-m", "simulator.sim"], False),
         (["tool.py", "-m", "sim.traffic"], ["python", "tool.py", "-m", "sim.traffic"], False),
