@@ -5,7 +5,7 @@
 
 Output row p sees rows 2p - 1, 2p and 2p + 1 of the convolution and of the input, reflected at the border. The three convolved rows lie in
 `window`, whose last is the first of the next: within a unit nothing is computed twice, and every unit but an image's first makes one row
-anew. A unit of all rows of a thread is the mode halo="cache", units of t.step rows are halo="recompute". Source of the block: Lavin, "On
+again. A unit of all rows of a thread is the mode halo="cache", units of t.step rows are halo="recompute". Source of the block: Lavin, "On
 the Efficiency of Convolutional Neural Networks", Fig. 6 (c), with the choices told in refconv/problem/blocks.py; the window and the loops are
 derived here. Loops, outer to inner:
 

@@ -1,4 +1,4 @@
-"""The position-wise feed-forward block in one kernel: expand, activation, project, and the input again.
+"""The position-wise feed-forward block in one kernel: expand, activation, project, and the input added.
 
     out[i] = x[i] + b2 + activation(x[i] @ U + b1) @ V                      i = (n, p, q)
 

@@ -1,4 +1,4 @@
-"""FusedMBConv in one kernel: a dense convolution expands, its activation, project, and the input again where the shape is kept.
+"""FusedMBConv in one kernel: a dense convolution expands, its activation, project, and the input added where the shape is kept.
 
     out[n, p, q] = x[n, p, q] + b2 + activation(conv(x)[n, p, q] + b1) @ V
 

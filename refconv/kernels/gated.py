@@ -1,8 +1,8 @@
-"""The end of an MBConv whose hidden layer has been spilled: project, and the input again where the shape is kept.
+"""The end of an MBConv whose hidden layer has been spilled: project, and the input added where the shape is kept.
 
     out[n, p, q] = x[n, p, q] + b2 + hidden[n, p, q] @ (gate[n] * V)
 
-What squeeze-excitation costs when nothing is computed twice: the hidden layer written and read once, in cache or DRAM as its size wants.
+What squeeze-excitation costs when nothing is computed twice: the hidden layer written and read once, in cache or DRAM as its size requires.
 Derived here. Loops, outer to inner:
 
     unit: image n, block of t.pixels pixels              (units run in parallel)
