@@ -14,6 +14,8 @@ MOST_SHOWN = 1000
 """The most characters of an error that are shown: it quotes what was given, which may be long."""
 INTERRUPTED = 128 + signal.SIGINT
 """Exit status after Ctrl-C, as a shell gives it."""
+MODEL_OPTIONS = {"input_shapes": "--input-shape", "batch": "--batch"}
+"""The options of a command line that reads a network, by the argument of refconv.graph.read.read_model."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,6 +41,18 @@ def positive(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a positive integer")
     return int(text)
+
+
+@contextlib.contextmanager
+def in_options(options):
+    """Where a call of the library raises a ValueError, which names arguments, it names options instead. options: {argument: option}."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        for argument, option in options.items():
+            text = text.replace(f"{argument} = ", f"{option} ")
+        raise ValueError(text) from None
 
 
 def progress(text=""):

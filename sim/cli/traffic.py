@@ -3,7 +3,7 @@
 The table and JSON go to stdout, progress to stderr; bad input exits with status 2 and one line.
 """
 
-from refconv.cli import note, positive
+from refconv.cli import MODEL_OPTIONS, in_options, note, positive
 from refconv.graph.read import read_model
 from refconv.networks.blocks import BlockPreset
 from refconv.problem.conv import Conv2d
@@ -92,7 +92,8 @@ def simulated_model(arguments):
     if arguments.classify and not (arguments.json or arguments.csv):
         raise ValueError("--classify: the table of a model has no place for classes of misses; legal with --json or --csv, or with --layer")
     command.chosen_modes([], arguments)
-    model = read_model(arguments.model, arguments.input_shape, arguments.batch)
+    with in_options(MODEL_OPTIONS):
+        model = read_model(arguments.model, arguments.input_shape, arguments.batch)
     machine = command.chosen_machine(arguments)
     for text in model.notes:
         note(f"{model.path}: {text}")
