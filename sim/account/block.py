@@ -84,7 +84,7 @@ def _resolved(block, h, w, dtype):
     """(name or None, record, h, w) of a record, preset or name of one; ValueError says which presets there are."""
     if isinstance(block, str):
         if block not in BLOCK_PRESETS:
-            raise ValueError(f"block {block!r}: must be {', '.join(BLOCK_PRESETS)}, or a record of refconv.blocks")
+            raise ValueError(f"block {block!r}: must be {', '.join(BLOCK_PRESETS)}, or a record of refconv.problem.blocks")
         block = BLOCK_PRESETS[block]
     if isinstance(block, BlockPreset):
         return block.name, block.record(dtype), block.size if h is None else h, block.size if w is None else w

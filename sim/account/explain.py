@@ -133,7 +133,7 @@ def block_explanation(record):
 
 
 def untraced(kernel, layer, machine, *, dtype, bias, stores, why):
-    """The UntracedLayer of a Layer of refconv.networks.layers, for `explanation`; why: nothing runs."""
+    """The UntracedLayer of a Layer of refconv.networks.layers, for `explanation`; why: the reason why nothing runs."""
     kind, problem = element(dtype), layer.problem
     schedule = scheduled(kernel, problem, machine, kind, bias=bias)
     (call,), buffers = schedule.calls, list(schedule.buffers.values())

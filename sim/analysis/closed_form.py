@@ -131,7 +131,7 @@ def _longer(nest, at, turns):
 
 
 def boundary(nest, memory, halo="auto", write_allocate=False):
-    """The Boundary of a memory of which `at` counts: its tiles and what moves across, whether they fit its capacity or not.
+    """The Boundary of a memory, of which `at` alone matters: its tiles and what moves across, whether they fit its capacity or not.
 
     halo: "kept", "reloaded" or "auto" (see above). write_allocate: whether a tile of the output is read the first time, too. ValueError for
     another halo, and where more tiles than MOST_PIECES would have to be counted one by one.
@@ -289,7 +289,7 @@ class Axis:
 
 @functools.lru_cache(maxsize=4096)
 def inside(outputs, taps, stride, dilation):
-    """Inputs that windows touch of which none meets the border."""
+    """Inputs that windows touch where none of them meets the border."""
     return touched(out_reach(outputs, taps, stride, dilation), 0, outputs, taps, stride, dilation)
 
 
