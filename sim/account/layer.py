@@ -61,7 +61,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     and has the bytes of each. Where the kernel has fewer units of work than that, one core runs each unit, and the account says how many
     were wanted. Counts of lines are exact; bytes = lines * the level's line_bytes. ValueError says what is illegal and what would be legal.
     """
-    machine = ready(machine)
+    machine = checked_machine(machine)
     layer = find_layer(problem) if isinstance(problem, str) else problem
     name, problem = (layer.name, layer.problem) if isinstance(layer, Layer) else (None, layer)
     if not isinstance(problem, Conv2d | PartialConv2d):
@@ -103,7 +103,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     )
 
 
-def ready(machine):
+def checked_machine(machine):
     """The Machine that a name or path stands for, checked; ValueError also where nothing can be simulated at all."""
     if config.DISABLE_JIT:
         raise ValueError("NUMBA_DISABLE_JIT = 1: must be unset for sim, which compiles the kernels for traced buffers")

@@ -22,7 +22,7 @@ import math
 from typing import NamedTuple
 
 from refconv.problem.conv import PartialConv2d, out_reach, touched, used_taps
-from sim.analysis.loop_nest import Memory, extents, moving
+from sim.analysis.loop_nest import Memory, extents, turning_loops
 
 RELEVANT = {"input": "NGCPQRS", "weight": "GKCRS", "output": "NGKPQ"}
 """The dimensions that change what is touched of a tensor."""
@@ -123,7 +123,7 @@ def on_machine(nest, machine, itemsize, workspace_bytes=0):
 
 def _longer(nest, at, turns):
     """The nest with `turns` turns of the innermost of the first `at` loops in one."""
-    outside = moving(nest, at)
+    outside = turning_loops(nest, at)
     if not outside or turns == 1:
         return nest
     loops = (loop._replace(tile=loop.tile * turns) if loop is outside[-1] else loop for loop in nest.loops)
@@ -138,7 +138,7 @@ def boundary(nest, memory, halo="auto", write_allocate=False):
     """
     if halo not in HALOS:
         raise ValueError(f"halo = {halo!r}: must be {', '.join(HALOS[:-1])} or {HALOS[-1]}")
-    sizes, outside = extents(nest.problem), moving(nest, memory.at)
+    sizes, outside = extents(nest.problem), turning_loops(nest, memory.at)
     tile = dict(sizes)
     for loop in outside:
         tile[loop.dim] = loop.tile
@@ -160,10 +160,10 @@ def boundary(nest, memory, halo="auto", write_allocate=False):
     if again > 1 and not write_allocate:
         reread = ((*first, Factor(again - 1, "times read back")),)
     moved = {"input": Moved((terms["input"],)), "weight": Moved((terms["weight"],)), "output": Moved(reread, (terms["output"],))}
-    return Boundary(memory, tile, held, with_passed(nest.problem, moved, write_allocate))
+    return Boundary(memory, tile, held, with_passed_through(nest.problem, moved, write_allocate))
 
 
-def with_passed(problem, moved, write_allocate):
+def with_passed_through(problem, moved, write_allocate):
     """What moves, and of a PartialConv2d the channels passed through."""
     if not isinstance(problem, PartialConv2d) or problem.c == problem.convolved:
         return moved
