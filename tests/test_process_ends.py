@@ -179,7 +179,7 @@ def main():
         print("ready", file=sys.stderr, flush=True)
         swallow()
     if sys.argv[1] == "workers":
-        from sim.cli.parallel import run_all
+        from sim.account.parallel import run_all
         run_all([(nap, {"tag": str(i)}) for i in range(2)], jobs=2)
     return 0
 

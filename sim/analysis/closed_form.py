@@ -106,7 +106,7 @@ def fit(nest, capacity_bytes, itemsize=1, halo="auto", turns=1):
 def on_machine(nest, machine, itemsize, workspace_bytes=0):
     """The nest with the caches of a machine as explicit memories, last level first: each as far out as LRU keeps its tiles, two turns' of them.
 
-    A cache larger than the workspace holds all of that besides; one too small for any place is left out. ValueError if that is the last level.
+    A cache larger than the workspace holds all of that in addition; one too small for any place is left out. ValueError if that is the last level.
     """
     memories, at = [], 0
     for level in reversed(machine.levels):

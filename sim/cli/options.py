@@ -56,7 +56,7 @@ def parser(prog, description, **forms):
     )
     add("--inclusion", metavar="WORD", help=f"{', '.join(INCLUSIONS)}: instead of the machine's (which is nine if it does not say)")
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
-    for mode, about in (("halo", "computed rows that two tiles want"), ("squeeze", "the hidden layer, whose gates need the whole map")):
+    for mode, about in (("halo", "computed rows that two tiles need"), ("squeeze", "the hidden layer, whose gates need the whole map")):
         legal, blocks = ", ".join(MODES[mode]), ", ".join(with_choice(mode))
         help = f"{legal} (default {MODES[mode][0]}): what to do about {about}; for those of the layers that have the choice: {blocks}"
         add(f"--{mode}", default=MODES[mode][0], metavar="MODE", help=help)

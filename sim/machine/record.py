@@ -31,7 +31,7 @@ from sim.machine.quantities import parse_bytes, parse_rate
 MOST_TAGS = 1 << 27
 """Tags of all levels together: the simulator keeps 8 bytes for each."""
 MOST_CHARACTERS = 1 << 20
-"""Of a machine file: PyYAML reads about 1 MB/s."""
+"""The most characters of a machine file: PyYAML reads about 1 MB/s."""
 
 
 class Machine(NamedTuple):
