@@ -42,7 +42,7 @@ def ring_rows(block, t):
 
 
 def units(block, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return block.n * ceil_div(block.p, t.lines)
 
 
@@ -144,7 +144,7 @@ def add_pixels(sums, hidden, pixels, channels, to, spill):
 
 @kernel
 def mbconv(operands, out, work, block, t, part):
-    """Units of the Part. x and out NHWC; all flat.
+    """Compute the units of the Part. x and out NHWC; all flat.
 
     Where block.result is not PROJECTED, nothing is projected: this thread's part of `pooled` holds the sums over its pixels of every image's
     hidden channels, and with SPILLED out is the hidden layer itself.
