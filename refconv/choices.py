@@ -26,8 +26,8 @@ class Choice(NamedTuple):
 def tilings(problem, kernel=None, dtype=np.float32, target=None):
     """Yield the legal tilings of a problem that fit the registers, for its kernel or the one named; the rule's choice comes first.
 
-    problem: a Conv2d, a PartialConv2d or a benchdnn descriptor. target: a refconv.host.Target; this computer's by default. See
-    refconv.tiling.candidates for which. ValueError names an unknown kernel or what the problem lacks for it.
+    problem: a Conv2d, a PartialConv2d or a benchdnn descriptor. target: a refconv.host.Target; this computer's by default. Which
+    ones: refconv.tiling.candidates. ValueError names an unknown kernel or what the problem lacks for it.
     """
     problem, itemsize, target = _asked(problem, dtype, target)
     lanes = target.lanes(itemsize)

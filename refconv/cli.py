@@ -11,16 +11,18 @@ import threading
 import warnings
 
 MOST_SHOWN = 1000
-"""Characters of an error: it quotes what was given, which may be long."""
+"""The most characters of an error that are shown: it quotes what was given, which may be long."""
 INTERRUPTED = 128 + signal.SIGINT
 """Exit status after Ctrl-C, as a shell gives it."""
+MODEL_OPTIONS = {"input_shapes": "--input-shape", "batch": "--batch"}
+"""The options of a command line that reads a network, by the argument of refconv.graph.read.read_model."""
 
 
 class Parser(argparse.ArgumentParser):
     """argparse with errors of one line and exit status 2."""
 
     def print_help(self, file=None):
-        """Print the help; argparse's own takes a stdout that cannot be written for success."""
+        """Print the help; argparse's own method counts a stdout that cannot be written as success."""
         print(self.format_help(), end="", file=file)
 
     def error(self, message):
@@ -29,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def one_line(text):
-    """A text as one line that a terminal takes as text, not too long."""
+    """A text as one printable line that is not too long."""
     line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(str(text).split()))
     return line if len(line) <= MOST_SHOWN else line[:MOST_SHOWN] + " ..."
 
@@ -41,8 +43,20 @@ def positive(text):
     return int(text)
 
 
+@contextlib.contextmanager
+def in_options(options):
+    """Where a call of the library raises a ValueError, which names arguments, it names options instead. options: {argument: option}."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        for argument, option in options.items():
+            text = text.replace(f"{argument} = ", f"{option} ")
+        raise ValueError(text) from None
+
+
 def progress(text=""):
-    """Show the text instead of the last on a terminal; nothing where stderr is none."""
+    """Show the text instead of the last one on a terminal; nothing where stderr is not a terminal."""
     with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, a closed file
         if sys.stderr is not None and sys.stderr.isatty():
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
@@ -89,7 +103,7 @@ def door(main):
 
 
 def _discard_stdout():
-    """What could not be written is not tried again when the interpreter ends."""
+    """Keep the interpreter from trying again, at its end, to write what could not be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -113,7 +127,7 @@ def end_on_interrupt():
 
     A KeyboardInterrupt would wait until the interpreter has its turn, minutes where a kernel is running, could be caught by anything on its
     way (a C function that calls Python swallows it), and ends in the traceback of whatever was running. So a thread waits for the signal.
-    Nothing where Ctrl-C is ignored or somebody else answers it, and outside the main thread.
+    Nothing changes where Ctrl-C is ignored or has another handler already, nor outside the main thread.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         return

@@ -1,6 +1,6 @@
 """The decorators: how a function of this project is compiled.
 
-    @routine   a piece of a kernel. From compiled code it is compiled in; from Python it is the plain function.
+    @routine   a piece of a kernel. It is compiled as part of the kernel that calls it; from Python it is the plain function.
     @kernel    an entry point: compiled without the GIL and kept on disk. `plain(k)` is its Python source.
     parallel(k)   the same kernel with its units split over threads.
 
@@ -42,8 +42,8 @@ def kernel(function, **options):
     the code around them save all vector registers (a strip of a depthwise 3x3 convolution took 240 cycles instead of 89).
     """
     jitted = njit(nogil=True, error_model="numpy", **{"_nrt": False, **options})(function)
-    if jitted is not function:  # which it is under NUMBA_DISABLE_JIT
-        jitted._cache = KernelCache(function)  # what cache=True sets, to a cache of Numba's
+    if jitted is not function:  # they are the same under NUMBA_DISABLE_JIT
+        jitted._cache = KernelCache(function)  # where cache=True would put one of Numba's own
     return jitted
 
 
@@ -81,7 +81,7 @@ def parallel(jitted):
 
 
 class Compiling(event.Listener):
-    """Says on a terminal that kernels are being compiled, as long as they are: nothing where all of them are read from disk.
+    """Shows a line on a terminal while kernels are being compiled; nothing where all of them are read from disk.
 
     kernels: those that this process has compiled. Numba's events of other functions, such as routines, are not counted.
     """

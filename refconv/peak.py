@@ -21,7 +21,7 @@ from refconv.tile import fused_multiply_add, load, store
 
 @kernel
 def register_loop(buffer, rows, steps):
-    """`steps` times acc[r] += a * b on `rows` registers; the result is stored so that nothing can be left out."""
+    """`steps` times acc[r] += a * b on `rows` registers; the result is stored, so that the compiler can leave nothing out."""
     n = len(buffer) // (rows + 2)
     acc = load(rows, ONE, buffer, 0, n, n)
     a, b = load(ONE, ONE, buffer, rows * n, 0, n), load(ONE, ONE, buffer, (rows + 1) * n, 0, n)

@@ -93,7 +93,7 @@ class Arena(threading.local):
         self.buffers, self.workspaces = OrderedDict(), Recent(MOST_WORKSPACES)
 
     def buffer(self, key, elements, dtype):
-        """A flat array that whoever asks for that key may overwrite; where it has been let go, whoever has it keeps it."""
+        """A flat array that the next caller with that key may overwrite; one that has been let go stays valid for whoever holds it."""
         key, kept = (key, dtype), self.buffers
         if key not in kept or len(kept[key]) < elements:
             kept[key] = empty(elements, dtype)

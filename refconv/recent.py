@@ -4,9 +4,9 @@ from collections import OrderedDict
 
 
 class Recent:
-    """At most `most` values by key; keeping one more lets go of the one that has not been asked for longest.
+    """At most `most` values by key; keeping one more drops the one that has not been asked for the longest time.
 
-    Several Python threads may use it: where two make the value of one key at once, one of both is kept. There is no lock that a fork could
+    Several Python threads may use it: where two make the value of one key at once, one of the two is kept. There is no lock that a fork could
     leave held.
     """
 

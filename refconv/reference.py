@@ -57,7 +57,7 @@ def _same_conv2d(x, weight, bias, stride=1, groups=1):
 
 
 def activate(x, name):
-    """The activation of that name (blocks.ACTIVATIONS) of every element, float64: as refconv.tile.activations defines it."""
+    """The activation of that name (one of refconv.problem.blocks.ACTIVATIONS) of every element, float64: as refconv.tile.activations defines it."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return DEFINITIONS[name](np.asarray(x, np.float64))
 

@@ -17,7 +17,7 @@ from refconv.weights.blocks import block_problem, gate_problem, packed_elements
 from refconv.weights.packed import packed_size
 
 OPERANDS = ("input", "weight", "bias", "output")
-"""What a kernel takes, in order."""
+"""The tensors that the kernel of a layer takes, in order."""
 
 
 class Buffer(NamedTuple):
@@ -95,8 +95,8 @@ class Schedule(NamedTuple):
 def workspace_of(calls, element):
     """{place: Buffer} of the workspace of calls one after another, of the type of sums: where several share a buffer, it is as large as the largest.
 
-    It is called as its users call it, workspace of other kernels than the first with the kernel's name in front, with + between
-    several names; who has no elements in it is no user.
+    Its name is the one that its users have for it, with the kernel's name in front for every kernel but the first, and + between several
+    names. A call that has no elements in it is not a user.
     """
     names, sizes = {}, {}
     for call in calls:
@@ -141,7 +141,7 @@ def layer_schedule(problem, element, target, *, kernel=None, tiling=None, bias=F
 def block_schedule(block, n, h, w, element, target, *, tiling=None, halo="auto", squeeze="auto"):
     """The Schedule of a record's fused kernel on n images of h x w pixels, on at most target.threads threads.
 
-    Of the record only shapes count, of its arrays' type not even that: `element` is that of the tensors. tiling: of the record's kernel, else the
+    Of the record only the shapes count, not the type of its arrays: `element` is the type of the tensors. tiling: of the record's kernel, else the
     rule's; halo, squeeze: as of refconv.fused_block. ValueError or TypeError names what is illegal.
     """
     row, lanes = kernel_for_block(block), target.lanes(element.work.itemsize)
@@ -173,7 +173,7 @@ def block_schedule(block, n, h, w, element, target, *, tiling=None, halo="auto",
 
 
 def parameters(packed):
-    """{name: array, or number of elements} of the weights and biases of a PackedBlock, numbered through, those of its gates last."""
+    """{name: array, or number of elements} of the weights and biases of a PackedBlock, numbered consecutively, those of its gates last."""
     gates = packed.gates or ((), ())
     numbered = (("weight", (*packed.weights, *gates[0])), ("bias", (*packed.biases, *gates[1])))
     return {f"{name}.{i}": array for name, arrays in numbered for i, array in enumerate(arrays)}
@@ -184,12 +184,12 @@ MODES = {"halo": ("auto", "recompute", "cache"), "squeeze": ("auto", "recompute"
 
 
 def has_choice(name, block):
-    """Whether a record has more than the default of a mode of MODES: computed rows that neighbouring steps share, squeeze-excitation."""
+    """Whether a record has a choice of a mode of MODES: of halo with computed rows that steps share, of squeeze with squeeze-excitation."""
     return kernel_for_block(block).recomputed_macs is not None if name == "halo" else getattr(block, "se", None) is not None
 
 
 def check_modes(block=None, **modes):
-    """ValueError unless the modes are of MODES, and what the record has where they are not the default; None: some block's."""
+    """ValueError unless each mode is one of MODES and, where it is not the default, the record has that choice (None: any block)."""
     for name, mode in modes.items():
         if not isinstance(mode, str) or mode not in MODES[name]:
             raise ValueError(f"{name} = {mode!r}: must be one of {', '.join(MODES[name])}")

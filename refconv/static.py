@@ -15,7 +15,7 @@ from numba.extending import NativeValue, models, register_model, typeof_impl, un
 
 
 class Static(int):
-    """An int whose value is part of its Numba type: a kernel is compiled anew for each value it meets."""
+    """An int whose value is part of its Numba type: a kernel is compiled separately for each value it meets."""
 
     def __repr__(self):
         return str(int(self))

@@ -11,7 +11,7 @@ import numpy as np
 from refconv import code_cache
 from refconv.bench import blocks
 from refconv.bench.peers import Operands, ours
-from refconv.cli import Parser, door, positive, progress
+from refconv.cli import MODEL_OPTIONS, Parser, door, in_options, positive, progress
 from refconv.elements import LEGAL, element
 from refconv.graph.read import read_model
 from refconv.jit import compiling
@@ -50,7 +50,8 @@ def chosen(arguments):
     if arguments.batch is not None:
         problems = [with_batch(problem, arguments.batch) for problem in problems]
     if arguments.model is not None:
-        problems += [layer.problem for layer in read_model(arguments.model, arguments.input_shape, arguments.batch).layers]
+        with in_options(MODEL_OPTIONS):
+            problems += [layer.problem for layer in read_model(arguments.model, arguments.input_shape, arguments.batch).layers]
     cases = [case._replace(n=arguments.batch or case.n) for case in blocks.CASES] if "blocks" in names else []
     return list(dict.fromkeys(problems)), cases
 

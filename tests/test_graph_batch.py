@@ -39,21 +39,21 @@ def test_a_symbol_is_set_wherever_it_stands(tmp_path):
     both = [WHOLE, Conv2d(4, 2, 1, 1, 5, 1, 1)]
     assert layers_of(tmp_path / "m.onnx", BESIDE, inputs, (), 4, outputs=("y", "z")) == both
     assert layers_of(tmp_path / "m.onnx", BESIDE, inputs, ["x:4x3x8x8"], outputs=("y", "z")) == both
-    with pytest.raises(ValueError, match="--input-shape t: N = 3: is 4 elsewhere; must be one size"):
+    with pytest.raises(ValueError, match="input_shapes = t: N = 3: is 4 elsewhere; must be one size"):
         read_model(str(tmp_path / "m.onnx"), ["x:4x3x8x8", "t:3x2"])
 
 
 @pytest.mark.parametrize(
     ("t", "x", "text"),
     [
-        (["M", 2], ["N", 3, 8, 8], "which symbol is the batch is in doubt; inputs: t [M, 2]; x [N, 3, 8, 8]; legal: --input-shape"),
-        ([7, 2], [2, 3, 8, 8], "which size is the batch is in doubt; inputs: t [7, 2]; x [2, 3, 8, 8]; legal: --input-shape"),
-        ([1, 2], [2, 3, 8, 8], "which size is the batch is in doubt; inputs: t [1, 2]; x [2, 3, 8, 8]; legal: --input-shape"),
+        (["M", 2], ["N", 3, 8, 8], "which symbol is the batch is in doubt; inputs: t [M, 2]; x [N, 3, 8, 8]; legal: input_shapes = NAME:SIZES"),
+        ([7, 2], [2, 3, 8, 8], "which size is the batch is in doubt; inputs: t [7, 2]; x [2, 3, 8, 8]; legal: input_shapes = NAME:SIZES"),
+        ([1, 2], [2, 3, 8, 8], "which size is the batch is in doubt; inputs: t [1, 2]; x [2, 3, 8, 8]; legal: input_shapes = NAME:SIZES"),
     ],
 )
 def test_doubt_is_an_error_that_lists_the_inputs(tmp_path, t, x, text):
     path = write(tmp_path / "m.onnx", BESIDE, [info("t", t), info("x", x)], WEIGHTS, outputs=("y", "z"))
-    with pytest.raises(ValueError, match=re.escape(f"m.onnx: --batch 4: {text}")):
+    with pytest.raises(ValueError, match=re.escape(f"m.onnx: batch = 4: {text}")):
         read_model(path, batch=4)
     given = ["x:4x3x8x8", "t:4x2"]  # what the message says is legal
     assert [layer.problem.n for layer in read_model(path, given).layers] == [4, 4]
@@ -61,7 +61,7 @@ def test_doubt_is_an_error_that_lists_the_inputs(tmp_path, t, x, text):
 
 def test_no_input_with_a_batch_is_doubt(tmp_path):
     nodes = [helper.make_node("MatMul", ["t", "m"], ["y"])]
-    with pytest.raises(ValueError, match=r"--batch 4: .*in doubt; inputs: t \[2\]"):
+    with pytest.raises(ValueError, match=r"batch = 4: .*in doubt; inputs: t \[2\]"):
         layers_of(tmp_path / "m.onnx", nodes, [info("t", [2])], (), 4)
 
 

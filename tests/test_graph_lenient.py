@@ -165,17 +165,17 @@ def test_harmless_flaws_are_read_over(tmp_path, change):
 def test_an_input_without_shape_asks_for_one_that_works(tmp_path):
     """The advice is followed: for a convolution of other than 3 channels, in groups, and for a matrix."""
     cases = [
-        (conv("y", "x", "w"), {"w": (8, 4, 3, 3)}, "--input-shape x:1x4x224x224", Conv2d(1, 4, 224, 224, 8, 3, 3)),
-        (conv("y", "x", "w", group=2), {"w": (8, 4, 3, 3)}, "--input-shape x:1x8x224x224", Conv2d(1, 8, 224, 224, 8, 3, 3, groups=2)),
-        (helper.make_node("MatMul", ["x", "w"], ["y"], name="c"), {"w": (12, 5)}, "--input-shape x:1x12", Conv2d(1, 12, 1, 1, 5, 1, 1)),
-        (helper.make_node("Gemm", ["x", "w"], ["y"], name="c", transB=1), {"w": (5, 12)}, "--input-shape x:1x12", Conv2d(1, 12, 1, 1, 5, 1, 1)),
+        (conv("y", "x", "w"), {"w": (8, 4, 3, 3)}, "input_shapes = x:1x4x224x224", Conv2d(1, 4, 224, 224, 8, 3, 3)),
+        (conv("y", "x", "w", group=2), {"w": (8, 4, 3, 3)}, "input_shapes = x:1x8x224x224", Conv2d(1, 8, 224, 224, 8, 3, 3, groups=2)),
+        (helper.make_node("MatMul", ["x", "w"], ["y"], name="c"), {"w": (12, 5)}, "input_shapes = x:1x12", Conv2d(1, 12, 1, 1, 5, 1, 1)),
+        (helper.make_node("Gemm", ["x", "w"], ["y"], name="c", transB=1), {"w": (5, 12)}, "input_shapes = x:1x12", Conv2d(1, 12, 1, 1, 5, 1, 1)),
     ]
     for node, constants, advice, problem in cases:
         for value in (info("x", None), onnx.ValueInfoProto(name="x")):
             path = write(tmp_path / "m.onnx", [node], [value], constants)
             with pytest.raises(ValueError, match=re.escape(f"the shape of x is not known (no dimension): give {advice}")):
                 read_model(path)
-            model = read_model(path, [advice.split()[1]])
+            model = read_model(path, [advice.split()[2]])
             assert [layer.problem for layer in model.layers] == [problem]
 
 
@@ -221,7 +221,7 @@ def test_sizes_below_zero_are_not_known(tmp_path):
     nodes = [helper.make_node("Slice", ["x", "zero", "last", "zero"], ["s"]), conv("y", "s")]
     path = write(tmp_path / "m.onnx", nodes, [info("x", [-1, 4, 8, 8])], {**WEIGHTS, "zero": [0], "last": [2**63 - 1]})
     assert [layer.problem for layer in read_model(path, batch=3).layers] == [FIRST._replace(n=3)]
-    with pytest.raises(ValueError, match="give --input-shape x:1x4x8x8 or --batch 1"):
+    with pytest.raises(ValueError, match="give input_shapes = x:1x4x8x8 or batch = 1"):
         read_model(path)
 
 

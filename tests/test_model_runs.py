@@ -93,7 +93,7 @@ def test_the_table_has_a_row_a_layer_and_what_was_left_out(tmp_path):
         (("--model", "absent.csv"), "absent.csv: No such file"),
         (("--model", "model.pt"), "model.pt: must be an ONNX graph"),
         (("--model", "TOPOLOGY", "--kernel", "conv2d"), "--kernel conv2d: every layer of a model"),
-        (("--model", "TOPOLOGY", "--input-shape", "x:1x2"), "a topology has its shapes in the file"),
+        (("--model", "TOPOLOGY", "--input-shape", "x:1x2"), "--input-shape 'x:1x2': a topology has its shapes in the file"),
         (
             ("--model", "TOPOLOGY", "--limit", "100"),
             r"layer b .*accesses: must be at most 100; legal: a larger --limit, or a layer alone: --layer mb1ic16ih8oc16oh6kh3ph0 --explain",

@@ -67,7 +67,7 @@ def test_resnet50_is_the_one_everybody_quotes():
 
 def test_a_trained_classifier_with_symbolic_shapes():
     path = classifier()
-    with pytest.raises(ValueError, match=r"node Conv@0 \(Conv\): the shape of x is not known .*--input-shape x:1x3x224x224"):
+    with pytest.raises(ValueError, match=r"node Conv@0 \(Conv\): the shape of x is not known .*input_shapes = x:1x3x224x224"):
         read_model(str(path))
     model, graph = read_model(str(path), ["x:2x3x48x192"]), onnx.load(path)
     for dim, size in zip(graph.graph.input[0].type.tensor_type.shape.dim, (2, 3, 48, 192), strict=True):
@@ -142,7 +142,7 @@ def test_weights_behind_other_nodes(tmp_path, how):
 def test_symbolic_batch_and_sizes(tmp_path):
     path = save(tmp_path / "m.onnx", [conv()], {"x": ["N", 4, "H", "W"]}, {"w": (8, 4, 3, 3)})
     for shapes, batch in (((), None), ((), 2)):
-        with pytest.raises(ValueError, match=r"m.onnx: node c \(Conv\): the shape of x is not known \(.*x4x\?x\?\): give --input-shape x:"):
+        with pytest.raises(ValueError, match=r"m.onnx: node c \(Conv\): the shape of x is not known \(.*x4x\?x\?\): give input_shapes = x:"):
             read_model(path, shapes, batch)
     whole = Conv2d(3, 4, 10, 12, 8, 3, 3)
     for shapes in (["x:3x4x10x12"], ["3x4x10x12"]):

@@ -11,7 +11,7 @@ from refconv import Conv2d, kernels
 from refconv.tiling.layers import PointwiseTiling
 from refconv.tiling.shapes import Tile
 from sim.analysis.closed_form import RELEVANT, boundary, fit
-from sim.analysis.loop_nest import Memory, kernel_nest, moving, nest
+from sim.analysis.loop_nest import Memory, kernel_nest, nest, turning_loops
 from sim.hierarchy.hierarchy import Hierarchy
 from sim.hierarchy.words import READ, TENSOR_BITS, WRITTEN, WRITTEN_BY_FLUSH
 from sim.machine.record import Level, load_machine
@@ -48,7 +48,7 @@ def equal_capacities(loops):
     two successive turns together, for then what the next turn needs again is still there. Below: what a loop that reloads a tensor walks of that
     tensor in one turn of its own, for then all of that has come by since a tile was there.
     """
-    conv, outside = loops.conv, moving(loops, len(loops.loops))
+    conv, outside = loops.conv, turning_loops(loops, len(loops.loops))
     live = [loop for loop in outside if loop.dim in RELEVANT["input"]]
     sliding = [loop for loop in outside if overlaps(conv, loop)]
     if any(conv[9:13]) or conv.dilation_h > 1 or conv.dilation_w > 1 or len(sliding) > 1 or (sliding and sliding[0] is not live[-1]):
@@ -76,7 +76,7 @@ def check_lru(loops, capacity):
 @given(nests(small_problems(pads=False), most=3))
 def test_lru_moves_what_the_closed_form_says_between_two_capacities(loops):
     """See `equal_capacities` for where: at both ends of that range."""
-    loops = loops._replace(loops=tuple(moving(loops, len(loops.loops))))
+    loops = loops._replace(loops=tuple(turning_loops(loops, len(loops.loops))))
     capacities = equal_capacities(loops)
     assume(capacities)
     check_lru(loops, capacities[0])

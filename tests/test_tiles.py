@@ -9,7 +9,7 @@ from problems import conv_problems
 
 from refconv import Conv2d, PartialConv2d, kernels
 from sim.analysis.closed_form import HALOS, RELEVANT, SLIDING, Axis, Boundary, boundaries, boundary, fit
-from sim.analysis.loop_nest import Loop, Memory, Nest, checked, kernel_nest, moving, nest
+from sim.analysis.loop_nest import Loop, Memory, Nest, checked, kernel_nest, nest, turning_loops
 from sim.machine.record import Level, load_machine
 
 ZEN4 = load_machine("zen4")
@@ -80,7 +80,7 @@ def test_the_conv2d_kernel_moves_no_more_than_scale_sim_by_the_trace(kib):
 
 def copied(loops, at, halo):
     """({tensor: (elements read, written, read where the first coming is read, too)}, inputs held) by doing what the closed form says, with sets."""
-    outside, counts, held = moving(loops, at), {}, 0
+    outside, counts, held = turning_loops(loops, at), {}, 0
     for name, dims in RELEVANT.items():
         changing = [i for i, loop in enumerate(outside) if loop.dim in dims]
         live = outside[: changing[-1] + 1] if changing else []
@@ -116,7 +116,7 @@ def test_counts_equal_their_definition_element_by_element(loops, halo, data):
     for name, (read, written, fill) in counts.items():
         assert (closed.moved[name].read_elements, closed.moved[name].written_elements) == (read, written), name
         assert filled.moved[name].read_elements == fill
-    tiles = [touched(loops.conv, ranges) for _, ranges in turns(moving(loops, at), whole(loops.problem))]
+    tiles = [touched(loops.conv, ranges) for _, ranges in turns(turning_loops(loops, at), whole(loops.problem))]
     assert closed.held["input"] == held
     assert closed.held["output"] == max(len(tile["output"]) for tile in tiles)
     assert closed.held["weight"] >= max(len(tile["weight"]) for tile in tiles)
@@ -201,7 +201,7 @@ def test_of_many_turns_alike_a_few_are_looked_at(kernel, stride, dilation, befor
     height = max(200, (taps - 1) * dilation + 1)
     loops = checked(Nest(Conv2d(1, 1, height, 1, 1, taps, 1, stride, 1, before, 0, after, 0, dilation), (Loop(dim, tile),)))
     axis = Axis(loops.conv, "P", "R")
-    outside = moving(loops, 1)
+    outside = turning_loops(loops, 1)
     assume(outside)
     few = axis.held(outside, outside[0])
     axis._turns = lambda tile, slide, run: range(-(-(run[slide][1] - run[slide][0]) // tile))

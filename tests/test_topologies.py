@@ -39,7 +39,7 @@ def test_a_column_of_batches_is_no_stride(read):
     assert model.layers[0].macs == 18_432
     assert problems(read(text, (), 2)) == [Conv2d(2, 4, 9, 9, 8, 3, 3, 2, 2)]
     assert problems(read(text.replace(" 4,\n", "\n"))) == [Conv2d(1, 4, 9, 9, 8, 3, 3, 2, 2)]
-    with pytest.raises(ValueError, match=re.escape("--batch 2: the file's layers are for different numbers of images, 4 (line 2), 8 (line 3)")):
+    with pytest.raises(ValueError, match=re.escape("batch = 2: the file's layers are for different numbers of images, 4 (line 2), 8 (line 3)")):
         read(text + "d, 9, 9, 3, 3, 4, 8, 2, 8,\n", (), 2)
 
 

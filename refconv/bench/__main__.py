@@ -28,7 +28,7 @@ def parser():
         "--set",
         action="append",
         metavar="NAME",
-        help=f"{', '.join(NAMES)}; repeatable (default all: those of layers, so not blocks and operators)",
+        help=f"{', '.join(NAMES)}; repeatable (default all, which is every set of layers, not blocks or operators)",
     )
     add("--threads", type=int, default=1, help="threads of every contender (default 1)")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); beside halves also the float32 time is shown")
@@ -65,7 +65,7 @@ def batched(entry, batch):
 
 
 def chosen_peers(text):
-    """The peers asked for that are installed; says on stderr which are not."""
+    """The peers asked for that are installed; the others are named on stderr."""
     wanted = [] if text == "none" else text.split(",")
     for name in wanted:
         if name not in PEERS:

@@ -87,9 +87,9 @@ def weights(case, dtype=np.float32):
 
 
 def block_contests(cases, peers, dtype, threads, layout_name):
-    """Yield the Contest of each case, every contender's every form checked against the definition; without our form where there is no kernel.
+    """Yield the Contest of each case, after every form of every contender has been checked against the definition.
 
-    WrongResult names a contender that disagrees.
+    Where this project has no kernel for a case, only the peers take part. WrongResult names a contender that disagrees.
     """
     for case in cases:
         record = weights(case, dtype)

@@ -14,7 +14,7 @@ from refconv.peak import peak_flop_per_s
 
 SAMPLE_S = 3e-3
 PAUSE_S = 0.01
-"""Worker threads of the one before spin for some milliseconds, on the cores of the next."""
+"""Between two forms: worker threads of the first go on spinning for some milliseconds, on cores that the second needs."""
 
 
 class Contest(NamedTuple):
@@ -40,10 +40,10 @@ def layer_contests(layers, peers, dtype, threads, layout):
 
 
 def measure(contests, dtype, threads, layout, rounds):
-    """Yield a record for each contest: seconds of every contender's every form, ratio to the best peer, efficiency.
+    """Yield a record for each contest: the seconds of every form of every contender, the ratio to the best peer, the efficiency.
 
-    A round calls every form, in an order drawn anew, as often in a row as fills some 3 ms after half as many calls that are not
-    timed (one call alone finds its data where the others have driven them). A contender's time is the median over the rounds of its best
+    A round calls every form, in a random order of its own, as often in a row as fills some 3 ms, after half as many calls that are
+    not timed (a single call would find its data where the other forms have driven them). A contender's time is the median over the rounds of its best
     form; efficiency is the share of refconv.peak.peak_flop_per_s, the peak that the report prints.
     """
     peak = peak_flop_per_s(dtype) * threads

@@ -7,15 +7,15 @@ from refconv.bench.peer_blocks import Entry, PeerBlock
 from refconv.bench.peers import bound
 
 OPSET = 20
-"""The first that has Gelu; LayerNormalization is of 17."""
+"""The first operator set that has Gelu; LayerNormalization came with 17."""
 
 ACTIVATIONS = {"relu": "Relu", "gelu": "Gelu", "sigmoid": "Sigmoid"}
 
 
 class OnnxBlock(PeerBlock):
-    """The nodes and constants of a block; a tensor is its name, NCHW.
+    """The nodes and constants of a block; a tensor is given by its name, and is NCHW.
 
-    All with 1x1 convolutions: onnxruntime has ConvNeXt and FFN 7 to 10 % slower with MatMul on channels that come last (measured).
+    Matrix products are 1x1 convolutions: with MatMul on channels that come last, onnxruntime is 7 to 10 % slower on ConvNeXt and FFN (measured).
     """
 
     def __init__(self, record):
@@ -29,57 +29,68 @@ class OnnxBlock(PeerBlock):
         return name
 
     def constant(self, name, array=None):
-        """The name, of an array that is now a constant of the graph: of the record's, if no other is given; None for None."""
+        """Make an array a constant of the graph and return its name: the record's array of that name, if no other is given; None for None."""
         if name is not None:
             self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(self.arrays[name] if array is None else array), name)
         return name
 
     def conv(self, x, weight, bias, groups=1):
+        """A convolution; weight and bias are names of arrays of the record."""
         array = self.arrays[weight]
         array = array[:, :, None, None] if array.ndim == 2 else array
         sides = [size // 2 for size in array.shape[2:]] * 2
         return self.node("Conv", x, self.constant(weight, array), self.constant(bias), pads=sides, group=groups)
 
     def matrix(self, x, weight, bias):
+        """A matrix product for each pixel."""
         return self.conv(x, weight, bias)
 
     def partial_conv(self, x, weight, bias):
+        """The first channels convolved, the others as they are."""
         convolved, channels = self.arrays[weight].shape[0], self.arrays["expand_weight"].shape[1]
         sizes = self.constant("sizes", np.array([convolved, channels - convolved]))
         self.nodes.append(helper.make_node("Split", [x, sizes], ["first", "rest"], axis=1))
         return self.node("Concat", self.conv("first", weight, bias), "rest", axis=1)
 
     def norm(self, x, weight, bias, eps):
+        """LayerNorm over the channels of each pixel."""
         return self.node("LayerNormalization", x, self.constant(weight), self.constant(bias), axis=-1, epsilon=eps)
 
     def scaled(self, x, weight):
+        """Each channel times its factor."""
         return self.multiply(x, self.constant(weight, self.arrays[weight][:, None, None]))
 
     def activation(self, x, kind):
+        """The activation of every element."""
         if kind == "silu":
             return self.multiply(x, self.node("Sigmoid", x))
         return self.node(ACTIVATIONS[kind], x)
 
     def mean(self, x):
+        """The mean over the map."""
         return self.node("GlobalAveragePool", x)
 
     def to_last(self, x):
+        """The tensor with channels last."""
         return self.node("Transpose", x, perm=[0, 2, 3, 1])
 
     def to_first(self, x):
+        """The tensor with channels first."""
         return self.node("Transpose", x, perm=[0, 3, 1, 2])
 
     def multiply(self, x, gates):
+        """Times the gates."""
         return self.node("Mul", x, gates)
 
     def add(self, x, y):
+        """The sum."""
         return self.node("Add", x, y)
 
 
 def onnxruntime_entries(record, x, threads):
     """{form: Entry}: the block's graph alone, weights constant (prepacked at load), input and output bound in place; float32 only."""
     if x.dtype != np.float32:
-        return {}  # its CPU provider has no Conv of other widths
+        return {}  # its CPU provider has no Conv of other element types
     n, _, h, w = x.shape
     n, p, q, k = record.out_shape(n, h, w)
     block = OnnxBlock(record)

@@ -20,7 +20,7 @@ PAPER_MS = {
     "DWConv": (3.59, 1.97, 1.06, 0.68),
     "PConv": (5.46, 3.09, 3.58, 5.02),
 }
-"""Table 1, CPU latency of ten layers in milliseconds, for the four stages of `refconv.layers.OPERATORS`."""
+"""Table 1, CPU latency of ten layers in milliseconds, for the four stages of `refconv.networks.layers.OPERATORS`."""
 
 
 def stacked(problem, threads):

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 LAST = " channels last"
-"""What the name of a tensor ends in where its channels come last."""
+"""The ending of a tensor's name where its channels come last."""
 
 
 class Entry(NamedTuple):
@@ -16,7 +16,7 @@ class Entry(NamedTuple):
 class PeerBlock:
     """A block as the cases have it (stride 1, odd kernels) in the operations of a peer.
 
-    The subclass has them, on its own tensors, NCHW unless said otherwise; weight and bias are names of arrays of the record, bias None where
+    A subclass provides them, on its own tensors, NCHW unless said otherwise; weight and bias are names of arrays of the record, bias None where
     there is none: conv(x, weight, bias, groups), matrix(x, weight, bias), partial_conv(x, weight, bias), norm(x, weight, bias, eps) with channels
     last, activation(x, kind), scaled(x, weight), mean(x), multiply(x, gates), add(x, y), to_last(x), to_first(x).
     """
@@ -24,7 +24,7 @@ class PeerBlock:
     def settle(self, record, linear=False):
         """Keep the calls that `forward` makes: [(operation, names of tensors, other arguments, name of what it makes)].
 
-        linear: whether matrices, too, take channels that come last; what works on elements takes them where they are.
+        linear: whether matrix products, too, take tensors whose channels come last; elementwise operations take either kind.
         """
         graph, self.calls, places = record.graph, [], {}
         for step in graph.steps:

@@ -1,7 +1,7 @@
 """Who is measured: this project and the peers that are installed, each in the forms it offers, given the same layer.
 
 A contender takes a layer and returns a function without arguments that computes it once. What can be done beforehand is:
-weights packed, layouts changed, outputs allocated. A peer with several forms is quoted in the best of them.
+weights packed, layouts changed, outputs allocated. A peer with several forms is quoted by its best one.
 """
 
 import importlib.util
@@ -34,7 +34,7 @@ class Operands:
 
 
 def _without_unread(problem):
-    """The problem with the bottom rows and right columns left out that a negative padding leaves unread: not every peer knows such a thing."""
+    """The problem without the bottom rows and right columns that a negative padding leaves unread: not every peer takes negative padding."""
     if isinstance(problem, PartialConv2d):
         return problem
     unread_h, unread_w = min(0, problem.pad_bottom), min(0, problem.pad_right)
@@ -92,7 +92,7 @@ def torch_forms(operands, threads):
 
 
 def tensor(array):
-    """A torch tensor of the array's values and type; torch reads no bfloat16 of NumPy's."""
+    """A torch tensor of the array's values and type; torch cannot read NumPy arrays of bfloat16."""
     import torch
 
     if array.dtype.name == "bfloat16":
@@ -122,7 +122,7 @@ def onnxruntime_forms(operands, threads):
     from onnx import helper, numpy_helper
 
     if operands.dtype != np.float32:
-        return {}  # its CPU provider has no Conv of other widths
+        return {}  # its CPU provider has no Conv of other element types
     problem, conv = operands.problem, operands.conv
     initializers = [numpy_helper.from_array(operands.weight, "w")]
     attributes = {

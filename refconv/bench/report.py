@@ -55,13 +55,13 @@ def set_table(name, records):
 
 
 def _mean(values):
-    """The geometric mean of those that are not None; None of none."""
+    """The geometric mean of the values that are not None; None if there are none."""
     known = [value for value in values if value is not None]
     return geometric_mean(known) if known else None
 
 
 def operator_table(records):
-    """FasterNet's Table 1 here and in the paper, and how many times the FLOP/s of DWConv PConv reaches in each."""
+    """FasterNet's Table 1 here and in the paper, and PConv's FLOP/s as a multiple of DWConv's in each."""
     title = "FasterNet Table 1: ten stacked layers, float32, here and on the paper's CPU (one thread; 1 MAC = 2 FLOP in both)"
     table = _table(title, "operator", "map", "MFLOP", "ms", "GFLOP/s", "% of peak", "paper ms", "paper GFLOP/s")
     for record in records:

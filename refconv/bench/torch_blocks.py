@@ -28,43 +28,54 @@ class TorchBlock(PeerBlock, Module):
             self.register_parameter(name, Parameter(tensor(array[:, :, None, None] if square else array)))
 
     def conv(self, x, weight, bias, groups=1):
+        """A convolution; weight and bias are names of arrays of the record."""
         weight = getattr(self, weight)
         padding = (weight.shape[2] // 2, weight.shape[3] // 2)
         return functional.conv2d(x, weight, bias and getattr(self, bias), padding=padding, groups=groups)
 
     def matrix(self, x, weight, bias):
+        """A matrix product for each pixel."""
         if self.linear:
             return functional.linear(x, getattr(self, weight), bias and getattr(self, bias))
         return self.conv(x, weight, bias)
 
     def partial_conv(self, x, weight, bias):
+        """The first channels convolved, the others as they are."""
         convolved = getattr(self, weight).shape[0]
         first, rest = x.split([convolved, x.shape[1] - convolved], 1)
         return torch.cat((self.conv(first, weight, bias), rest), 1)
 
     def norm(self, x, weight, bias, eps):
+        """LayerNorm over the channels of each pixel."""
         weight = getattr(self, weight)
         return functional.layer_norm(x, weight.shape, weight, bias and getattr(self, bias), eps)
 
     def scaled(self, x, weight):
+        """Each channel times its factor."""
         return x * (getattr(self, weight) if self.linear else getattr(self, weight)[:, None, None])
 
     def activation(self, x, kind):
+        """The activation of every element."""
         return ACTIVATIONS[kind](x)
 
     def mean(self, x):
+        """The mean over the map."""
         return x.mean((2, 3), keepdim=True)
 
     def to_last(self, x):
+        """The tensor with channels last."""
         return x.permute(0, 2, 3, 1)
 
     def to_first(self, x):
+        """The tensor with channels first."""
         return x.permute(0, 3, 1, 2)
 
     def multiply(self, x, gates):
+        """Times the gates."""
         return x * gates
 
     def add(self, x, y):
+        """The sum."""
         return x + y
 
 
@@ -75,7 +86,7 @@ def torch_entries(record, x, threads):
     """
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
-    torch._dynamo.reset()  # it compiles one piece of code, that of every block, a few times only
+    torch._dynamo.reset()  # it compiles the same piece of code a few times only, and all blocks share one
     torch._inductor.config.compile_threads = 1  # no other process beside the timed one
     entries = {}
     for name, form in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)):
@@ -85,7 +96,7 @@ def torch_entries(record, x, threads):
         compiled = torch.compile(module, fullgraph=True, dynamic=False, options={"freezing": True})
         try:
             compiled(image)
-        except Exception as error:  # of any type: it passes on what the compiler it runs says
+        except Exception as error:  # of any type: torch passes on whatever the compiler that it runs raises
             _skipped(name, str(error).strip().split("\n")[0])
         else:
             entries[f"compile {name}"] = _entry(compiled, image)

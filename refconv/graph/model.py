@@ -51,7 +51,7 @@ class Model(NamedTuple):
 
     @property
     def macs(self):
-        """Multiply-adds of all nodes of which they are known."""
+        """Multiply-adds of all nodes for which they are known."""
         return sum(node.macs or 0 for node in (*self.layers, *self.others))
 
 

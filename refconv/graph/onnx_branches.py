@@ -18,7 +18,7 @@ TAKES_RANK_OF_WEIGHT = ("Conv", "ConvTranspose", "Gemm", "FusedConv")
 
 
 def resolve(model, notes):
-    """Known of a ModelProto whose If nodes are taken out in place where their branch is known or follows; notes: a dict, assumptions are its keys."""
+    """Replace If nodes whose branch is known or follows, in place; returns Known of the ModelProto. notes: a dict whose keys are the assumptions."""
     while True:
         known = infer(copied(model))
         chosen = [(i, graph) for i, node in enumerate(model.graph.node) if branches_of(node) and (graph := branch_of(node, model, known, notes))]
@@ -68,7 +68,7 @@ def fits(shape, need):
 
 
 def needed_rank(name, graph, known):
-    """(rank, node) of the first node behind a value, through those that keep its rank, that takes a certain rank alone; None without one."""
+    """(rank, node) of the first node after a value, reached through nodes that keep its rank, that needs one rank; None if there is none."""
     waiting, seen = [name], set()
     while waiting:
         name = waiting.pop(0)

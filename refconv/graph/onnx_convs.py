@@ -57,7 +57,7 @@ def convolution(graph, node):
 
 
 def agrees(graph, node, shape):
-    """ValueError unless the graph says the same of the node's output, or nothing."""
+    """ValueError if the graph states another shape for the node's output."""
     said = graph.shape(node.output[0])
     if said not in (None, shape):
         raise ValueError(f"its output is {shape} by its attributes, {said} in the graph: must be the same")
@@ -81,7 +81,7 @@ def padding(given, sizes, kernel, strides, dilations):
 
 
 def folded_pad(graph, name, padded):
-    """(shape, pads, [node]) of what a Pad of zeros around the map gets, if a Pad makes the value for this node alone; else the value itself."""
+    """(shape, pads, [Pad]) of a Pad's input, if a Pad with zeros around the map makes the value for this node alone; else of the value itself."""
     node = graph.maker(name, "Pad")
     unfolded = padded, [0, 0, 0, 0], []
     if node is None or graph.only_user(name) is None:
@@ -194,7 +194,7 @@ def elements(shape):
 
 
 def origin(graph, name):
-    """The value that Identity nodes make this one of."""
+    """The value that this one is, behind Identity nodes."""
     while (node := graph.maker(name, "Identity")) is not None:
         name = node.input[0]
     return name

@@ -52,7 +52,7 @@ def read_onnx(path, input_shapes, batch):
 
 
 def check_text(model):
-    """ValueError where a name is no text."""
+    """ValueError where a name is not text."""
     for graph in every_graph(model.graph):
         names = [value.name for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer)]
         for node in graph.node:
@@ -63,7 +63,7 @@ def check_text(model):
 
 
 def complete(model, notes):
-    """Add in place what a runtime does without: operator sets, types of inputs; sizes below 0 are sizes that are not known."""
+    """Add, in place, what a runtime does without: operator sets, types of inputs; sizes below 0 become sizes that are not known."""
     from onnx import helper
 
     imported = {opset.domain for opset in model.opset_import}
@@ -133,7 +133,7 @@ def without_weights(graph):
 
 
 def checkable(model, notes):
-    """A copy of a model for onnx's checker, without what that refuses and a runtime does not; what is left out besides shapes is noted."""
+    """A copy of a model for onnx's checker, without what the checker refuses and a runtime accepts; what is left out besides shapes is noted."""
     from onnx import IR_VERSION, defs, helper
 
     copy = copied(model)

@@ -10,7 +10,7 @@ FROM_SHAPES = ("Shape", "Size")
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 """Operators that give other values in each run."""
 MOST_INDICES = 1 << 24
-"""Elements that an array of indices may have to be looked at."""
+"""The most elements of an array of indices that is evaluated."""
 
 
 class Found(NamedTuple):
@@ -76,11 +76,11 @@ class Graph:
         return seen
 
     def _example(self, name):
-        """How to give the sizes of an input: its own where they are known, else such as those who read it take."""
+        """How to give the sizes of an input: its own where they are known, else some that its readers take."""
         own = self.known.shapes.get(name) or self._taken(name)
         filled = "x".join(str((1 if i == 0 else 224) if size is None else size) for i, size in enumerate(own))
         only_batch = name in self.known.shapes and len(own) > 1 and own[0] is None and None not in own[1:]
-        return f"--input-shape {printable(name)}:{filled}" + (" or --batch 1" if only_batch else "")
+        return f"input_shapes = {printable(name)}:{filled}" + (" or batch = 1" if only_batch else "")
 
     def _taken(self, name):
         """Sizes that a reader of a value takes, None for any."""

@@ -10,27 +10,29 @@ from refconv.graph.onnx_values import is_plain, reads
 
 UNNAMED = ""
 """The symbol of sizes that are not known and have no name."""
+SHAPES = "input_shapes = NAME:SIZES"
+"""How an error says that shapes are to be given."""
 
 
 def set_inputs(graph, weights, input_shapes, batch, notes):
     """Set the shapes of a GraphProto's inputs in place; returns whether the batch was a symbol.
 
-    A symbol that a given shape has a size for has that size everywhere. ValueError lists the inputs where the batch is in doubt.
+    Where a given shape has a size for a symbol, the symbol has that size everywhere. ValueError lists the inputs where the batch is in doubt.
     """
     inputs = {value.name: value.type.tensor_type for value in graph.input if value.name not in weights and value.type.HasField("tensor_type")}
     symbols, replaced = {}, False
     for name, sizes in input_shapes:
         if name not in inputs and not (name == "" and len(inputs) == 1):
-            raise ValueError(f"--input-shape {name}: no such input; legal: {', '.join(map(printable, inputs)) or 'none'}")
+            raise ValueError(f"input_shapes = {name}: no such input; legal: {', '.join(map(printable, inputs)) or 'none'}")
         name = name or next(iter(inputs))
         kind = inputs[name]
         if kind.HasField("shape") and len(kind.shape.dim) != len(sizes):
-            raise ValueError(f"--input-shape {sizes_text(sizes)}: {printable(name)} has {len(kind.shape.dim)} dimensions")
+            raise ValueError(f"input_shapes = {sizes_text(sizes)}: {printable(name)} has {len(kind.shape.dim)} dimensions")
         for dim, size in zip(kind.shape.dim, sizes, strict=False):
             symbol = symbol_of(dim)
             replaced = replaced or (symbol is None and dim.dim_value != size)
             if symbol and symbols.setdefault(symbol, size) != size:
-                raise ValueError(f"--input-shape {printable(name)}: {printable(symbol)} = {size}: is {symbols[symbol]} elsewhere; must be one size")
+                raise ValueError(f"input_shapes = {printable(name)}: {printable(symbol)} = {size}: is {symbols[symbol]} elsewhere; must be one size")
         kind.shape.ClearField("dim")
         for size in sizes:
             kind.shape.dim.add().dim_value = size
@@ -38,7 +40,7 @@ def set_inputs(graph, weights, input_shapes, batch, notes):
     first = {name: symbols.get(symbol, symbol) for name, symbol in first.items() if symbol is not None}
     batches = {symbol for symbol in first.values() if isinstance(symbol, str)} if batch else set()
     if len(batches) > 1:
-        raise ValueError(f"--batch {batch}: which symbol is the batch is in doubt; inputs: {listed(inputs)}; legal: --input-shape for all but one")
+        raise ValueError(f"batch = {batch}: which symbol is the batch is in doubt; inputs: {listed(inputs)}; legal: {SHAPES} for all but one")
     symbolic = bool(batches)
     if symbolic:
         symbols[batches.pop()] = batch
@@ -74,7 +76,7 @@ def bind(graph, inputs, symbols):
 
 
 def forget(graph, everything):
-    """Take out what the file says of values in between, for other sizes: all of it, or what onnx can infer; and the sizes of the outputs."""
+    """Take out what the file says of values in between, which is for other sizes: all, or what onnx can infer; and the sizes of the outputs."""
     from onnx import defs
 
     inferred = {name for node in graph.node if is_plain(node) and defs.has(node.op_type) for name in node.output}
@@ -89,7 +91,7 @@ def forget(graph, everything):
 
 
 def images(graph, batch):
-    """(images asked for, images of the graph) of a Graph whose sizes are known: what counts of activations are scaled by.
+    """(images asked for, images of the graph) of a Graph whose sizes are known: the ratio that counts of activations are scaled by.
 
     The graph's batch is the first size of those inputs from which the layers' operands have it. ValueError lists the inputs where they differ.
     """
@@ -97,13 +99,13 @@ def images(graph, batch):
     found = {sizes[name][0] for name in batched_inputs(graph)} or {shape[0] for shape in sizes.values() if shape and len(shape) > 1}
     if len(found) != 1:
         told = "; ".join(f"{printable(name)} [{'?' if shape is None else ', '.join(map(str, shape))}]" for name, shape in sizes.items())
-        legal = "--input-shape with the sizes wanted, in place of --batch"
-        raise ValueError(f"--batch {batch}: which size is the batch is in doubt; inputs: {told}; legal: {legal}")
+        legal = f"{SHAPES} with the sizes wanted, instead of batch = {batch}"
+        raise ValueError(f"batch = {batch}: which size is the batch is in doubt; inputs: {told}; legal: {legal}")
     return batch, max(found.pop(), 1)
 
 
 def batched_inputs(graph):
-    """Inputs of more than one dimension whose first size the operands of layers have, through nodes that keep it."""
+    """Inputs of more than one dimension whose first size reaches the operands of layers, through nodes that keep it."""
     waiting = [name for node in graph.nodes if node.op_type in ("Conv", "FusedConv", "Gemm", "MatMul") for name in node.input[:2]]
     found, seen = {}, set()
     while waiting:

@@ -80,7 +80,7 @@ def scaled(problem, scale):
     """The problem for as many images as are asked for."""
     images, rest = divmod(problem.n * scale[0], scale[1])
     if rest:
-        raise ValueError(f"--batch {scale[0]}: the graph is for {scale[1]} images, this node for {problem.n}; legal: a multiple of {scale[1]}")
+        raise ValueError(f"batch = {scale[0]}: the graph is for {scale[1]} images, this node for {problem.n}; legal: a multiple of {scale[1]}")
     return problem._replace(n=images)
 
 
@@ -116,7 +116,7 @@ def other(graph, node, scale, reason):
 
 
 def moved(graph, names, scale):
-    """Elements of these values, each once, of those that are read at all; None where a shape is not known."""
+    """Elements of these values, as far as they are read at all, each counted once; None where a shape is not known."""
     elements = 0
     for name in dict.fromkeys(name for name in names if name and (name in graph.users or name in graph.outputs)):
         shape = graph.shape(name)
@@ -133,7 +133,7 @@ CONVOLUTIONS = {"Conv", "FusedConv", "ConvInteger", "QLinearConv", "DeformConv"}
 PRODUCTS = {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul"}
 RECURRENT = {"LSTM", "GRU", "RNN"}
 UNKNOWN = {"Einsum", "Attention", "LinearAttention"}
-"""Of ONNX's own operators: they multiply, but how often is not counted here."""
+"""Operators of ONNX itself that multiply; how often is not counted here."""
 DOMAINS = ("", MICROSOFT, NCHWC)
 
 

@@ -26,7 +26,7 @@ SAME_SHAPES_AS = {
 }
 """Operators of onnxruntime by an operator of ONNX that gives the same shapes. Source: onnxruntime, docs/ContribOperators.md, nchwc_schema_defs.cc."""
 REORDERS = ("ReorderInput", "ReorderOutput")
-"""Of nchwc: to blocks of channels, and back to the number of channels that an attribute says."""
+"""Operators of the domain nchwc: to blocks of channels, and back to the number of channels that an attribute says."""
 THEN, ELSE = "then_branch", "else_branch"
 CARRIED = 2
 """Inputs of a Loop before those that it carries: the number of iterations, and whether to begin."""
@@ -88,7 +88,7 @@ def types_of(graph):
 
 
 def fold(graph, values):
-    """Take the nodes that make these values out of a graph, the values being initializers."""
+    """Replace the nodes of a graph that make these values by initializers."""
     from onnx import numpy_helper
 
     left = [node for node in graph.node if not node.output or not all(name in values for name in node.output)]
@@ -131,7 +131,7 @@ def own_shapes(model, known):
 
 
 def tells_more(sizes, before):
-    """Whether sizes are known that were not."""
+    """Whether some size is known that was not known before."""
     return before is None or (len(before) == len(sizes) and any(old is None and new is not None for old, new in zip(before, sizes, strict=True)))
 
 
@@ -195,7 +195,7 @@ def output_shapes(graph, model, known):
 
 
 def loop_shapes(node, model, known):
-    """{output: sizes} of a Loop: those it carries are the ones it starts with as far as an iteration leaves them so; None where not known."""
+    """{output: sizes} of a Loop: a value that it carries keeps the sizes it starts with as far as an iteration does; None where not known."""
     body = attributes(node).get("body")
     sizes = [known.shapes.get(name) for name in node.input[CARRIED:]]
     while True:

@@ -5,7 +5,7 @@ import math
 from refconv.graph.model import printable
 
 SMALL = 4096
-"""Constants of at most so many elements have their values known: sizes, axes and pads are among them."""
+"""The most elements of a constant whose value is kept: sizes, axes and pads are among them."""
 PLAIN_DOMAINS = ("", "ai.onnx")
 EVALUATED = {
     *("Abs", "Add", "And", "Cast", "Ceil", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Floor", "Gather", "Greater", "GreaterOrEqual"),
@@ -13,7 +13,7 @@ EVALUATED = {
     *("ReduceSum", "Reshape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where"),
 }
 SIZES_GIVEN = ("ConstantOfShape", "Expand", "Range")
-"""Of these the output is as large as the inputs' values say."""
+"""Operators whose output is as large as the values of their inputs say."""
 
 
 def attributes(node):

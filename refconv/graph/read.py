@@ -12,7 +12,8 @@ MOST_FILE_BYTES = 1 << 31
 def read_model(path, input_shapes=(), batch=None):
     """The Model in a .onnx or .csv file, for `batch` images (None: as many as the file says).
 
-    input_shapes: texts such as "x:1x3x224x224" instead of an ONNX graph's own. ValueError names the file, the node or line, and what is legal.
+    input_shapes: texts such as "x:1x3x224x224" instead of an ONNX graph's own. ValueError names the file, what is wrong in it or with an
+    argument, and what is legal.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in (".onnx", ".csv"):
@@ -26,7 +27,7 @@ def read_model(path, input_shapes=(), batch=None):
         if suffix == ".onnx":
             return read_onnx(path, [parse_input_shape(text) for text in input_shapes], batch)
         if input_shapes:
-            raise ValueError(f"--input-shape {input_shapes[0]!r}: a topology has its shapes in the file; legal with .onnx")
+            raise ValueError(f"input_shapes = {input_shapes[0]!r}: a topology has its shapes in the file; legal with .onnx")
         return read_topology(path, batch)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
@@ -35,9 +36,9 @@ def read_model(path, input_shapes=(), batch=None):
 
 
 def parse_input_shape(text):
-    """(name or "", sizes) from `NAME:1x3x224x224`; the name may be left out where the graph has one input."""
+    """(name or "", sizes) from "NAME:1x3x224x224"; the name may be left out where the graph has one input."""
     name, _, sizes = text.rpartition(":")
     parts = sizes.split("x")
     if not all(part.isascii() and part.isdecimal() and len(part) < 12 and int(part) for part in parts):
-        raise ValueError(f"--input-shape {text!r}: must be NAME:1x3x224x224, sizes of 1 or more")
+        raise ValueError(f"input_shapes = {text!r}: must be NAME:1x3x224x224, sizes of 1 or more")
     return name, tuple(map(int, parts))

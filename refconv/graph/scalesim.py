@@ -77,7 +77,7 @@ def read_topology(path, batch=None):
         raise ValueError(f"has no layers: must have rows of a layer name and {', '.join(CONVOLUTION)}, or {', '.join(PRODUCT)}")
     if batch and len(images) > 1:
         told = ", ".join(f"{size} (line {line})" for size, line in images.items())
-        raise ValueError(f"--batch {batch}: the file's layers are for different numbers of images, {told}; legal: to leave --batch out")
+        raise ValueError(f"batch = {batch}: the file's layers are for different numbers of images, {told}; legal: to leave it out")
     made = []
     for line, name, values in layers:
         try:
@@ -116,7 +116,7 @@ def named_cells(cells):
 
 
 def is_header(row, first):
-    """Whether a row names columns: the first that has more than a name does if it has no number, a later one if its cells are columns."""
+    """Whether a row is a header: the first row of more than a name is one if it has no number, a later one if its cells name columns."""
     cells = row[1:]
     if not any(cells) or any(cell.isdecimal() for cell in cells):
         return False

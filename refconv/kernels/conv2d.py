@@ -33,7 +33,7 @@ from refconv.weights.packed import ceil_div
 
 
 def units(problem, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return problem.n * ceil_div(problem.p, t.lines) * problem.groups * ceil_div(problem.k_group, t.channels)
 
 
@@ -80,7 +80,7 @@ def _channels(rows, k, columns, weights, tile):
 
 @kernel
 def conv2d(operands, out, work, problem, t, part):
-    """Units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0; out NHWC; all flat."""
+    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0; out NHWC; all flat."""
     x, weight, bias = operands
     lines, wide = own_part(work.lines, part), own_part(work.wide_weights, part)
     height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from refconv.jit import kernel
 from refconv.parts.convolve import Convolution, convolve_rows, staged_elements
 from refconv.parts.copy import copy
-from refconv.parts.feed_forward import Coming, FeedForwardWeights, FeedForwardWork, feed_forward, feed_forward_workspace, odd_pitch
+from refconv.parts.feed_forward import FeedForwardWeights, FeedForwardWork, NextInput, feed_forward, feed_forward_workspace, odd_pitch
 from refconv.parts.normalise import normalise
 from refconv.parts.operands import as_source
 from refconv.parts.staging import image_rows
@@ -31,7 +31,7 @@ from refconv.weights.packed import ceil_div
 
 
 def units(block, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return block.n * ceil_div(block.h, t.lines)
 
 
@@ -71,7 +71,7 @@ def workspace(block, t, lanes, half):
 
 @kernel
 def conv_first(operands, out, work, block, t, part):
-    """Units of the Part. x and out NHWC; all flat."""
+    """Compute the units of the Part. x and out NHWC; all flat."""
     x, conv = operands.x, first_conv(block)
     weights = FeedForwardWeights(operands.expand, operands.project, operands.expand_bias, operands.project_bias)
     places = FeedForwardWork(own_part(work.hidden, part), own_part(work.sums, part), own_part(work.wide_weights, part))
@@ -90,7 +90,7 @@ def conv_first(operands, out, work, block, t, part):
                 copy(mixed.buffer, mixed.at + i * pitch + conv.c, x, (at + i) * block.c + conv.c, block.c - conv.c)
         if block.norm > 0:
             normalise(convolved, pixels, block.c, block.eps)
-        coming_at = (at + pixels + conv.pad_bottom * block.w) * block.c
-        coming = Coming(coming_at, t.lines * block.w * block.c if unit + 1 < part.last else 0)
+        next_at = (at + pixels + conv.pad_bottom * block.w) * block.c
+        next_input = NextInput(next_at, t.lines * block.w * block.c if unit + 1 < part.last else 0)
         to = View(out, at * block.k, block.k)
-        feed_forward(to, as_source(convolved), Place(x, at * block.c), (0, pixels), coming, block, weights, places, t)
+        feed_forward(to, as_source(convolved), Place(x, at * block.c), (0, pixels), next_input, block, weights, places, t)

@@ -5,7 +5,7 @@
 
 Output row p sees rows 2p - 1, 2p and 2p + 1 of the convolution and of the input, reflected at the border. The three convolved rows lie in
 `window`, whose last is the first of the next: within a unit nothing is computed twice, and every unit but an image's first makes one row
-anew. A unit of all rows of a thread is the mode halo="cache", units of t.step rows are halo="recompute". Source of the block: Lavin, "On
+again. A unit of all rows of a thread is the mode halo="cache", units of t.step rows are halo="recompute". Source of the block: Lavin, "On
 the Efficiency of Convolutional Neural Networks", Fig. 6 (c), with the choices told in refconv/problem/blocks.py; the window and the loops are
 derived here. Loops, outer to inner:
 
@@ -21,7 +21,7 @@ from refconv.jit import kernel, routine
 from refconv.parts.blur import blur_row, reflected
 from refconv.parts.convolve import Convolution, convolve_rows, staged_elements
 from refconv.parts.copy import copy
-from refconv.parts.feed_forward import Coming, FeedForwardWeights, FeedForwardWork, feed_forward, feed_forward_workspace, odd_pitch
+from refconv.parts.feed_forward import FeedForwardWeights, FeedForwardWork, NextInput, feed_forward, feed_forward_workspace, odd_pitch
 from refconv.parts.operands import as_source
 from refconv.parts.staging import image_rows
 from refconv.parts.workspace import own_part, widened
@@ -35,7 +35,7 @@ WINDOW_ROWS = 3
 
 
 def units(block, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return block.n * ceil_div(block.p, t.lines)
 
 
@@ -89,7 +89,7 @@ def seen_rows(p, height, at, row):
 
 @kernel
 def conv_first_down(operands, out, work, block, t, part):
-    """Units of the Part. x and out NHWC; all flat."""
+    """Compute the units of the Part. x and out NHWC; all flat."""
     x, conv, n_lanes = operands.x, first_conv(block), lanes(operands.expand)
     weights = FeedForwardWeights(operands.expand, operands.project, operands.expand_bias, operands.project_bias)
     places = FeedForwardWork(own_part(work.hidden, part), own_part(work.sums, part), own_part(work.wide_weights, part))
@@ -118,7 +118,7 @@ def conv_first_down(operands, out, work, block, t, part):
                 seen = seen_rows(p, block.h, n * block.h * raw_row, raw_row)
                 blur_row(shifted(blurred, block.c), x, seen, block.c, block.w, block.c)
             at = (n * height + p_first) * width
-            coming_at = (n * block.h + 2 * p_end + conv.pad_bottom) * raw_row
-            coming = Coming(coming_at, 2 * t.step * raw_row if p_end < p_last else 0)
+            next_at = (n * block.h + 2 * p_end + conv.pad_bottom) * raw_row
+            next_input = NextInput(next_at, 2 * t.step * raw_row if p_end < p_last else 0)
             to, source = View(out, at * block.k, block.k), as_source(View(mixed.buffer, mixed.at, pitch))
-            feed_forward(to, source, Place(x, 0), (0, (p_end - p_first) * width), coming, block, weights, places, t)
+            feed_forward(to, source, Place(x, 0), (0, (p_end - p_first) * width), next_input, block, weights, places, t)

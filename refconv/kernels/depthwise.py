@@ -31,7 +31,7 @@ from refconv.weights.packed import ceil_div
 
 
 def units(problem, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return problem.n * ceil_div(problem.p, t.lines) * ceil_div(problem.c, t.channels)
 
 
@@ -63,7 +63,7 @@ def explain(problem, t, itemsize, target):
 
 @kernel
 def depthwise(operands, out, work, problem, t, part):
-    """Units of the Part. operands: x NHWC, weight packed depthwise, bias of length C or 0; out NHWC; all flat."""
+    """Compute the units of the Part. operands: x NHWC, weight packed depthwise, bias of length C or 0; out NHWC; all flat."""
     x, weight, bias = operands
     wide = own_part(work.wide_weights, part)
     height, width, n_lanes, channels = out_height(problem), out_width(problem), lanes(weight), problem.c

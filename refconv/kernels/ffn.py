@@ -1,4 +1,4 @@
-"""The position-wise feed-forward block in one kernel: expand, activation, project, and the input again.
+"""The position-wise feed-forward block in one kernel: expand, activation, project, and the input added.
 
     out[i] = x[i] + b2 + activation(x[i] @ U + b1) @ V                      i = (n, p, q)
 
@@ -11,7 +11,7 @@ Source: Lavin, "On the Efficiency of Convolutional Neural Networks", Sec. 5.2, e
 from typing import Any, NamedTuple
 
 from refconv.jit import kernel, routine
-from refconv.parts.feed_forward import Coming, FeedForwardWeights, FeedForwardWork, feed_forward, feed_forward_workspace
+from refconv.parts.feed_forward import FeedForwardWeights, FeedForwardWork, NextInput, feed_forward, feed_forward_workspace
 from refconv.parts.operands import Source
 from refconv.parts.workspace import in_work_type, own_part
 from refconv.tile.operands import Place, View
@@ -25,7 +25,7 @@ def most_rows(t):
 
 
 def units(block, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return ceil_div(block.n * block.h * block.w, t.pixels)
 
 
@@ -56,7 +56,7 @@ def workspace(block, t, lanes, half):
 
 @kernel
 def ffn(operands, out, work, block, t, part):
-    """Units of the Part. x and out NHWC, weights packed dense; all flat."""
+    """Compute the units of the Part. x and out NHWC, weights packed dense; all flat."""
     x, wide_pixels = operands.x, own_part(work.wide_pixels, part)
     weights = FeedForwardWeights(operands.expand, operands.project, operands.expand_bias, operands.project_bias)
     places = FeedForwardWork(own_part(work.hidden, part), own_part(work.sums, part), own_part(work.wide_weights, part))
@@ -67,6 +67,6 @@ def ffn(operands, out, work, block, t, part):
         raw, count = Place(x, i_first * block.c), i_last - i_first
         pixels = in_work_type(raw, wide_pixels)
         source = Source(View(pixels.buffer, pixels.at, block.c), raw, True)
-        coming = Coming(raw.at + count * block.c, t.pixels * block.c if unit + 1 < part.last else 0)
+        next_input = NextInput(raw.at + count * block.c, t.pixels * block.c if unit + 1 < part.last else 0)
         to = View(out, i_first * block.k, block.k)
-        feed_forward(to, source, raw, (start - i_first, count), coming, block, weights, places, t)
+        feed_forward(to, source, raw, (start - i_first, count), next_input, block, weights, places, t)

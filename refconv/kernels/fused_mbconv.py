@@ -1,4 +1,4 @@
-"""FusedMBConv in one kernel: a dense convolution expands, its activation, project, and the input again where the shape is kept.
+"""FusedMBConv in one kernel: a dense convolution expands, its activation, project, and the input added where the shape is kept.
 
     out[n, p, q] = x[n, p, q] + b2 + activation(conv(x)[n, p, q] + b1) @ V
 
@@ -27,7 +27,7 @@ from refconv.weights.packed import ceil_div
 
 
 def units(block, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return block.n * ceil_div(block.p, t.lines)
 
 
@@ -79,7 +79,7 @@ def _channels(rows, k, columns, weights, tile):
 
 @kernel
 def fused_mbconv(operands, out, work, block, t, part):
-    """Units of the Part. x and out NHWC; all flat."""
+    """Compute the units of the Part. x and out NHWC; all flat."""
     x, conv, n_lanes = operands.x, hidden_conv(block), lanes(operands.project)
     lines, hidden = own_part(work.lines, part), own_part(work.hidden, part)
     sums, wide = own_part(work.sums, part), own_part(work.wide_weights, part)

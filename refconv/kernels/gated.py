@@ -1,8 +1,8 @@
-"""The end of an MBConv whose hidden layer has been spilled: project, and the input again where the shape is kept.
+"""The end of an MBConv whose hidden layer has been spilled: project, and the input added where the shape is kept.
 
     out[n, p, q] = x[n, p, q] + b2 + hidden[n, p, q] @ (gate[n] * V)
 
-What squeeze-excitation costs when nothing is computed twice: the hidden layer written and read once, in cache or DRAM as its size wants.
+What squeeze-excitation costs when nothing is computed twice: the hidden layer written and read once, in cache or DRAM as its size requires.
 Derived here. Loops, outer to inner:
 
     unit: image n, block of t.pixels pixels              (units run in parallel)
@@ -22,7 +22,7 @@ from refconv.weights.packed import ceil_div
 
 
 def units(block, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return block.n * ceil_div(block.p * block.q, t.pixels)
 
 
@@ -52,7 +52,7 @@ def workspace(block, t, lanes, half):
 
 @kernel
 def gated(operands, out, work, block, t, part):
-    """Units of the Part. hidden_layer, x and out NHWC; all flat."""
+    """Compute the units of the Part. hidden_layer, x and out NHWC; all flat."""
     sums, projection, wide = own_part(work.sums, part), own_part(work.projection, part), own_part(work.wide_pixels, part)
     all_pixels = -(-block.h // block.stride) * -(-block.w // block.stride)
     blocks, size, gated_image = ceil_div(all_pixels, t.pixels), length(operands.project), -1

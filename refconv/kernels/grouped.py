@@ -33,7 +33,7 @@ from refconv.weights.packed import ceil_div
 
 
 def units(problem, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return problem.n * ceil_div(problem.p, t.lines) * ceil_div(ceil_div(problem.groups, t.strip.groups), t.vectors_per_unit)
 
 
@@ -69,7 +69,7 @@ def explain(problem, t, itemsize, target):
 
 @kernel
 def grouped(operands, out, work, problem, t, part):
-    """Units of the Part. operands: x NHWC, weight packed by diagonals, bias of length K or 0; out NHWC; all flat."""
+    """Compute the units of the Part. operands: x NHWC, weight packed by diagonals, bias of length K or 0; out NHWC; all flat."""
     x, weight, bias = operands
     wide = own_part(work.wide_weights, part)
     height, width, channels = out_height(problem), out_width(problem), problem.c

@@ -2,17 +2,17 @@
 
     e = activation(x @ U + b1);  m[n, p, q] = activation(conv(e)[n, p, q] + b);  out = x + b2 + m @ V
 
-With squeeze-excitation m is multiplied by gate[n]: here V is, row by row, which is the same and less work. The convolution is in the
-middle, so its halo is of hidden rows. Rows of e stay in `ring` as long as a window wants them: within a unit
-nothing is computed twice, at the edges between units the kernel's reach less the stride is. A unit of all rows of a thread is the mode
-halo="cache"; units of t.step rows make every halo anew, halo="recompute". Source of the block: Lavin, "On the Efficiency of
+With squeeze-excitation m is multiplied by gate[n]; here V is multiplied instead, row by row: the same for less work. The convolution is in the
+middle, so its halo is of hidden rows. Rows of e stay in `ring` as long as a window needs them: within a unit
+nothing is computed twice; where two units meet, the rows that the windows of both need are. A unit of all rows of a thread is the mode
+halo="cache"; units of t.step rows compute every halo again, halo="recompute". Source of the block: Lavin, "On the Efficiency of
 Convolutional Neural Networks"; both modes and the loops are derived here. Loops, outer to inner:
 
     unit: image n, block of t.lines output rows              (units run in parallel)
         p  steps of t.step output rows
             the input rows that are new under them, expanded into `ring`
             the rows convolved into `hidden`
-            projected to the output, or or, where only gates are wanted, added up in `pooled`, for squeeze-excitation
+            projected to the output, or, where only gates are wanted, added up in `pooled` for squeeze-excitation
 """
 
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ def ring_rows(block, t):
 
 
 def units(block, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return block.n * ceil_div(block.p, t.lines)
 
 
@@ -93,7 +93,7 @@ def workspace(block, t, lanes, half):
 
 
 def recomputed_macs(block, t, squeeze="recompute"):
-    """Multiply-adds beyond those of the layers: hidden rows that several units make and, where gates are not spilled for, all of the first pass."""
+    """Multiply-adds beyond those of the layers: hidden rows that several units make and, unless the hidden layer is spilled, the whole first pass."""
     conv, rows, passes = middle_conv(block), 0, 2 if block.gated and squeeze == "recompute" else 1
     for first in range(0, block.p, t.lines):
         last = min(first + t.lines, block.p)
@@ -144,7 +144,7 @@ def add_pixels(sums, hidden, pixels, channels, to, spill):
 
 @kernel
 def mbconv(operands, out, work, block, t, part):
-    """Units of the Part. x and out NHWC; all flat.
+    """Compute the units of the Part. x and out NHWC; all flat.
 
     Where block.result is not PROJECTED, nothing is projected: this thread's part of `pooled` holds the sums over its pixels of every image's
     hidden channels, and with SPILLED out is the hidden layer itself.

@@ -29,7 +29,7 @@ from refconv.weights.packed import ceil_div
 
 
 def units(problem, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return problem.n * ceil_div(problem.p, t.lines)
 
 
@@ -76,7 +76,7 @@ def _channels(rows, k, columns, weights, tile):
 
 @kernel
 def partial(operands, out, work, problem, t, part):
-    """Units of the Part. operands: x NHWC, weight packed dense, bias of length Cp or 0; out NHWC; all flat."""
+    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length Cp or 0; out NHWC; all flat."""
     x, weight, bias = operands
     lines, wide = own_part(work.lines, part), own_part(work.wide_weights, part)
     conv, channels = convolved_part(problem), problem.c

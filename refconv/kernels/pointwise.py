@@ -30,7 +30,7 @@ from refconv.weights.packed import ceil_div
 
 
 def units(problem, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return ceil_div(problem.n * problem.p * problem.q, t.pixels) * ceil_div(problem.k, t.channels)
 
 
@@ -87,7 +87,7 @@ def _channels(pixels, k, columns, weights, tile):
 
 @kernel
 def pointwise(operands, out, work, problem, t, part):
-    """Units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0; out NHWC; all flat."""
+    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0; out NHWC; all flat."""
     x, weight, bias = operands
     wide_pixels, wide = own_part(work.wide_pixels, part), own_part(work.wide_weights, part)
     pixels, rows, chunks = problem.n * problem.h * problem.w, t.tile.rows + 0, ceil_div(problem.k, t.channels)

@@ -34,7 +34,7 @@ def vectors(problem, t):
 
 
 def units(problem, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return problem.n * ceil_div(problem.p, t.lines) * ceil_div(vectors(problem, t), t.vectors_per_unit)
 
 
@@ -77,7 +77,7 @@ def explain(problem, t, itemsize, target):
 
 @kernel
 def spread_groups(operands, out, work, problem, t, part):
-    """Units of the Part. operands: x NHWC, weight packed spread, bias of length K or 0; out NHWC; all flat."""
+    """Compute the units of the Part. operands: x NHWC, weight packed spread, bias of length K or 0; out NHWC; all flat."""
     x, weight, bias = operands
     ring_place, wide, shape = own_part(work.strip, part), own_part(work.wide_weights, part), t.strip
     strip, rows, inputs, groups = ring_place.buffer, shape.rows + 0, shape.inputs + 0, shape.groups + 0

@@ -20,7 +20,7 @@ from refconv.tile.registers import scaled
 
 
 def units(problem, t):
-    """Independent pieces of work."""
+    """The number of independent pieces of work."""
     return problem.n
 
 
@@ -63,7 +63,7 @@ def _channels(vector, k, columns, weights, tile):
 
 @kernel
 def squeeze_excite(operands, out, work, problem, t, part):
-    """Units of the Part. out (N, hidden); all flat."""
+    """Compute the units of the Part. out (N, hidden); all flat."""
     means, squeezed, wide = own_part(work.means, part), own_part(work.squeezed, part), own_part(work.wide_weights, part)
     n_lanes, hidden, narrow = lanes(operands.expand), problem.hidden, problem.squeezed
     pitch = odd_pitch(hidden, n_lanes)

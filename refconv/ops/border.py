@@ -12,7 +12,7 @@ import numpy as np
 from refconv.problem.conv import Conv2d
 
 _MASKS = weakref.WeakKeyDictionary()
-"""not_finite of the convolution of a record, () where there is nothing to mark."""
+"""For each record `not_finite` of its convolution's weight, () where there is nothing to mark."""
 
 
 def not_finite(weight):
@@ -22,13 +22,13 @@ def not_finite(weight):
 
 
 def mark_border(out, problem, mask):
-    """Make NaN what `mask`, of not_finite, makes NaN of the outputs (N, P, Q, K) of a Conv2d; a PartialConv2d's kernel multiplies."""
+    """Set to NaN those outputs (N, P, Q, K) of a Conv2d that `mask`, of not_finite, makes NaN; none of a PartialConv2d, whose kernel multiplies."""
     if mask is not None and isinstance(problem, Conv2d):
         out[:, touched_by_padding(problem, mask)] = np.nan
 
 
 def mark_block_border(out, block, size):
-    """Make NaN the pixels of a residual block's output (N, P, Q, K) that block_pixels_touched says; size: (h, w) of its input."""
+    """Set to NaN the pixels of a residual block's output (N, P, Q, K) that block_pixels_touched names; size: (h, w) of its input."""
     mask = _MASKS.get(block)
     if mask is None:
         step = next((step for step in block.graph.steps if step.name == "conv"), None)

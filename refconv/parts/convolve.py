@@ -1,4 +1,4 @@
-"""Rows of any spatial convolution inside a block, written where the caller wants them; how is told by the shape in the tiling.
+"""Rows of any spatial convolution inside a block, written where the caller wants them; the shape in the tiling tells how.
 
 A DepthwiseStrip or GroupedStrip clips at the border (parts/strips.py); a Tile stages lines with their border (parts/staging.py, dense.py).
 """

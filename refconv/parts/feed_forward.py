@@ -62,7 +62,7 @@ def residual_start(x, residual, span, sums):
 
 
 @routine
-def pace(elements, pixels, rows, depth):
+def prefetch_step(elements, pixels, rows, depth):
     """Elements to prefetch with each step of the sums of a block of pixels, so that `elements` are there at its end."""
     return max(1, elements // (ceil_div(pixels, rows + 0) * depth))
 
@@ -110,7 +110,7 @@ def project_chunk(to, pixels, chunk, projection, hidden, start, tile):
     (first, last), (h, h_last), (weights, bias, depth, channels, sums, wide) = pixels, chunk, projection
     n_lanes = lanes(weights.buffer)
     packed, run = dense_weights(weights.buffer, weights.at, depth), (h_last - h) * n_lanes
-    step = pace(tile.vectors * run, last - first, tile.rows, h_last - h)
+    step = prefetch_step(tile.vectors * run, last - first, tile.rows, h_last - h)
     next_block = Prefetch(weights.buffer, weights.at + tile.vectors * packed.stride + h * n_lanes, step, run, packed.stride)
     so_far = View(sums.buffer, sums.at, channels)
     begun = start if h == 0 else Start(so_far, True)
@@ -130,7 +130,7 @@ class FeedForwardWeights(NamedTuple):
     project_bias: Any
 
 
-class Coming(NamedTuple):
+class NextInput(NamedTuple):
     """Input elements of the next unit, from `at` on: prefetched during the expansion of this one."""
 
     at: int
@@ -143,7 +143,7 @@ class _Expansion(NamedTuple):
     span: Span
     bias: Place
     x: Place
-    coming: Coming
+    next_input: NextInput
     weights: FeedForwardWeights
     chunk: tuple
     block: Any
@@ -155,17 +155,17 @@ def _wanted_next(e, k):
     """The Prefetch for a block of hidden channels: of the next unit's input, else of the next block of weights."""
     n_lanes, block, t = lanes(e.weights.expand), e.block, e.t
     (h, h_last), pixels, after = e.chunk, e.span.last - e.span.first, k + t.expand.vectors * n_lanes
-    if e.coming.elements > 0:
+    if e.next_input.elements > 0:
         blocks = ceil_div(block.hidden, t.expand.vectors * n_lanes)
-        step = ceil_div(e.coming.elements, blocks * ceil_div(pixels, t.expand.rows + 0) * block.source)
-        stretch = Prefetch(e.x.buffer, e.coming.at + k * e.coming.elements // block.hidden, step, WHOLE, 0)
+        step = ceil_div(e.next_input.elements, blocks * ceil_div(pixels, t.expand.rows + 0) * block.source)
+        stretch = Prefetch(e.x.buffer, e.next_input.at + k * e.next_input.elements // block.hidden, step, WHOLE, 0)
     elif after < h_last:
         stride = block.source * n_lanes
-        step = pace(t.expand.vectors * stride, pixels, t.expand.rows, block.source)
+        step = prefetch_step(t.expand.vectors * stride, pixels, t.expand.rows, block.source)
         stretch = Prefetch(e.weights.expand, after // n_lanes * stride, step, WHOLE, 0)
     else:
         run = (h_last - h) * n_lanes
-        step = pace(t.project.vectors * run, pixels, t.expand.rows, block.source)
+        step = prefetch_step(t.project.vectors * run, pixels, t.expand.rows, block.source)
         stretch = Prefetch(e.weights.project, h * n_lanes, step, run, block.hidden * n_lanes)
     return stretch
 
@@ -179,11 +179,11 @@ def _expand_block(e, k, columns, weights, tile):
 
 
 @routine
-def feed_forward(to, source, x, pixels, coming, block, weights, work, t):
+def feed_forward(to, source, x, pixels, next_input, block, weights, work, t):
     """Pixels first <= i < last of a unit, from their expanded sources to the output; pixels = (first, last).
 
     to: the View of the output; source: `block.source` channels a pixel; x: the Place of the block's input, for the residual. Each begins
-    with the unit's pixel 0. coming: the next unit's input.
+    with the unit's pixel 0. next_input: the next unit's input.
     """
     n_lanes, (first, last) = lanes(weights.expand), pixels
     hidden = View(work.hidden.buffer, work.hidden.at, odd_pitch(min(t.hidden, block.hidden), n_lanes))
@@ -193,6 +193,6 @@ def feed_forward(to, source, x, pixels, coming, block, weights, work, t):
     span, start = Span(first, last, block.source), residual_start(x, block.residual, Span(first, last, block.k), work.sums)
     for h in range(0, block.hidden, t.hidden):
         chunk = h, min(h + t.hidden, block.hidden)
-        expansion = _Expansion(hidden, source, span, expand_bias, x, coming, weights, chunk, block, t)
+        expansion = _Expansion(hidden, source, span, expand_bias, x, next_input, weights, chunk, block, t)
         channel_blocks(_expand_block, expansion, Channels(*chunk, block.hidden), expand, work.wide_weights, t.expand)
         project_chunk(to, pixels, chunk, projection, hidden, start, t.project)

@@ -1,4 +1,4 @@
-"""The gates of squeeze-excitation, brought to the hidden layer by the weights that meet it next: (gate * hidden) @ V = hidden @ (gate * V).
+"""The gates of squeeze-excitation, applied to the hidden layer through the weights that it meets next: (gate * hidden) @ V = hidden @ (gate * V).
 
 The weights are fewer than the hidden pixels, and no pass over those is needed. Derived here.
 """

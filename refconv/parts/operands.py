@@ -1,6 +1,6 @@
 """What pieces of kernels are given besides places, pixels and weights (refconv/tile/operands.py), and how they treat what may be absent.
 
-An operand that a piece does without wherever it is used is None: its type says so, and no code is made for it. One that may be missing
+Where a piece is used without an operand, always, the operand is None: its type says so, and no code is made for it. One that may be missing
 from one call to the next (a bias, a residual) says so at run time, since two types would compile every kernel twice: an empty bias, a Start
 that is not `given`.
 """
@@ -75,7 +75,7 @@ def as_source(view):
 def first_sum(start, i, columns, tile, like):
     """The accumulators of the tile that begins with pixel i: those of `start`, of which `columns` channels exist, or zeros."""
     acc = zero(tile.rows, tile.vectors, like)
-    if start is not None:  # noqa: SIM102  the compiler answers this question alone, and leaves out what hangs on it
+    if start is not None:  # noqa: SIM102  the compiler decides a test that stands alone, and leaves out what depends on it
         if start.given:
             acc = load(tile.rows, tile.vectors, start.pixels.buffer, start.pixels.at + i * start.pixels.pitch, start.pixels.pitch, columns)
     return acc

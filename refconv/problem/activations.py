@@ -1,4 +1,4 @@
-"""The activations: their names, their definitions in float64, and the codes by which kernels are told which."""
+"""The activations: their names, their definitions in float64, and the codes that tell a kernel which one to compute."""
 
 import math
 

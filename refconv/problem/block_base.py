@@ -179,10 +179,10 @@ def keeps_shape(block):
 
 
 def settle_residual(block):
-    """Check `residual`, and put a bool in place of "auto"."""
+    """Check `residual`, and replace "auto" by a bool."""
     one_of("residual", block.residual, ("auto", True, False))
     if block.residual is True and not keeps_shape(block):
         raise ValueError(
-            f"residual = True with stride = {block.stride}, C = {block.c}, K = {block.k}: must be auto or False, for x has another shape"
+            f"residual = True with stride = {block.stride}, C = {block.c}, K = {block.k}: must be auto or False, since x has another shape"
         )
     object.__setattr__(block, "residual", keeps_shape(block) if block.residual == "auto" else block.residual)

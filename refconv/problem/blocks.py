@@ -2,8 +2,8 @@
 
 C channels in, K out, `hidden` = alpha * C between expansion and projection (any positive number). A record is built by keyword and refers
 to its arrays as given: all of one element type, grouped weights (C, g, R, S) with g the WIDTH of a group (C // g groups, Lavin's notation).
-Where an array changes, whoever reads the record meets the new values (`reference`, `unfused_block`), but `fused_block` does not: it packs
-copies of all arrays when it first meets a record. A record of changed arrays is made anew: dataclasses.replace(record) is enough.
+Where an array changes, whoever reads the record sees the new values (`reference`, `unfused_block`), but `fused_block` does not: it packs
+copies of all arrays when it first meets a record. For changed arrays make a new record: dataclasses.replace(record) is enough.
 Batch norms are folded into weight and bias beforehand (`fold_batch_norm`); any bias may be None. Records are compared by identity.
 
 Spatial convolutions of stride 1 keep the map: (k - 1) // 2 zeros before, k // 2 after (problem.same_pads). Stride 2 pads the same way, so

@@ -1,4 +1,4 @@
-"""A graph of named steps: the one place that says in which order the layers of a block come, for whoever runs, counts or measures them one by one.
+"""A graph of named steps: the one place that says in which order the layers of a block come, for all that run, count or measure them one by one.
 
 Tensors are NHWC. A step takes the outputs of others and makes one tensor; run layer by layer, every step is one pass over its tensors.
 

@@ -128,7 +128,7 @@ class _Vectors:
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, full_name), args)
 
     def least_magnitude(self, x, bound):
-        """min(|x|, bound); any of both where x is NaN."""
+        """min(|x|, bound); either of the two where x is NaN."""
         if self.avx512:
             return self.intrinsic("range", x, self.vector(bound), ir.Constant(ir.IntType(32), SMALLER_MAGNITUDE))
         kind, name = ir.FunctionType(self.kind, [self.kind]), f"llvm.fabs.v{self.kind.count}{self.type_name}"

@@ -1,4 +1,4 @@
-"""Words for writing LLVM vector code, shared by the instructions."""
+"""Helpers for writing LLVM vector code, shared by the instructions."""
 
 from llvmlite import ir
 from numba.core import cgutils
@@ -48,7 +48,7 @@ def put(builder, tile, vector, k):
 
 
 def elementwise(builder, tile_type, tile, step):
-    """The tile with step(register, row, vector) in the place of each register."""
+    """The tile with step(register, row, vector) instead of each register."""
     for r in range(tile_type.rows):
         for v in range(tile_type.vectors):
             k = r * tile_type.vectors + v
@@ -78,10 +78,11 @@ def element_pointer(context, builder, buffer_type, buffer, index):
 
 
 def opaque(builder, pointer):
-    """The same address, of which the compiler does not see how it came about.
+    """The same address, but the compiler does not see how it was computed.
 
-    Else LLVM takes a pixel's place apart, (row * width + column + i) * pitch, and multiplies anew for each of the 16 pixels of a slide, at every
-    row: a strip of 14 pixels of a 3x3 depthwise convolution then took 240 cycles from L1 in the place of 89, of which 63 are multiply-adds.
+    If it does, LLVM takes the address of a pixel apart, (row * width + column + i) * pitch, and multiplies again for each of the 16 pixels of
+    a slide, at every row: a strip of 14 pixels of a 3x3 depthwise convolution then took 240 cycles from L1 instead of 89, of which 63 are
+    multiply-adds.
     """
     kind = ir.FunctionType(pointer.type, [pointer.type])
     return builder.call(ir.InlineAsm(kind, "", "=r,0", side_effect=False), [pointer])

@@ -13,19 +13,19 @@ from refconv.weights.packed import ceil_div
 
 
 def check_lines(t, block):
-    """Unless a unit and a step are of at most the rows there are."""
+    """ValueError unless a unit and a step have at most as many rows as the output."""
     for name in ("lines", "step") if hasattr(t, "step") else ("lines",):
         require(getattr(t, name) <= block.p, name, getattr(t, name), f"from 1 to {block.p}")
 
 
 def check_hidden(t, vectors, name, lanes):
-    """Unless hidden channels are made in whole blocks."""
+    """ValueError unless hidden channels are made in whole blocks."""
     multiple = vectors * lanes
     require(t.hidden % multiple == 0, "hidden", t.hidden, f"a multiple of {multiple} ({name}.vectors * lanes)")
 
 
 def check_conv(shape, chosen, conv, lanes):
-    """Unless a shape is legal for the convolution inside a block."""
+    """ValueError unless a shape is legal for the convolution inside a block."""
     if isinstance(shape, Tile):
         shape.check("conv", conv.q, conv.k_group, lanes)
     else:
@@ -137,7 +137,7 @@ class GateTiling(NamedTuple):
     tile: Tile
 
     def check(self, chosen, problem, lanes):
-        """Unless it is the rule's: there is no other."""
+        """ValueError unless it is the rule's: there is no other."""
         require(self == chosen, "tile", self.tile, f"{chosen.tile}")
 
 
@@ -175,9 +175,9 @@ def products(block, pixels, itemsize, target):
 
 
 def unit_bytes(block, weights_of_one, itemsize, target):
-    """Bytes of workspace for a unit: an eighth of the L2 where the weights stay in half of it, so that both and the input's rows do.
+    """Bytes of workspace for a unit: an eighth of the L2 where the weights stay in half of it, so that both and the input's rows stay.
 
-    Where they do not and are read anew by every unit, half of it: the more pixels then meet them.
+    Where the weights do not stay, and every unit reads them again, half of it: each weight read then meets more pixels.
     """
     fits = weights_of_one * itemsize * block.hidden <= target.l2_bytes // 2
     return target.l2_bytes // 8 if fits else target.l2_bytes // 2
@@ -190,7 +190,7 @@ def pixel_budget(block, itemsize, target):
 
 
 LEAST_PIXELS = 16
-"""Of a unit: below, register tiles get low, and a unit must have the pixels of one."""
+"""The fewest pixels of a unit: with fewer, register tiles get low, and a unit must have the pixels of one."""
 
 
 def ffn_tiling(block, itemsize, target):

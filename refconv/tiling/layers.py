@@ -24,12 +24,12 @@ MOST_AHEAD = 256
 
 
 def check_ahead(ahead):
-    """Unless so many elements may be prefetched with a step."""
+    """ValueError unless so many elements may be prefetched with a step."""
     require(ahead <= MOST_AHEAD, "ahead", ahead, f"from 0 to {MOST_AHEAD}")
 
 
 def check_channels(channels, block):
-    """Unless the channels of a unit are whole blocks."""
+    """ValueError unless the channels of a unit are whole blocks."""
     require(channels % block == 0, "channels", channels, f"a multiple of {block} (the vectors of a block * lanes)")
 
 
@@ -186,7 +186,7 @@ def dense_tiling(problem, itemsize, target):
     Where the weights do not fit the L2, each block of them comes from beyond it, at some 4 bytes a cycle: 16 cycles a vector of 64
     bytes, against half a cycle for each of the unit's pixels. Below FEW_PIXELS that is a third of the time or more, and worth
     the twentieth that prefetching the next block inside the sum costs (512 channels at 7x7: 0.88 of the time; 256 at 14x14: 1.05). Half
-    of the block is called, what the hardware's own prefetcher does not reach in time (measured: all of it takes 1.03 times as long).
+    of the block is prefetched, what the hardware's own prefetcher does not reach in time (measured: all of it takes 1.03 times as long).
     """
     lanes = target.lanes(itemsize)
     run = problem.c_group * (problem.s if problem.dilation_w == 1 else 1)

@@ -10,7 +10,7 @@ from refconv.static import Static, static_record
 from refconv.weights.packed import MOST_VECTORS, ceil_div
 
 MOST_ROWS = 28
-"""Of any tile or strip."""
+"""The most rows of any tile or strip."""
 
 
 def require(legal, where, value, rule):
@@ -25,7 +25,7 @@ def tail_of(channels, vectors, lanes):
 
 
 def check_rows(where, rows, pixels):
-    """Unless there are as many pixels as a tile or strip has rows: the last one is moved back, and must not begin before the first pixel."""
+    """ValueError unless there are as many pixels as a tile or strip has rows: the last is moved back, and must not begin before the first pixel."""
     most = min(pixels, MOST_ROWS)
     require(rows <= most, f"{where}.rows", rows, f"from 1 to {most}")
 
@@ -46,7 +46,7 @@ class Tile(NamedTuple):
         return Tile(self.rows, self.tail, self.tail)
 
     def check(self, where, pixels, channels, lanes):
-        """Unless it is legal for products of `pixels` pixels or more and so many output channels (of a group)."""
+        """ValueError unless it is legal for products of `pixels` pixels or more and so many output channels (of a group)."""
         widest = min(MOST_VECTORS, ceil_div(channels, lanes))
         check_rows(where, self.rows, pixels)
         require(self.vectors <= widest, f"{where}.vectors", self.vectors, f"from 1 to {widest}")
@@ -71,7 +71,7 @@ def slide_shape(width, stride, dilation):
 
 
 def check_strip(where, strip, chosen, conv):
-    """Unless a strip is legal for rows of the Conv2d `conv`; chosen: the rule's, whose groups no other strip can have otherwise."""
+    """ValueError unless a strip is legal for rows of the Conv2d `conv`; chosen: the rule's strip, whose groups are the only legal ones."""
     check_rows(where, strip.rows, conv.q)
     legal = sorted({(1, 1), (int(chosen.taps), int(chosen.stride)), slide_shape(conv.s, conv.stride_w, conv.dilation_w)})
     shape = int(strip.taps), int(strip.stride)

@@ -1,4 +1,4 @@
-"""Words for the numbers of a tiling, shared by the `explain` of the kernels."""
+"""The numbers of a tiling as text, shared by the `explain` of the kernels."""
 
 
 def kib(size_bytes):

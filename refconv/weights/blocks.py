@@ -64,7 +64,7 @@ def packed_elements(block, lanes):
 
 
 def _by_part(graph, make):
-    """make(graph, FoldedConv) is (weight, bias); of all convolutions of the graph a PackedBlock, those that only gates depend on as its gates."""
+    """The PackedBlock of a graph's convolutions, (weight, bias) of each by make(graph, FoldedConv); those that only gates depend on are its gates."""
     scales, steps, gating = {step.sources[0]: step for step in graph.steps if step.op == "scale"}, {}, set()
     parts = {False: [], True: []}
     for step in graph.steps:

@@ -9,7 +9,7 @@ from refconv.elements import element
 from refconv.networks.blocks import BLOCK_PRESETS, BlockPreset
 from refconv.schedule import MODES, OPERANDS, block_schedule
 from refconv.tiling.checked import as_numbers
-from sim.account.layer import Lines, Work, account, call_kernel, ready
+from sim.account.layer import Lines, Work, account, call_kernel, checked_machine
 from sim.account.layer_by_layer import describe, simulate_layers
 from sim.account.records import NO_CHOICE, BlockAccount
 from sim.analysis.bounds import chain_bound
@@ -41,7 +41,7 @@ def simulate_block(
     squeeze-excitation "gates", with squeeze="spill" "hidden_layer". layer_by_layer: the account of the layers (sim/account/layer_by_layer.py).
     ValueError or TypeError says what is illegal.
     """
-    machine, dtype = ready(machine), element(dtype)
+    machine, dtype = checked_machine(machine), element(dtype)
     name, block, h, w = _resolved(block, h, w, dtype)
     schedule = block_schedule(block, n, h, w, dtype, machine.target, tiling=tiling, halo=halo, squeeze=squeeze)
     call = schedule.calls[0]
@@ -84,7 +84,7 @@ def _resolved(block, h, w, dtype):
     """(name or None, record, h, w) of a record, preset or name of one; ValueError says which presets there are."""
     if isinstance(block, str):
         if block not in BLOCK_PRESETS:
-            raise ValueError(f"block {block!r}: must be {', '.join(BLOCK_PRESETS)}, or a record of refconv.blocks")
+            raise ValueError(f"block {block!r}: must be {', '.join(BLOCK_PRESETS)}, or a record of refconv.problem.blocks")
         block = BLOCK_PRESETS[block]
     if isinstance(block, BlockPreset):
         return block.name, block.record(dtype), block.size if h is None else h, block.size if w is None else w

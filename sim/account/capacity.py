@@ -19,7 +19,7 @@ SMALLEST_BYTES = 1 << 10
 STEPS = 16
 """Capacities of the curve in each factor of two."""
 _OF_RUN = ("name", "descriptor", "kernel", "tiling", "dtype", "halo", "macs", "recomputed_macs", "flops", "compulsory_bytes", "workspace_bytes")
-"""What a CapacityAccount's JSON repeats of its run's, where that has it."""
+"""The keys of its run's JSON that a CapacityAccount's JSON repeats, where the run has them."""
 
 
 @record

@@ -18,7 +18,7 @@ from refconv.weights.packed import weight_vectors
 from sim.account.layer import scheduled
 from sim.account.records import TensorSize, UntracedLayer
 from sim.analysis.closed_form import Factor, Moved, boundaries, formula, on_machine, total
-from sim.analysis.loop_nest import kernel_nest, moving
+from sim.analysis.loop_nest import kernel_nest, turning_loops
 from sim.machine.quantities import show_bytes
 from sim.trace.nontemporal import TEMPORAL
 
@@ -89,9 +89,9 @@ def _packed(term, packed, tensor):
 
 def nest_lines(nest, found):
     """The nest as lines of text, each loop within the one before, and each memory where it stands with the tiles it holds."""
-    text, live = [], moving(nest, len(nest.loops))
+    text, live = [], turning_loops(nest, len(nest.loops))
     for at in range(len(nest.loops) + 1):
-        indent = "  " * (1 + len(moving(nest, at)))
+        indent = "  " * (1 + len(turning_loops(nest, at)))
         for border in found:
             if border.memory.at == at:
                 held = ", ".join(f"{name} {elements:,}" for name, elements in border.held.items())
@@ -133,7 +133,7 @@ def block_explanation(record):
 
 
 def untraced(kernel, layer, machine, *, dtype, bias, stores, why):
-    """The UntracedLayer of a Layer of refconv.networks.layers, for `explanation`; why: nothing runs."""
+    """The UntracedLayer of a Layer of refconv.networks.layers, for `explanation`; why: the reason why nothing runs."""
     kind, problem = element(dtype), layer.problem
     schedule = scheduled(kernel, problem, machine, kind, bias=bias)
     (call,), buffers = schedule.calls, list(schedule.buffers.values())

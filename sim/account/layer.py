@@ -61,7 +61,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     and has the bytes of each. Where the kernel has fewer units of work than that, one core runs each unit, and the account says how many
     were wanted. Counts of lines are exact; bytes = lines * the level's line_bytes. ValueError says what is illegal and what would be legal.
     """
-    machine = ready(machine)
+    machine = checked_machine(machine)
     layer = find_layer(problem) if isinstance(problem, str) else problem
     name, problem = (layer.name, layer.problem) if isinstance(layer, Layer) else (None, layer)
     if not isinstance(problem, Conv2d | PartialConv2d):
@@ -103,7 +103,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     )
 
 
-def ready(machine):
+def checked_machine(machine):
     """The Machine that a name or path stands for, checked; ValueError also where nothing can be simulated at all."""
     if config.DISABLE_JIT:
         raise ValueError("NUMBA_DISABLE_JIT = 1: must be unset for sim, which compiles the kernels for traced buffers")
@@ -111,7 +111,7 @@ def ready(machine):
 
 
 def dram_bytes(dram, machine):
-    """The Dram of lines moved by buffer; of a core: what it loads first, and what it stores."""
+    """The Dram of lines moved, by buffer. Of one core: what it is the first to load, and what it stores."""
     read, written, flushed = (int(dram[:, kind].sum()) * machine.line_bytes for kind in (READ, WRITTEN, WRITTEN_BY_FLUSH))
     return Dram(read_bytes=read, write_bytes=written + flushed)
 
@@ -139,9 +139,9 @@ def counters_of(counts, classes):
 def account(work, buffers, lines, machine, dtype, workspace, *, shown=None, cores=1):
     """The Account of a run, by level and by tensor.
 
-    work: Work. buffers: those of the Run; of one name are one tensor. lines: Lines. workspace: names of tensors that are neither parameters,
-    nor input or output. shown: numbers of the buffers to list (None: all that are not empty); what else has moved is listed, too. cores: that
-    ran. They have their peaks together, but share the memory, whose bandwidth is taken as that of the machine's record: that of one core.
+    work: Work. buffers: those of the Run; buffers of one name are one tensor. lines: Lines. workspace: names of tensors that are neither parameters,
+    nor input or output. shown: numbers of the buffers to list (None: all that are not empty); what else has moved is listed, too. cores: how
+    many ran. Their peaks add up, but they share the memory, whose bandwidth is taken to be the one of the machine's record: that of one core.
     """
     counts, dram, classes = lines
     every = [counters_of(level, None if classes is None else classes[i]) for i, level in enumerate(counts)]

@@ -4,7 +4,7 @@ from refconv.elements import element
 from refconv.graph.model import OtherNode
 from refconv.graph.read import read_model
 from refconv.static import Static
-from sim.account.layer import ready, scheduled, simulate
+from sim.account.layer import checked_machine, scheduled, simulate
 from sim.account.parallel import run_all
 from sim.account.records import Dram, LeftOut, NetworkAccount, NetworkLayerAccount, NetworkTotals
 from sim.account.trace_cost import MOST_ACCESSES, TooLarge, estimated_accesses
@@ -20,7 +20,7 @@ def simulate_model(model, machine="host", *, input_shapes=(), batch=None, dtype=
     that takes more is not modelled, and TooLarge is raised where that is every layer. Layers of equal problems are simulated once. options:
     stores, warm, classify of sim.simulate. ValueError says what is illegal.
     """
-    machine, dtype = ready(machine), element(dtype)
+    machine, dtype = checked_machine(machine), element(dtype)
     if isinstance(model, str):
         model = read_model(model, input_shapes, batch)
     if not model.layers:

@@ -50,7 +50,7 @@ def run_all(calls, jobs=1):
                 return pool.submit(here, function, keywords).result()
 
             def begin():
-                there(dict, {})  # the process has started, and imported what it needs, when this is back
+                there(dict, {})  # the process has started, and imported what it needs, when this returns
                 work(there)
 
             begun = [threads.submit(begin) for _ in range(others)]

@@ -224,7 +224,7 @@ class LayerAccount(Account):
 
     @property
     def runs(self):
-        """This account, and those that it has beside it."""
+        """This account, and those of other runs that it holds."""
         return (self,)
 
     @property
@@ -351,7 +351,7 @@ class NetworkTotals(Traffic, Record):
 
     @property
     def nodes_of_unknown_macs(self):
-        """How many nodes were not modelled of which it is not known how often they multiply."""
+        """How many of the nodes that were not modelled have an unknown number of multiply-adds."""
         return sum(node.macs is None for node in self.not_modelled)
 
     JSON = (

@@ -59,7 +59,7 @@ def _weighted(axis):
 
 
 def fast_elements(machine, itemsize, cores=1, private=0, sizes=None):
-    """Elements of itemsize bytes that the caches and registers of a sim.machine.Machine hold, its first `private` levels for each of the cores.
+    """Elements of itemsize bytes that the caches and registers of a sim.Machine hold; its first `private` levels count once for each of the cores.
 
     sizes: bytes of the caches instead of its own.
     """
@@ -89,5 +89,5 @@ def layer_bound(problem, fast, besides=0, *, filled=True, warm=False):
 
 
 def chain_bound(block, n, h, w):
-    """The Bound of a block of refconv.blocks run as one: input, all parameters, output. Bounds of its layers do not add up."""
+    """The Bound of a block of refconv.problem.blocks run as one: input, all parameters, output. Bounds of its layers do not add up."""
     return Bound(sum(block.compulsory(n, h, w).values()), "compulsory traffic of the fused chain")

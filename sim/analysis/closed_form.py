@@ -22,7 +22,7 @@ import math
 from typing import NamedTuple
 
 from refconv.problem.conv import PartialConv2d, out_reach, touched, used_taps
-from sim.analysis.loop_nest import Memory, extents, moving
+from sim.analysis.loop_nest import Memory, extents, turning_loops
 
 RELEVANT = {"input": "NGCPQRS", "weight": "GKCRS", "output": "NGKPQ"}
 """The dimensions that change what is touched of a tensor."""
@@ -106,7 +106,7 @@ def fit(nest, capacity_bytes, itemsize=1, halo="auto", turns=1):
 def on_machine(nest, machine, itemsize, workspace_bytes=0):
     """The nest with the caches of a machine as explicit memories, last level first: each as far out as LRU keeps its tiles, two turns' of them.
 
-    A cache larger than the workspace holds all of that besides; one too small for any place is left out. ValueError if that is the last level.
+    A cache larger than the workspace holds all of that in addition; one too small for any place is left out. ValueError if that is the last level.
     """
     memories, at = [], 0
     for level in reversed(machine.levels):
@@ -123,7 +123,7 @@ def on_machine(nest, machine, itemsize, workspace_bytes=0):
 
 def _longer(nest, at, turns):
     """The nest with `turns` turns of the innermost of the first `at` loops in one."""
-    outside = moving(nest, at)
+    outside = turning_loops(nest, at)
     if not outside or turns == 1:
         return nest
     loops = (loop._replace(tile=loop.tile * turns) if loop is outside[-1] else loop for loop in nest.loops)
@@ -131,14 +131,14 @@ def _longer(nest, at, turns):
 
 
 def boundary(nest, memory, halo="auto", write_allocate=False):
-    """The Boundary of a memory of which `at` counts: its tiles and what moves across, whether they fit its capacity or not.
+    """The Boundary of a memory, of which `at` alone matters: its tiles and what moves across, whether they fit its capacity or not.
 
     halo: "kept", "reloaded" or "auto" (see above). write_allocate: whether a tile of the output is read the first time, too. ValueError for
     another halo, and where more tiles than MOST_PIECES would have to be counted one by one.
     """
     if halo not in HALOS:
         raise ValueError(f"halo = {halo!r}: must be {', '.join(HALOS[:-1])} or {HALOS[-1]}")
-    sizes, outside = extents(nest.problem), moving(nest, memory.at)
+    sizes, outside = extents(nest.problem), turning_loops(nest, memory.at)
     tile = dict(sizes)
     for loop in outside:
         tile[loop.dim] = loop.tile
@@ -160,10 +160,10 @@ def boundary(nest, memory, halo="auto", write_allocate=False):
     if again > 1 and not write_allocate:
         reread = ((*first, Factor(again - 1, "times read back")),)
     moved = {"input": Moved((terms["input"],)), "weight": Moved((terms["weight"],)), "output": Moved(reread, (terms["output"],))}
-    return Boundary(memory, tile, held, with_passed(nest.problem, moved, write_allocate))
+    return Boundary(memory, tile, held, with_passed_through(nest.problem, moved, write_allocate))
 
 
-def with_passed(problem, moved, write_allocate):
+def with_passed_through(problem, moved, write_allocate):
     """What moves, and of a PartialConv2d the channels passed through."""
     if not isinstance(problem, PartialConv2d) or problem.c == problem.convolved:
         return moved
@@ -289,7 +289,7 @@ class Axis:
 
 @functools.lru_cache(maxsize=4096)
 def inside(outputs, taps, stride, dilation):
-    """Inputs that windows touch of which none meets the border."""
+    """Inputs that windows touch where none of them meets the border."""
     return touched(out_reach(outputs, taps, stride, dilation), 0, outputs, taps, stride, dilation)
 
 

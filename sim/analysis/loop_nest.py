@@ -94,7 +94,7 @@ def checked(nest):
     return nest
 
 
-def moving(nest, at):
+def turning_loops(nest, at):
     """The first `at` loops without those of a single turn."""
     left, result = extents(nest.problem), []
     for loop in nest.loops[:at]:

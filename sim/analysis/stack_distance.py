@@ -11,7 +11,7 @@ in the stack, and caches with c >= max(reach, d) flush it.
 
 The place is counted in O(log n): accesses are numbered by a clock, a Fenwick tree (Fenwick, "A new data structure for cumulative
 frequency tables", Software: Practice and Experience 24(3), 1994) counts the numbers that are some line's last. When the clock reaches
-the end of the tree, the lines are numbered anew in their order.
+the end of the tree, the lines are renumbered in their order.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ from refconv.jit import kernel, routine
 from sim.hierarchy.words import FLUSHED, KINDS, LOAD_MISSES, LOADS, STORE_MISSES, STORES, TENSOR_BITS, WRITEBACKS, units_of
 
 MOST_COUNTERS = 1 << 30
-"""Distances times buffers: the histograms keep three numbers of 8 bytes for each."""
+"""The most distances times buffers: the histograms keep three numbers of 8 bytes for each."""
 NOW, LIVE = range(2)
 NEVER, CLEAN, NO_LINE = 0, -1, -1
 
@@ -36,7 +36,7 @@ class StackDistances:
         self.line_bytes, tensors = line_bytes, len(buffers)
         self.lines = max(1, units_of(buffers, line_bytes, longest_line_bytes or line_bytes))
         if self.lines * tensors > MOST_COUNTERS:
-            raise ValueError(f"{self.lines} lines in {tensors} buffers: must be at most {MOST_COUNTERS} of one times the other for stack distances")
+            raise ValueError(f"{self.lines} lines in {tensors} buffers: lines times buffers must be at most {MOST_COUNTERS} for stack distances")
         self._bits = TENSOR_BITS - (line_bytes.bit_length() - 1)
         slots = 1 << (2 * self.lines).bit_length()
         self._clock = np.zeros(2, np.int64)
@@ -51,7 +51,7 @@ class StackDistances:
         """Add accesses in their order: line << 1 | is_store, int64."""
         highest = int((events >> 1 & (1 << self._bits) - 1).max(initial=0))
         if highest >= self.lines:
-            raise ValueError(f"an access to line {highest} of {self.lines}: buffers must lie as told, each from a line of the last level on")
+            raise ValueError(f"an access to line {highest} of {self.lines}: buffers must lie as declared, each from a line of the last level on")
         measure(events, self._bits, self._clock, self._last, self._reach, self._owner, self._tree, self._seen, self._written)
 
     @property

@@ -56,9 +56,9 @@ def parser(prog, description, **forms):
     )
     add("--inclusion", metavar="WORD", help=f"{', '.join(INCLUSIONS)}: instead of the machine's (which is nine if it does not say)")
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
-    for mode, about in (("halo", "computed rows that two tiles want"), ("squeeze", "the hidden layer, whose gates need the whole map")):
+    for mode, about in (("halo", "computed rows that two tiles need"), ("squeeze", "the hidden layer, whose gates need the whole map")):
         legal, blocks = ", ".join(MODES[mode]), ", ".join(with_choice(mode))
-        help = f"{legal} (default {MODES[mode][0]}): what to do about {about}; goes to those of the layers that have the choice: {blocks}"
+        help = f"{legal} (default {MODES[mode][0]}): what to do about {about}; for those of the layers that have the choice: {blocks}"
         add(f"--{mode}", default=MODES[mode][0], metavar="MODE", help=help)
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); halves are computed in float32")
     add("--batch", type=positive, metavar="N", help="images, instead of the layer's own number")
@@ -147,7 +147,7 @@ def call_of(layer, machine, modes, arguments):
 
 @contextlib.contextmanager
 def advised(advice):
-    """Where a layer is too large to trace, its error says which options help."""
+    """An error raised within for a layer too large to trace also says which options help."""
     try:
         yield
     except TooLarge as error:

@@ -3,7 +3,7 @@
 The table and JSON go to stdout, progress to stderr; bad input exits with status 2 and one line.
 """
 
-from refconv.cli import note, positive
+from refconv.cli import MODEL_OPTIONS, in_options, note, positive
 from refconv.graph.read import read_model
 from refconv.networks.blocks import BlockPreset
 from refconv.problem.conv import Conv2d
@@ -39,7 +39,7 @@ def parser():
     add("--warm", action="store_true", help="of layers: count a second run, which meets what a first has left in the caches")
     add("--classify", action="store_true", help="of layers: tell compulsory, capacity and conflict misses apart, for each level and tensor")
     add("--cores", type=positive, default=1, metavar="N", help="of layers: the kernel's parallel split on N cores, which take turns (default 1)")
-    about = f"with --cores: levels that each core has of its own, the nearest; those below are shared (default {PRIVATE})"
+    about = f"with --cores: how many levels, the nearest, each core has of its own; those below are shared (default {PRIVATE})"
     add("--private", type=positive, default=PRIVATE, metavar="LEVELS", help=about)
     add("--jobs", type=positive, metavar="N", help="layers simulated side by side, in processes (default: the cores with --model, else 1)")
     return result
@@ -69,7 +69,7 @@ def check_explained(machine, warm):
 
 
 def call_of(layer, machine, modes, arguments):
-    """That of sim.cli.options; with --explain a layer too large to trace has a call, too, which traces nothing."""
+    """As call_of of sim.cli.options; with --explain a layer too large to trace has a call, too, which traces nothing."""
     try:
         return command.call_of(layer, machine, modes, arguments)
     except TooLarge as error:
@@ -80,7 +80,7 @@ def call_of(layer, machine, modes, arguments):
 
 
 def simulated_model(arguments):
-    """`simulated` of --model."""
+    """As `simulated`, for --model."""
     if arguments.layer:
         raise ValueError("--layer and --model: must be one of them")
     if arguments.kernel is not None:
@@ -92,7 +92,8 @@ def simulated_model(arguments):
     if arguments.classify and not (arguments.json or arguments.csv):
         raise ValueError("--classify: the table of a model has no place for classes of misses; legal with --json or --csv, or with --layer")
     command.chosen_modes([], arguments)
-    model = read_model(arguments.model, arguments.input_shape, arguments.batch)
+    with in_options(MODEL_OPTIONS):
+        model = read_model(arguments.model, arguments.input_shape, arguments.batch)
     machine = command.chosen_machine(arguments)
     for text in model.notes:
         note(f"{model.path}: {text}")

@@ -156,7 +156,7 @@ class Hierarchy:
             run(self.words)
 
     def join(self, first, private, owners):
-        """This hierarchy is that of one of several cores, which share the levels from `private` on: they are those of `first`, of the same caches.
+        """Make this the hierarchy of one of several cores, which share the levels from `private` on: those of `first`, which has the same caches.
 
         Each core counts what it accesses; but bytes written to memory from a shared level are counted by the core that last stored in that line,
         which owners, int64, zero, as many as there are lines of the last level in memory, keeps for all cores.
@@ -177,7 +177,7 @@ class Hierarchy:
         return self.words[at : at + self.words[HEADER.gathered]]
 
     def keep(self, events):
-        """Of those, only that many, from the first on, are run."""
+        """Of the gathered events keep only the first, `events` of them."""
         self.words[HEADER.gathered] = events
 
     def finish(self):
@@ -189,7 +189,7 @@ class Hierarchy:
 def flush_cores(hierarchies):
     """Write every dirty line of hierarchies that have joined the first to memory: each core's own levels first, then those they share.
 
-    A line read from memory by one core may be dirty in another: all look where any has been.
+    A line read from memory by one core may be dirty in another: all are searched wherever any has read.
     """
     low, high = min(h.words[HEADER.lowest] for h in hierarchies), max(h.words[HEADER.highest] for h in hierarchies)
     levels, private = (hierarchies[0].words[word] for word in (HEADER.levels, HEADER.private))
@@ -211,7 +211,7 @@ def _log2(power):
 def loop_address(loop):
     """The address of an access loop.
 
-    An address is data: a traced kernel calls the loop that its hierarchy's words name, is not compiled anew for another one, and links neither.
+    An address is data: a traced kernel calls the loop that its hierarchy's words name, is not compiled again for another, and linked with none.
     """
     signature = (WORDS,)
     loop.compile(signature)

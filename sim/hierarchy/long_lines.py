@@ -66,7 +66,7 @@ def access(m, level, tag, kind):
     """A load or store comes to a level, or to memory. tag: of a line of the level above.
 
     kind: LOADS; STORES, by the processor, of a part of a line; or STORES | WHOLE. The kinds of further calls are computed from it, an int64 as it
-    is: Numba compiles a constant as a type of its own, and what calls itself by another type cannot be kept on disk.
+    is: Numba compiles a constant as a type of its own, and a function that calls itself with another type cannot be kept on disk.
     """
     stores = kind & STORES
     if level == m[HEADER.private] and stores:

@@ -48,7 +48,7 @@ def _bits(builder, lanes):
 
 @intrinsic
 def holds(typing_context, m, at, key):
-    """A bit for each tag of the chunk at `at` that is key, which is odd, dirty or not."""
+    """A bit for each tag of the chunk at `at` that is `key`, dirty or not; `key` has the dirty bit set."""
 
     def codegen(context, builder, signature, args):
         tags = builder.load(_chunk(builder, *args[:2]), align=8 * LANES)

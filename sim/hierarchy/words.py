@@ -20,7 +20,7 @@ TAG = 2
 CHUNK = 1 << 15
 """Events gathered before they are run through the caches: 256 KiB, so that they stay in the real L2."""
 MOST_EVENTS = 1 << 14
-"""More than one instruction notes: a tile has at most 28 rows of 4 vectors of 32 lines."""
+"""More events than any one instruction notes: a tile has at most 28 rows of 4 vectors of 32 lines."""
 NO_PLACE = 1 << 62
 
 COUNTERS = ("loads", "stores", "load_misses", "store_misses", "writebacks", "flushed")

@@ -1,4 +1,4 @@
-"""The two rates of this host: arithmetic peak and memory bandwidth of one core. `python -m sim.calibrate` measures them anew.
+"""The two rates of this host: arithmetic peak and memory bandwidth of one core. `python -m sim.calibrate` measures them again.
 
 Measured once and kept in the user's cache folder: they divide a report's numbers, and a report should not change from run to run.
 """
@@ -66,7 +66,7 @@ def host_rates(refresh=False):
 
 
 def main(argv=None):
-    """Measure anew, keep, and print; returns the exit status."""
+    """Measure again, keep, and print; returns the exit status."""
     about = "Measure the arithmetic peak and the memory bandwidth of one core of this computer, and keep them for reports on --machine host."
     Parser(prog="sim.calibrate", description=about).parse_args(argv)
     flops, moved = host_rates(refresh=True)

@@ -31,7 +31,7 @@ from sim.machine.quantities import parse_bytes, parse_rate
 MOST_TAGS = 1 << 27
 """Tags of all levels together: the simulator keeps 8 bytes for each."""
 MOST_CHARACTERS = 1 << 20
-"""Of a machine file: PyYAML reads about 1 MB/s."""
+"""The most characters of a machine file: PyYAML reads about 1 MB/s."""
 
 
 class Machine(NamedTuple):
@@ -73,7 +73,7 @@ class Machine(NamedTuple):
         return self.peak_for(itemsize) / self.bandwidth_bytes_per_s
 
     def checked(self):
-        """This machine, or a ValueError that names what is wrong with it: every level legal, also below the others, a simulation that fits."""
+        """This machine, or a ValueError that names what is wrong: every level legal, also below the others, not too many tags to simulate."""
         if not self.levels:
             raise ValueError("levels: must be at least one cache")
         for level in self.levels:

@@ -13,7 +13,7 @@ def block_report(block, machine):
 
 
 def layers_table(account):
-    """What each layer moves to and from DRAM while it runs, and the side of the roof that puts it on."""
+    """What each layer moves to and from DRAM while it runs, and which side of the roof that puts it on."""
     table = Table("Layer by layer", "layer", "kernel", "MACs", "DRAM read", "written", "FLOP/B", "limited by", "of peak at most")
     for layer in account.layers:
         moved = map(size, (layer.dram.read_bytes, layer.dram.write_bytes))
@@ -28,7 +28,7 @@ def comparison(block):
     both = block.runs
 
     def row(name, value, units):
-        """A row in one unit, of what is the better the less there is."""
+        """A row in one unit, for a quantity of which less is better."""
         fused, apart = values = [value(run) for run in both]
         unit, scale = unit_for(values, units)
         table.add_row(f"{name}, {unit}" if unit else name, *texts(values, scale), f"{apart / fused:.2f}" if fused else "-")

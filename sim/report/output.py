@@ -14,7 +14,7 @@ from sim.report.table import BOUNDLESS, Table, measured
 
 SCHEMA = 1
 TEXT_COLUMNS = 110
-"""Columns that text is broken at where the place has no edge and no table is wider."""
+"""The width of text where stdout has no edge and no table is wider."""
 
 
 def write_json(machine, result, warm=False):

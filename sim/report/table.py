@@ -10,9 +10,9 @@ from rich.text import Text
 BYTES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1))
 COUNTS = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3), ("", 1))
 LEAST = 10
-"""Units that the smallest number of a column has at least, so that all have three digits or more; or else all are whole."""
+"""The smallest number of a column is at least this many units, so that all have three digits or more; or else all are whole."""
 BOUNDLESS = 1 << 20
-"""Columns of a place without an edge."""
+"""The width of a place without an edge."""
 
 
 class Quantity(NamedTuple):

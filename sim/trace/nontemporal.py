@@ -1,4 +1,4 @@
-"""Output stores that pass the caches by: a what-if of the simulator. The kernels of refconv store through the caches.
+"""Output stores that bypass the caches: a what-if of the simulator. The kernels of refconv store through the caches.
 
 A non-temporal store gathers the bytes of a line in a write-combining buffer; a buffer is written to memory once another line needs it, the
 one used longest ago first. So a line costs one write and no read, unless its stores are so far apart that it takes a buffer more than once:

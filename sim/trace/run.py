@@ -54,7 +54,7 @@ class Core:
 
 
 class Run:
-    """Traced buffers [(name, elements, itemsize)], side by side in the memory of a machine whose caches are empty. `buffers` are they, in order.
+    """Traced buffers [(name, elements, itemsize)], side by side in the memory of a machine whose caches are empty; `buffers` has them in order.
 
     stores: how buffers named "output" are stored, of sim.trace.nontemporal.STORES. classify: `classes` are then the misses, as of Hierarchy, of
     what `moved` has last returned. cores, private: so many cores, each with the first `private` levels of its own (sim/trace/cores.py);
@@ -129,7 +129,7 @@ class Run:
             self._turns.done(core)
 
     def _check_own(self, core, arguments):
-        """A buffer is an address in a hierarchy's words: that of another run would write there, or where nothing is any more."""
+        """ValueError for a buffer of another run: it holds the address of that run's words, which its accesses would change, or which are gone."""
         for argument in arguments:
             if isinstance(argument, Traced):
                 if argument.words != core.hierarchy.words.ctypes.data:

@@ -27,7 +27,7 @@ EVENTS_AT, GATHERED, LOOP = HEADER.events_at, HEADER.gathered, HEADER.loop
 class Traced(NamedTuple):
     """A buffer of `size` elements at a byte address, on a machine with the given vector and line (of the first level).
 
-    words: the address of those of a sim.hierarchy.hierarchy.Hierarchy, which must outlive the buffer. An array would be counted at every instruction.
+    words: the address of a Hierarchy's words; the Hierarchy must outlive the buffer. References to an array would be counted at every instruction.
     """
 
     address: int
@@ -105,7 +105,7 @@ def note(buffer, n, at, elements, write):
 
 @routine
 def note_one(buffer, n, at, write):
-    """Append the line of one element, which is in one, because buffers begin on a line; the lines, where they are shorter than elements."""
+    """Append the line of one element, which lies in one since buffers begin on a line, or its lines where they are shorter than elements."""
     first, events = (buffer.address + at * buffer.itemsize) >> buffer.line_shift, words_at(buffer.words)
     lines = max(1, buffer.itemsize >> buffer.line_shift)
     for line in range(first, first + lines):
@@ -115,12 +115,12 @@ def note_one(buffer, n, at, write):
 
 
 def read(buffer, i):
-    """Load one element, in a nest of your own: of a traced buffer the event, of an array the value."""
+    """Load one element, in a loop nest of your own: an event of a traced buffer, the value of an array."""
     return buffer[i]
 
 
 def write(buffer, i, value):
-    """Store one element, in a nest of your own."""
+    """Store one element, in a loop nest of your own."""
     buffer[i] = value
 
 
