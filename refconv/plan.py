@@ -26,8 +26,9 @@ MOST_WORKSPACE_BYTES = 1 << 33
 MOST_KEPT_BYTES = 1 << 28
 """Of workspace and tensors between calls that a Python thread keeps for calls to come; a call that takes more lets go of it at its end."""
 MOST_WORKSPACES = 64
+"""Sets of views of that memory that are kept, each for one kernel's sizes."""
 MOST_PLANS = 256
-"""Kept by a program that meets ever new shapes: what has been let go is decided anew where it is wanted again, in about a millisecond."""
+"""Kept of calls of layers: what has been let go is decided anew when it is wanted again, in about a millisecond."""
 
 
 class Plan(NamedTuple):
@@ -111,7 +112,8 @@ class Arena(threading.local):
         buffers = self.workspaces.get(key)
         if buffers is None:
             buffers = tuple(self.buffer(place, size, dtype) for place, size in zip(places, sizes, strict=True))
-            self.workspaces.keep(key, buffers)
+            if all((place, dtype) in self.buffers for place in places):  # else they are more than is kept
+                self.workspaces.keep(key, buffers)
         return buffers
 
 

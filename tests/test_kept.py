@@ -75,9 +75,14 @@ def test_an_arena_keeps_at_most_what_it_says(monkeypatch):
     grown = arena.buffer("other", large, small)
     assert grown.size == large
     assert sum(buffer.nbytes for buffer in arena.buffers.values()) <= 1000
+    assert len(arena.workspaces) == 0
     anew = arena.workspace(((False, 0), (False, 1)), (50, 60), small)
     assert not np.shares_memory(anew[0], grown)
     assert not np.shares_memory(*anew)
+    too_large = arena.workspace(((False, 0), (False, 1)), (200, 300), small)
+    assert not np.shares_memory(*too_large)
+    kept = {id(array.base) for array in arena.buffers.values()}
+    assert all(id(view.base) in kept for views in arena.workspaces._kept.values() for view in views), "nothing is kept by its views alone"
 
 
 @pytest.mark.parametrize("most", [0, 1 << 10])

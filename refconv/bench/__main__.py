@@ -32,7 +32,7 @@ def parser():
     )
     add("--threads", type=int, default=1, help="threads of every contender (default 1)")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); beside halves also the float32 time is shown")
-    add("--batch", type=positive, help="images, in the place of the layers' own number")
+    add("--batch", type=positive, help="images, instead of the layers' own number")
     add("--layout", default="NHWC", help="arrays given to and taken from this project: NHWC, or NCHW, which pays the conversion (default NHWC)")
     add("--peers", default=",".join(PEERS), help=f"comma-separated: {', '.join(PEERS)}; or none (default all that are installed)")
     add("--rounds", type=positive, default=31, help="interleaved rounds, of which the median is taken (default 31)")

@@ -13,7 +13,7 @@ from refconv.problem.blocks import ConvNeXtBlock, FFNBlock
 ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu, "sigmoid": torch.sigmoid}
 
 LINEAR = (FFNBlock, ConvNeXtBlock)
-"""The blocks whose authors have linear layers on channels that come last in place of 1x1 convolutions; so torch is as fast or faster (measured)."""
+"""The blocks whose authors have linear layers on channels that come last instead of 1x1 convolutions; so torch is as fast or faster (measured)."""
 
 
 class TorchBlock(PeerBlock, Module):

@@ -15,7 +15,7 @@ _PACKED = weakref.WeakKeyDictionary()
 
 class PackedBlock(NamedTuple):
     """weights and biases as flat arrays in the order the kernel takes them; a bias that is None has no elements. gates: those of
-    squeeze-excitation, a PackedBlock too, or None. `packed_elements` has numbers of elements in the place of arrays."""
+    squeeze-excitation, a PackedBlock too, or None. `packed_elements` has numbers of elements instead of arrays."""
 
     weights: tuple
     biases: tuple
