@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from refconv.jit import routine
 from refconv.static import Static
-from refconv.tile.instructions import length, load, prefetch, zero
+from refconv.tile.instructions import length, load, zero
 from refconv.tile.operands import Place, View
 from refconv.tile.registers import add_row
 
@@ -88,28 +88,3 @@ def with_bias(acc, bias, columns, vectors):
         if length(bias.buffer) > 0:
             acc = add_row(acc, load(ONE, vectors, bias.buffer, bias.at, 0, columns))
     return acc
-
-
-@routine
-def prefetch_place(stretch, gone):
-    """The next place of a Prefetch of which `gone` elements have been asked for."""
-    if stretch is None:
-        return 0
-    return stretch.at + gone // stretch.run * stretch.jump + gone % stretch.run
-
-
-@routine
-def prefetch_next(stretch, at):
-    """Ask for the line at that place of a Prefetch; returns the place one step on."""
-    if stretch is None:
-        return at
-    prefetch(stretch.buffer, at, L1)
-    return at + stretch.step
-
-
-@routine
-def elements_asked(stretch, steps):
-    """Elements that a Prefetch moves on by in so many steps."""
-    if stretch is None:
-        return 0
-    return steps * stretch.step

@@ -9,7 +9,7 @@ from refconv.parts.staging import row_view
 from refconv.problem.conv import out_width
 from refconv.tile.activations import activate
 from refconv.tile.instructions import lanes, slide, store, zero
-from refconv.tile.operands import Weights, moved, shifted, step_by
+from refconv.tile.operands import View, Weights, moved
 from refconv.tile.registers import gather_diagonals
 
 
@@ -17,10 +17,10 @@ from refconv.tile.registers import gather_diagonals
 def clipped_slide(acc, row, start, step, pixels, columns, width, taps, strip):
     """slide along the `row` of `width` pixels, a View, from column `start` on, `step` columns a pixel, `pixels` of them; taps: Weights."""
     inside, end = -(start // step), -((start - width) // step)
-    n_lanes, first = lanes(taps.buffer), shifted(row, start * row.pitch)
+    n_lanes, under = lanes(taps.buffer), View(row.buffer, row.at + start * row.pitch, step * row.pitch)
     if inside <= 0 and end >= pixels and columns >= n_lanes:  # constants: no branch is left
-        return slide(acc, strip, step_by(first, step), n_lanes, 0, 1 << 30, taps)
-    return slide(acc, strip, step_by(first, step), columns, inside, end, taps)
+        return slide(acc, strip, under, n_lanes, 0, 1 << 30, taps)
+    return slide(acc, strip, under, columns, inside, end, taps)
 
 
 @routine
@@ -33,7 +33,8 @@ def slide_rows(acc, rows, p, q, conv, c, columns, taps, strip):
     pixels, top = (strip.rows - 1) * strip.stride + strip.taps, p * conv.stride_h - conv.pad_top
     for r in range(conv.r):
         if 0 <= top + r * conv.dilation_h < conv.h:
-            row = shifted(row_view(rows, r * conv.dilation_h, conv.w), c)
+            whole = row_view(rows, r * conv.dilation_h, conv.w)
+            row = View(whole.buffer, whole.at + c, whole.pitch)
             w_at = taps.at + r * conv.s * taps.stride
             for s in range(0, conv.s, strip.taps):
                 start = q * conv.stride_w + s * conv.dilation_w - conv.pad_left

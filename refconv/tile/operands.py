@@ -44,12 +44,6 @@ def _moved(place, elements):
 
 
 @routine
-def step_by(view, pixels):
-    """Every so many pixels of a View: its pitch times `pixels`."""
-    return View(view.buffer, view.at, view.pitch * pixels)
-
-
-@routine
 def shifted(view, elements):
     """The View whose pixels begin so many elements further on: at another pixel, or at another channel."""
     return View(view.buffer, view.at + elements, view.pitch)
