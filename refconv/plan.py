@@ -32,15 +32,18 @@ MOST_PLANS = 256
 
 
 class Plan(NamedTuple):
-    """A Call made ready: its compiled entry point for an element type; places, sizes: of its workspace (see Call)."""
+    """A Call made ready: its compiled entry point for an element type, and what each call of it would else make again.
+
+    last: the entry's last arguments, a Part or units and threads; workspace_key: see Arena.workspace.
+    """
 
     call: Call
     element: Element
     entry: Any
     out_shape: tuple
     no_bias: Any
-    places: tuple
-    sizes: tuple
+    last: tuple
+    workspace_key: str
 
     def run(self, operands, out):
         """Compute: the kernel's operands are flat arrays of the plan's element type, in its record, out is one too.
@@ -48,13 +51,10 @@ class Plan(NamedTuple):
         Returns the workspace buffers, in the kernel's record: valid until the next call of this Python thread.
         """
         call = self.call
-        work = type(call.workspace)._make(_ARENA.workspace(self.places, self.sizes, self.element.work))
+        work = _ARENA.workspace(self.workspace_key, call, self.element.work)
         if self.element.half and not numba.config.DISABLE_JIT:
             operands, out = operands._make([_bits(array, self.element) for array in operands]), _bits(out, self.element)
-        if call.threads == 1:
-            self.entry(operands, out, work, call.problem, call.tiling, Part(0, 1, 0, call.units))
-        else:
-            self.entry(operands, out, work, call.problem, call.tiling, call.units, call.threads)
+        self.entry(operands, out, work, call.problem, call.tiling, *self.last)
         return work
 
 
@@ -79,7 +79,7 @@ class Program(NamedTuple):
                 tensors[call.out] = _ARENA.buffer(call.out, self.schedule.tensors[call.out], x.dtype)
             work = plan.run(call.kernel.operands._make([tensors[key] for key in call.inputs]), tensors[call.out])
             if len(self.plans) > 1:
-                tensors.update(zip(plan.places, work, strict=True))
+                tensors.update(zip(call.places, work, strict=True))
 
 
 def _bits(array, stored):
@@ -106,12 +106,15 @@ class Arena(threading.local):
             self.workspaces = Recent(MOST_WORKSPACES)
         return found
 
-    def workspace(self, places, sizes, dtype):
-        """Buffers of those numbers of elements, each in the memory that all calls with that place share."""
-        key = places[:1], sizes, dtype  # of a kernel's places the first tells all
+    def workspace(self, key, call, dtype):
+        """The workspace of a Call, in its kernel's record: each buffer in the memory that all calls with that place share.
+
+        key: a text that tells apart what differs in places, sizes, dtype or record.
+        """
         buffers = self.workspaces.get(key)
         if buffers is None:
-            buffers = tuple(self.buffer(place, size, dtype) for place, size in zip(places, sizes, strict=True))
+            places = call.places
+            buffers = type(call.workspace)._make([self.buffer(place, size, dtype) for place, size in zip(places, call.sizes, strict=True)])
             if all((place, dtype) in self.buffers for place in places):  # else they are more than is kept
                 self.workspaces.keep(key, buffers)
         return buffers
@@ -137,9 +140,13 @@ def plan_of(call, stored):
     inputs = types.BaseTuple.from_types(operands, row.operands)
     work = types.BaseTuple.from_types((flat(stored.work),) * len(workspace), type(workspace))
     signature = inputs, flat(stored), work, numba.typeof(problem), numba.typeof(call.tiling)
-    entry = compiled(row.run, (*signature, numba.typeof(Part(0, 1, 0, call.units)))) if call.threads == 1 else Split(row.run, signature)
+    if call.threads == 1:
+        last = (Part.of(0, 1, call.units),)
+        entry = compiled(row.run, (*signature, numba.typeof(*last)))
+    else:
+        last, entry = (call.units, call.threads), Split(row.run, signature)
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
-    return Plan(call, stored, entry, out_shape, no_bias, call.places, call.sizes)
+    return Plan(call, stored, entry, out_shape, no_bias, last, f"{call.places[:1]} {call.sizes} {stored.work} {type(workspace)}")
 
 
 def make_program(schedule, parameters):

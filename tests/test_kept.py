@@ -2,6 +2,8 @@
 
 import gc
 import tracemalloc
+from collections import namedtuple
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,19 +69,25 @@ def test_a_thousand_shapes_of_a_layer_do_not_grow_what_is_kept():
 def test_an_arena_keeps_at_most_what_it_says(monkeypatch):
     monkeypatch.setattr(plan, "MOST_KEPT_BYTES", 1000)
     arena, small, large = plan.Arena(), np.dtype(np.float32), 400
-    first = arena.workspace(((False, 0), (False, 1)), (50, 60), small)
-    assert arena.workspace(((False, 0), (False, 1)), (50, 60), small) is first
-    again = arena.workspace(((False, 0),), (40,), small)
+
+    def space(places, sizes):
+        record = namedtuple("Work", [f"buffer_{i}" for i in range(len(sizes))])
+        call = SimpleNamespace(places=places, sizes=sizes, workspace=record(*sizes))
+        return arena.workspace(f"{places} {sizes}", call, small)
+
+    first = space(((False, 0), (False, 1)), (50, 60))
+    assert space(((False, 0), (False, 1)), (50, 60)) is first
+    again = space(((False, 0),), (40,))
     assert np.shares_memory(again[0], first[0]), "calls of one place share their memory"
-    assert not np.shares_memory(arena.workspace(((True, 0),), (40,), small)[0], first[0])
+    assert not np.shares_memory(space(((True, 0),), (40,))[0], first[0])
     grown = arena.buffer("other", large, small)
     assert grown.size == large
     assert sum(buffer.nbytes for buffer in arena.buffers.values()) <= 1000
     assert len(arena.workspaces) == 0
-    anew = arena.workspace(((False, 0), (False, 1)), (50, 60), small)
+    anew = space(((False, 0), (False, 1)), (50, 60))
     assert not np.shares_memory(anew[0], grown)
     assert not np.shares_memory(*anew)
-    too_large = arena.workspace(((False, 0), (False, 1)), (200, 300), small)
+    too_large = space(((False, 0), (False, 1)), (200, 300))
     assert not np.shares_memory(*too_large)
     kept = {id(array.base) for array in arena.buffers.values()}
     assert all(id(view.base) in kept for views in arena.workspaces._kept.values() for view in views), "nothing is kept by its views alone"

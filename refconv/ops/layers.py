@@ -130,7 +130,8 @@ def _convolve(x, weight, bias, window, groups, options):
         groups = x.shape[3]
         weight = _depthwise_weight(weight, groups)
     packed = _weight(weight, groups, x.dtype)
-    geometry = _geometry if all(map(_exact, window)) else _geometry.__wrapped__
+    exact = _exact(window.stride) and _exact(window.padding) and _exact(window.dilation)
+    geometry = _geometry if exact else _geometry.__wrapped__
     name, problem = geometry(x.shape, packed.shape, *window, packed.groups, element(x.dtype).work.itemsize)
     return _run(name, problem, x, (weight, packed), bias, batched, options)
 
@@ -238,7 +239,7 @@ def _depthwise_weight(weight, channels):
 
 def _exact(value):
     """Whether a value and what it holds are plain ints or text, so that equal values mean the same call."""
-    return type(value) in (int, str) or (type(value) is tuple and {*map(type, value)} == {int})
+    return type(value) is int or type(value) is str or (type(value) is tuple and {*map(type, value)} == {int})
 
 
 @functools.lru_cache(maxsize=MOST_PLANS)
