@@ -88,6 +88,8 @@ def door(main):
         try:
             status = main()
         except SystemExit as stop:
+            if isinstance(stop.__context__, BrokenPipeError):  # rich exits with 1
+                raise stop.__context__ from None
             status = stop.code
         sys.stdout.flush()
     except KeyboardInterrupt:

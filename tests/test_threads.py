@@ -16,6 +16,8 @@ from refconv.jit import kernel
 from refconv.threads import Split
 
 ROOT = pathlib.Path(__file__).parent.parent
+LIBRARIES = {"LD_LIBRARY_PATH": f"{sys.prefix}/lib:{os.environ.get('LD_LIBRARY_PATH', '')}"}
+"""Where pip puts TBB."""
 LIMIT_S = 300
 START = """
 import multiprocessing, sys, warnings
@@ -32,7 +34,7 @@ def call(threads=2):
 def loads(layer):
     """Whether Numba can load a threading layer here: tbb needs the package `tbb` (extra: threads)."""
     code = "from numba.np.ufunc import parallel; parallel._launch_threads()"
-    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer}
+    environment = {**os.environ, **LIBRARIES, "NUMBA_THREADING_LAYER": layer}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False).returncode == 0
 
 
@@ -44,7 +46,7 @@ def run(code, layer, **environment):
     threads = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
     command = [sys.executable, "-c", START + code]
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **threads, **environment}, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        command, cwd=ROOT, env={**os.environ, **LIBRARIES, **threads, **environment}, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     return done.returncode, done.stdout.split(), done.stderr
 
