@@ -96,7 +96,7 @@ def test_a_store_that_some_caches_have_lost_by_hand():
 def test_no_access_and_too_many_lines():
     assert not StackDistances(BUFFERS, LINE).counts([1, 100]).any()
     assert not StackDistances([], LINE).counts([1]).any()
-    with pytest.raises(ValueError, match="268435456 lines in 5 buffers: must be at most"):
+    with pytest.raises(ValueError, match="268435456 lines in 5 buffers: lines times buffers must be at most"):
         StackDistances([("x", 1 << 34, 1)] + [("y", 0, 1)] * 4, LINE)
 
 
