@@ -1,4 +1,4 @@
-"""Which module may import which, imports inside functions included. Invariant 1 of the design; the rooms' order is in pyproject.toml.
+"""Which module may import which, imports inside functions included. The rooms' order is in pyproject.toml.
 
 `lint-imports` checks that order and finds circles of rooms. A circle through a package's own `__init__` it does not see: here every one is found.
 """

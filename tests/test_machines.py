@@ -1,4 +1,4 @@
-"""One kernel source on three machines: compiled on arrays, plain Python on recorded arrays, traced. Invariant 2 of the design."""
+"""One kernel source on three machines: compiled on arrays, plain Python on recorded arrays, traced."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Kernels reach memory only through instructions, read off their sources. Invariant 2 of the design; test_machines.py runs them.
+"""Kernels reach memory only through instructions, read off their sources. test_machines.py runs them.
 
 What the compiler refuses on traced buffers anyway (arithmetic on a whole buffer) is not looked for here.
 """
