@@ -82,7 +82,7 @@ def test_a_layer_too_large_to_trace_has_its_closed_form():
     status, out, err = run("--layer", "mb1ic4096ih4096oc4096kh3ph1", "--machine", "zen4", "--explain")
     assert (status, err) == (0, "")
     assert "input read: 86 turns of K/48 x 4,096 input channels x 12,286 rows of 4096 tiles of P/1 x 4,096 columns x 4 B" in out
-    status, out, err = run("--layer", "conv2d", "--cache", "L1=64B,1,64", "--explain")
+    status, out, err = run("--layer", "conv2d", "--machine", "zen4", "--cache", "L1=64B,1,64", "--explain")
     assert (status, out, err) == (2, "", err.partition("\n")[0] + "\n")
     assert "capacity of 64 bytes: must be at least" in err
 
