@@ -29,10 +29,11 @@ class Part(NamedTuple):
     first: int
     last: int
 
-    @classmethod
-    def of(cls, slot, slots, units):
-        """The part of `slot` where `slots` have equal shares of the units."""
-        return cls(slot, slots, slot * units // slots, (slot + 1) * units // slots)
+
+@routine
+def part_of(slot, slots, units):
+    """The Part of `slot` where `slots` have equal shares of the units."""
+    return Part(slot, slots, slot * units // slots, (slot + 1) * units // slots)
 
 
 def kernel(function, **options):
@@ -62,8 +63,7 @@ def compiled(run, signature):
 
 def _split(operands, out, work, problem, tiling, units, threads):
     for slot in prange(threads):
-        part = Part(slot, threads, slot * units // threads, (slot + 1) * units // threads)
-        run(operands, out, work, problem, tiling, part)  # noqa: F821
+        run(operands, out, work, problem, tiling, part_of(slot, threads, units))  # noqa: F821
 
 
 @functools.cache
@@ -74,7 +74,8 @@ def parallel(jitted):
     into the key of the disk cache, where a compiled function is never equal to itself in the next process.
     """
     name = f"{plain(jitted).__name__}_parallel"
-    split = types.FunctionType(_split.__code__.replace(co_name=name), {"run": jitted, "Part": Part, "prange": prange, "__name__": __name__}, name)
+    known = {"run": jitted, "part_of": part_of, "prange": prange, "__name__": __name__}
+    split = types.FunctionType(_split.__code__.replace(co_name=name), known, name)
     split.__qualname__ = f"{plain(jitted).__module__}.{name}"  # kernels of two files may have one name
     split.__module__ = __name__
     return kernel(split, parallel=True, _nrt=True)

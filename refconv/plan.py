@@ -13,7 +13,7 @@ from numba import types
 
 from refconv import host
 from refconv.elements import Element, element
-from refconv.jit import Part, compiled
+from refconv.jit import compiled, part_of
 from refconv.kernels import KERNELS
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
@@ -141,7 +141,7 @@ def plan_of(call, stored):
     work = types.BaseTuple.from_types((flat(stored.work),) * len(workspace), type(workspace))
     signature = inputs, flat(stored), work, numba.typeof(problem), numba.typeof(call.tiling)
     if call.threads == 1:
-        last = (Part.of(0, 1, call.units),)
+        last = (part_of(0, 1, call.units),)
         entry = compiled(row.run, (*signature, numba.typeof(*last)))
     else:
         last, entry = (call.units, call.threads), Split(row.run, signature)

@@ -17,7 +17,7 @@ from refconv.weights.blocks import block_problem, gate_problem, packed_elements
 from refconv.weights.packed import packed_size
 
 OPERANDS = ("input", "weight", "bias", "output")
-"""The tensors that the kernel of a layer takes, in order."""
+"""The tensors that the kernel of a layer takes, in order; every other buffer is workspace."""
 
 
 class Buffer(NamedTuple):

@@ -18,7 +18,7 @@ from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as layers
 
-from refconv.jit import Part, compiled, parallel
+from refconv.jit import compiled, parallel, part_of
 
 _FORKED = []
 """Not empty in a process whose parent had started OpenMP: None, and "told" once that has been said."""
@@ -64,9 +64,9 @@ class Split:
     def _one_by_one(self, *arguments):
         *operands, units, threads = arguments
         if self._serial is None:
-            self._serial = compiled(self._run, (*self._operands, numba.typeof(Part(0, 1, 0, units))))
+            self._serial = compiled(self._run, (*self._operands, numba.typeof(part_of(0, 1, units))))
         for slot in range(threads):
-            self._serial(*operands, Part.of(slot, threads, units))
+            self._serial(*operands, part_of(slot, threads, units))
 
 
 def _tell():

@@ -244,3 +244,13 @@ def first_and_full(arrivals, lines, tensors):
                 if len(held) > lines:
                     held.popitem(last=False)
     return counts
+
+
+def check_counts(expected, hierarchy):
+    """A hierarchy has counted what a model has, before the flush and after it."""
+    np.testing.assert_array_equal(hierarchy.counts, expected.counts)
+    np.testing.assert_array_equal(hierarchy.dram, expected.dram)
+    expected.flush()
+    hierarchy.finish()
+    np.testing.assert_array_equal(hierarchy.counts, expected.counts)
+    np.testing.assert_array_equal(hierarchy.dram, expected.dram)

@@ -1,9 +1,14 @@
 """Several cores on private levels above shared ones, written anew as lists of lines; a layer and a machine for them, and each core's events."""
 
+import itertools
+
+import accounts
+import numpy as np
+
 from refconv.elements import element
 from refconv.jit import Part
 from refconv.problem.conv import Conv2d
-from sim.account.layer import scheduled
+from sim.account.layer import Cores, scheduled
 from sim.hierarchy.hierarchy import Hierarchy
 from sim.hierarchy.observe import Hook
 from sim.machine.record import load_machine, make_level
@@ -75,3 +80,18 @@ def traces(problem, tiling, cores):
         hook.check()
         made.append(turns)
     return made
+
+
+def simulated(cores, private):
+    """(account, every core's events by turn) of the layer on the machine, in units so small that each core has several turns."""
+    tiling = scheduled("pointwise", PROBLEM, MACHINE, element("float32"), cores=cores).calls[0].tiling
+    tiling = tiling._replace(pixels=8 * int(tiling.tile.rows))
+    return accounts.simulate("pointwise", PROBLEM, MACHINE, tiling, cores=Cores(cores, private)), traces(PROBLEM, tiling, cores)
+
+
+def feed(model, turns):
+    """Give a model the events, a turn of each core after another."""
+    for around in itertools.zip_longest(*turns, fillvalue=()):
+        for core, events in enumerate(around):
+            for event in np.asarray(events, np.int64).tolist():
+                model.access(core, event >> 1 & (1 << 34) - 1, bool(event & 1))

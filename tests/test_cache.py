@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cache_model import HIERARCHIES, Model, numbered, traces
+from cache_model import HIERARCHIES, Model, check_counts, numbered, traces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,12 +16,7 @@ def check_equal(levels, inclusion, tensor, line, write, tensors):
     for access in zip(tensor, line, write, strict=True):
         expected.access((access[0], access[1]), access[2])
     hierarchy.access([numbered(t, i) for t, i in zip(tensor, line, strict=True)], write)
-    np.testing.assert_array_equal(hierarchy.counts, expected.counts)
-    np.testing.assert_array_equal(hierarchy.dram, expected.dram)
-    expected.flush()
-    hierarchy.finish()
-    np.testing.assert_array_equal(hierarchy.counts, expected.counts)
-    np.testing.assert_array_equal(hierarchy.dram, expected.dram)
+    check_counts(expected, hierarchy)
     hierarchy.reset()
     return hierarchy
 

@@ -3,9 +3,8 @@
 import itertools
 
 import accounts
-import numpy as np
 import pytest
-from cores_model import LEVELS, MACHINE, PROBLEM, Model, traces
+from cores_model import LEVELS, MACHINE, PROBLEM, Model, feed, simulated
 
 from refconv.elements import element
 from refconv.problem.conv import Conv2d
@@ -21,18 +20,10 @@ def lines_of(core):
 @pytest.mark.parametrize(("cores", "private"), [(2, 1), (3, 2), (2, 3)])
 def test_cores_take_turns_on_shared_levels(cores, private):
     """Every core's DRAM lines are those of a model of lists, fed the same turns; no level shared, some, all but the first."""
-    tiling = scheduled("pointwise", PROBLEM, MACHINE, element("float32"), cores=cores).calls[0].tiling
-    tiling = tiling._replace(pixels=8 * int(tiling.tile.rows))
-    record = accounts.simulate("pointwise", PROBLEM, MACHINE, tiling, cores=Cores(cores, private))
-    turns = traces(PROBLEM, tiling, cores)
+    record, turns = simulated(cores, private)
     assert max(map(len, turns)) > 1 and max(len(turn) for turn in itertools.chain(*turns)) >= CHUNK, "several turns"
-    model, mask = Model(LEVELS, private, cores), (1 << 34) - 1
-    number = {}
-    for around in itertools.zip_longest(*turns, fillvalue=()):
-        for core, events in enumerate(around):
-            for event in np.asarray(events, np.int64).tolist():
-                number[event >> 1] = event >> 1 & mask
-                model.access(core, number[event >> 1], bool(event & 1))
+    model = Model(LEVELS, private, cores)
+    feed(model, turns)
     assert [core["read_bytes"] for core in record["cores"]] == [64 * lines for lines in model.read]
     assert record["dram"]["write_bytes"] == 64 * (sum(model.written) + model.dirty())
     assert record["dram"]["read_bytes"] == sum(core["read_bytes"] for core in record["cores"])

@@ -214,11 +214,6 @@ def test_depthwise_and_pointwise_functions():
 X, W = np.zeros((1, 4, 5, 5), np.float32), np.zeros((6, 4, 3, 3), np.float32)
 
 
-def overlapping():
-    """An out that shares memory with x."""
-    return X.base if X.base is not None else X
-
-
 ERRORS = [
     (lambda: refconv.conv2d(X.astype(np.int32), W), TypeError, "x of dtype int32: must be float32, float64, float16 or bfloat16"),
     (lambda: refconv.conv2d(X.astype(">f4"), W), TypeError, "x of dtype >f4: must be float32, float64"),

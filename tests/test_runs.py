@@ -1,17 +1,14 @@
 """A run's life: whose bytes are whose on several cores, what works with them, and what is refused."""
 
-import itertools
-
 import accounts
 import numpy as np
 import pytest
-from cores_model import LEVELS, MACHINE, PROBLEM, Model, traces
+from cores_model import LEVELS, MACHINE, PROBLEM, Model, feed, simulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refconv.elements import element
 from refconv.jit import Part, kernel
-from sim.account.layer import Cores, scheduled
+from sim.account.layer import Cores
 from sim.analysis.stack_distance import StackDistances
 from sim.hierarchy.observe import observing
 from sim.hierarchy.words import LOADS, READ, STORES, WRITTEN, WRITTEN_BY_FLUSH
@@ -44,14 +41,9 @@ class Owned(Model):
 
 @pytest.mark.parametrize(("cores", "private"), [(2, 1), (3, 2), (2, 3)])
 def test_a_core_s_bytes_are_those_it_stores(cores, private):
-    tiling = scheduled("pointwise", PROBLEM, MACHINE, element("float32"), cores=cores).calls[0].tiling
-    tiling = tiling._replace(pixels=8 * int(tiling.tile.rows))
-    record = accounts.simulate("pointwise", PROBLEM, MACHINE, tiling, cores=Cores(cores, private))
+    record, turns = simulated(cores, private)
     model = Owned(LEVELS, private, cores)
-    for around in itertools.zip_longest(*traces(PROBLEM, tiling, cores), fillvalue=()):
-        for core, events in enumerate(around):
-            for event in np.asarray(events, np.int64).tolist():
-                model.access(core, event >> 1 & (1 << 34) - 1, bool(event & 1))
+    feed(model, turns)
     assert [core["read_bytes"] for core in record["cores"]] == [64 * lines for lines in model.read]
     assert [core["write_bytes"] for core in record["cores"]] == [64 * sum(lines) for lines in zip(model.written, model.flushed(), strict=True)]
 

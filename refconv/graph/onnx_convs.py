@@ -7,9 +7,11 @@ A partial convolution convolves the first channels of a value and passes the res
     Slice - Conv - ScatterND into the value (torch, of x[:, :c] = conv(x[:, :c])), with or without a Transpose on both sides
 """
 
+import math
+
 from refconv.graph.onnx_graph import Found, NotModelled
 from refconv.graph.onnx_values import attributes, is_plain
-from refconv.problem.conv import Conv2d, PartialConv2d, same_pads
+from refconv.problem.conv import Conv2d, PartialConv2d
 
 CHANNELS = 1
 """The axis of channels."""
@@ -103,8 +105,7 @@ def folded_pad(graph, name, padded):
 
 def partial(graph, node, conv):
     """(op, PartialConv2d, its other nodes) if the Conv is on the first channels of a value whose rest is joined to its output; else None."""
-    (top, bottom), (left, right) = same_pads(conv.r, 1), same_pads(conv.s, 1)
-    if conv != Conv2d(conv.n, conv.c, conv.h, conv.w, conv.c, conv.r, conv.s, 1, 1, top, left, bottom, right, 1, 1, 1):
+    if conv != PartialConv2d(conv.n, conv.c, conv.h, conv.w, conv.c, conv.r, conv.s).conv:
         return None
     if graph.only_user(node.input[0]) is None:
         return None
@@ -178,19 +179,11 @@ def in_same_order(graph, name):
     nodes, shape = [], graph.shape(name)
     while (user := graph.only_user(name)) is not None and user.op_type in SAME_ORDER and is_plain(user) and user.input[0] == name:
         after = graph.shape(user.output[0])
-        if shape is None or after is None or elements(after) != elements(shape):
+        if shape is None or after is None or math.prod(after) != math.prod(shape):
             break
         nodes.append(user)
         name = user.output[0]
     return name, nodes
-
-
-def elements(shape):
-    """Elements of a shape."""
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def origin(graph, name):

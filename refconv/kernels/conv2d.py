@@ -18,16 +18,16 @@ The last block of channels may be narrower: t.tile.tail vectors.
 
 from typing import Any, NamedTuple
 
-from refconv.jit import kernel, routine
-from refconv.parts.channel_blocks import Channels, channel_blocks
-from refconv.parts.dense import Staged, dense_block, dense_weights
+from refconv.jit import kernel
+from refconv.parts.channel_blocks import Channels
+from refconv.parts.dense import DenseRows, Staged, dense_rows, dense_weights
 from refconv.parts.staging import image_rows, stage_lines, staged_count
 from refconv.parts.workspace import own_part
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
 from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
-from refconv.tile.operands import Place, View, moved, shifted
+from refconv.tile.operands import Place, View
 from refconv.tiling.words import staged_rows
 from refconv.weights.packed import ceil_div
 
@@ -65,19 +65,6 @@ def explain(problem, t, itemsize, target):
     return staged_rows(t.tile, rows, buffers.lines * itemsize, buffers.wide_weights * itemsize, target)
 
 
-class _Rows(NamedTuple):
-    to: View
-    staged: Staged
-    count: int
-    bias: Place
-    ahead: Any
-
-
-@routine
-def _channels(rows, k, columns, weights, tile):
-    dense_block(shifted(rows.to, k), rows.staged, rows.count, columns, weights, moved(rows.bias, k), IDENTITY, tile, rows.ahead)
-
-
 @kernel
 def conv2d(operands, out, work, problem, t, part):
     """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0; out NHWC; all flat."""
@@ -98,6 +85,7 @@ def conv2d(operands, out, work, problem, t, part):
         rows = image_rows(Place(x, group * c_group), problem.c, problem.h, n, top)
         stage_lines(lines, rows, problem, c_group, top, staged_rows)
         to = View(out, (n * height + p_first) * width * problem.k + group * k_group, problem.k)
-        those = _Rows(to, Staged(lines.buffer, lines.at, problem, c_group), count, Place(bias, group * k_group), t.ahead)
+        staged = Staged(lines.buffer, lines.at, problem, c_group)
+        those = DenseRows(to, staged, count, Place(bias, group * k_group), IDENTITY, t.ahead)
         channels = Channels(chunk * t.channels, min((chunk + 1) * t.channels, k_group), k_group)
-        channel_blocks(_channels, those, channels, dense_weights(weight, group * group_size, depth), wide, t.tile)
+        dense_rows(those, channels, dense_weights(weight, group * group_size, depth), wide, t.tile)

@@ -16,13 +16,13 @@ bias are folded into U and b1, its layer scale into V and b2 when the record is 
 from typing import Any, NamedTuple
 
 from refconv.jit import kernel
-from refconv.parts.convolve import Convolution, convolve_rows, staged_elements
+from refconv.parts.convolve import convolve_rows, own_convolution, staged_elements
 from refconv.parts.copy import copy
-from refconv.parts.feed_forward import FeedForwardWeights, FeedForwardWork, NextInput, feed_forward, feed_forward_workspace, odd_pitch
+from refconv.parts.feed_forward import NextInput, feed_forward, feed_forward_places, feed_forward_weights, feed_forward_workspace, odd_pitch
 from refconv.parts.normalise import normalise
-from refconv.parts.operands import as_source
+from refconv.parts.operands import ConvFirstOperands, as_source
 from refconv.parts.staging import image_rows
-from refconv.parts.workspace import own_part, widened
+from refconv.parts.workspace import own_part
 from refconv.problem.activations import IDENTITY
 from refconv.problem.fused import first_conv
 from refconv.tile import lanes
@@ -35,16 +35,7 @@ def units(block, t):
     return block.n * ceil_div(block.h, t.lines)
 
 
-class Operands(NamedTuple):
-    """The input, the packed weights, the biases (of length 0: none)."""
-
-    x: Any
-    conv: Any
-    expand: Any
-    project: Any
-    conv_bias: Any
-    expand_bias: Any
-    project_bias: Any
+Operands = ConvFirstOperands
 
 
 class Work(NamedTuple):
@@ -73,10 +64,9 @@ def workspace(block, t, lanes, half):
 def conv_first(operands, out, work, block, t, part):
     """Compute the units of the Part. x and out NHWC; all flat."""
     x, conv = operands.x, first_conv(block)
-    weights = FeedForwardWeights(operands.expand, operands.project, operands.expand_bias, operands.project_bias)
-    places = FeedForwardWork(own_part(work.hidden, part), own_part(work.sums, part), own_part(work.wide_weights, part))
-    near = widened(Place(operands.conv, 0), block.conv_size, own_part(work.wide_conv, part))
-    convolution, lines = Convolution(conv, near, Place(operands.conv_bias, 0), IDENTITY), own_part(work.lines, part)
+    weights, places = feed_forward_weights(operands), feed_forward_places(work, part)
+    convolution = own_convolution(conv, IDENTITY, block, operands, own_part(work.wide_conv, part))
+    lines = own_part(work.lines, part)
     mixed, pitch, blocks = own_part(work.mixed, part), odd_pitch(block.c, lanes(operands.expand)), ceil_div(block.h, t.lines)
     for unit in range(part.first, part.last):
         n, row = divmod(unit, blocks)

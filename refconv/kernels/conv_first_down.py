@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 from refconv.jit import kernel, routine
 from refconv.parts.blur import blur_row, reflected
-from refconv.parts.convolve import Convolution, convolve_rows, staged_elements
+from refconv.parts.convolve import convolve_rows, own_convolution, staged_elements
 from refconv.parts.copy import copy
-from refconv.parts.feed_forward import FeedForwardWeights, FeedForwardWork, NextInput, feed_forward, feed_forward_workspace, odd_pitch
-from refconv.parts.operands import as_source
+from refconv.parts.feed_forward import NextInput, feed_forward, feed_forward_places, feed_forward_weights, feed_forward_workspace, odd_pitch
+from refconv.parts.operands import ConvFirstOperands, as_source
 from refconv.parts.staging import image_rows
-from refconv.parts.workspace import own_part, widened
+from refconv.parts.workspace import own_part
 from refconv.problem.activations import IDENTITY
 from refconv.problem.fused import first_conv
 from refconv.tile import lanes
@@ -39,16 +39,7 @@ def units(block, t):
     return block.n * ceil_div(block.p, t.lines)
 
 
-class Operands(NamedTuple):
-    """The input, the packed weights, the biases (of length 0: none)."""
-
-    x: Any
-    conv: Any
-    expand: Any
-    project: Any
-    conv_bias: Any
-    expand_bias: Any
-    project_bias: Any
+Operands = ConvFirstOperands
 
 
 class Work(NamedTuple):
@@ -91,10 +82,9 @@ def seen_rows(p, height, at, row):
 def conv_first_down(operands, out, work, block, t, part):
     """Compute the units of the Part. x and out NHWC; all flat."""
     x, conv, n_lanes = operands.x, first_conv(block), lanes(operands.expand)
-    weights = FeedForwardWeights(operands.expand, operands.project, operands.expand_bias, operands.project_bias)
-    places = FeedForwardWork(own_part(work.hidden, part), own_part(work.sums, part), own_part(work.wide_weights, part))
-    near = widened(Place(operands.conv, 0), block.conv_size, own_part(work.wide_conv, part))
-    convolution, lines = Convolution(conv, near, Place(operands.conv_bias, 0), IDENTITY), own_part(work.lines, part)
+    weights, places = feed_forward_weights(operands), feed_forward_places(work, part)
+    convolution = own_convolution(conv, IDENTITY, block, operands, own_part(work.wide_conv, part))
+    lines = own_part(work.lines, part)
     window, mixed = own_part(work.window, part), own_part(work.mixed, part)
     height, width, blocks = ceil_div(block.h, 2), ceil_div(block.w, 2), ceil_div(ceil_div(block.h, 2), t.lines)
     conv_pitch, pitch = ceil_div(block.c, n_lanes) * n_lanes, odd_pitch(block.source, n_lanes)

@@ -11,7 +11,7 @@ Source: Lavin, "On the Efficiency of Convolutional Neural Networks", Sec. 5.2, e
 from typing import Any, NamedTuple
 
 from refconv.jit import kernel, routine
-from refconv.parts.feed_forward import FeedForwardWeights, FeedForwardWork, NextInput, feed_forward, feed_forward_workspace
+from refconv.parts.feed_forward import NextInput, feed_forward, feed_forward_places, feed_forward_weights, feed_forward_workspace
 from refconv.parts.operands import Source
 from refconv.parts.workspace import in_work_type, own_part
 from refconv.tile.operands import Place, View
@@ -58,8 +58,7 @@ def workspace(block, t, lanes, half):
 def ffn(operands, out, work, block, t, part):
     """Compute the units of the Part. x and out NHWC, weights packed dense; all flat."""
     x, wide_pixels = operands.x, own_part(work.wide_pixels, part)
-    weights = FeedForwardWeights(operands.expand, operands.project, operands.expand_bias, operands.project_bias)
-    places = FeedForwardWork(own_part(work.hidden, part), own_part(work.sums, part), own_part(work.wide_weights, part))
+    weights, places = feed_forward_weights(operands), feed_forward_places(work, part)
     total = block.n * block.h * block.w
     for unit in range(part.first, part.last):
         start, i_last = unit * t.pixels, min((unit + 1) * t.pixels, total)

@@ -12,9 +12,9 @@ Lavin, "On the Efficiency of Convolutional Neural Networks", Fig. 6 (a); the loo
 
 from typing import Any, NamedTuple
 
-from refconv.jit import kernel, routine
-from refconv.parts.channel_blocks import Channels, channel_blocks
-from refconv.parts.dense import NO_PREFETCH, Staged, dense_block, dense_weights
+from refconv.jit import kernel
+from refconv.parts.channel_blocks import Channels
+from refconv.parts.dense import NO_PREFETCH, DenseRows, Staged, dense_rows, dense_weights
 from refconv.parts.feed_forward import Projection, odd_pitch, project_chunk, residual_start
 from refconv.parts.operands import Span
 from refconv.parts.staging import image_rows, stage_lines, staged_count
@@ -22,7 +22,7 @@ from refconv.parts.workspace import own_part
 from refconv.problem.conv import out_height, out_width
 from refconv.problem.fused import hidden_conv
 from refconv.tile import lanes
-from refconv.tile.operands import Place, View, moved, shifted
+from refconv.tile.operands import Place, View
 from refconv.weights.packed import ceil_div
 
 
@@ -63,20 +63,6 @@ def workspace(block, t, lanes, half):
     )
 
 
-class _Rows(NamedTuple):
-    to: View
-    staged: Staged
-    count: int
-    bias: Place
-    activation: Any
-
-
-@routine
-def _channels(rows, k, columns, weights, tile):
-    to, bias = shifted(rows.to, k), moved(rows.bias, k)
-    dense_block(to, rows.staged, rows.count, columns, weights, bias, rows.activation, tile, NO_PREFETCH)
-
-
 @kernel
 def fused_mbconv(operands, out, work, block, t, part):
     """Compute the units of the Part. x and out NHWC; all flat."""
@@ -97,7 +83,8 @@ def fused_mbconv(operands, out, work, block, t, part):
         staged = Staged(lines.buffer, lines.at, conv, conv.c)
         for h in range(0, block.hidden, t.hidden):
             h_last = min(h + t.hidden, block.hidden)
-            rows = _Rows(View(hidden.buffer, hidden.at - h, pitch), staged, count, Place(operands.conv_bias, 0), block.activation)
-            channel_blocks(_channels, rows, Channels(h, h_last, block.hidden), weights, wide, t.conv)
+            chunk = View(hidden.buffer, hidden.at - h, pitch)
+            rows = DenseRows(chunk, staged, count, Place(operands.conv_bias, 0), block.activation, NO_PREFETCH)
+            dense_rows(rows, Channels(h, h_last, block.hidden), weights, wide, t.conv)
             to, made = View(out, at * block.k, block.k), View(hidden.buffer, hidden.at, pitch)
             project_chunk(to, (0, pixels), (h, h_last), projection, made, start, t.project)

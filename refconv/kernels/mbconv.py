@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
-from refconv.parts.convolve import Convolution, convolve_rows, staged_elements
+from refconv.parts.convolve import convolve_rows, own_convolution, staged_elements
 from refconv.parts.copy import FOUR, fill
 from refconv.parts.dense import dense_weights
 from refconv.parts.feed_forward import Projection, odd_pitch, project_chunk, residual_start
@@ -153,8 +153,7 @@ def mbconv(operands, out, work, block, t, part):
     ring, hidden, sums = own_part(work.ring, part), own_part(work.hidden, part), own_part(work.sums, part)
     pooled, projection, lines = own_part(work.pooled, part), own_part(work.projection, part), own_part(work.lines, part)
     wide_pixels, wide_weights = own_part(work.wide_pixels, part), own_part(work.wide_weights, part)
-    near = widened(Place(operands.conv, 0), block.conv_size, own_part(work.wide_conv, part))
-    convolution = Convolution(conv, near, Place(operands.conv_bias, 0), block.activation)
+    convolution = own_convolution(conv, block.activation, block, operands, own_part(work.wide_conv, part))
     height, width, pitch, held = out_height(conv), out_width(conv), odd_pitch(block.hidden, n_lanes), ring_rows(block, t)
     blocks, packed, size = ceil_div(height, t.lines), Place(project, 0), length(project)
     plain = widened(packed, size, projection)

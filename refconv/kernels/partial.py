@@ -14,16 +14,16 @@ Source: FasterNet (Chen et al. 2023), Sec. 3.2. Loops, outer to inner:
 
 from typing import Any, NamedTuple
 
-from refconv.jit import kernel, routine
-from refconv.parts.channel_blocks import Channels, channel_blocks
+from refconv.jit import kernel
+from refconv.parts.channel_blocks import Channels
 from refconv.parts.copy import copy
-from refconv.parts.dense import NO_PREFETCH, Staged, dense_block, dense_weights
+from refconv.parts.dense import NO_PREFETCH, DenseRows, Staged, dense_rows, dense_weights
 from refconv.parts.staging import image_rows, stage_lines, staged_count
 from refconv.parts.workspace import own_part
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import convolved_part
 from refconv.problem.loops import kernel_loops
-from refconv.tile.operands import Place, View, moved, shifted
+from refconv.tile.operands import Place, View
 from refconv.tiling.words import staged_rows
 from refconv.weights.packed import ceil_div
 
@@ -62,18 +62,6 @@ def explain(problem, t, itemsize, target):
     return staged_rows(t.tile, rows, buffers.lines * itemsize, buffers.wide_weights * itemsize, target)
 
 
-class _Rows(NamedTuple):
-    to: View
-    staged: Staged
-    count: int
-    bias: Place
-
-
-@routine
-def _channels(rows, k, columns, weights, tile):
-    dense_block(shifted(rows.to, k), rows.staged, rows.count, columns, weights, moved(rows.bias, k), IDENTITY, tile, NO_PREFETCH)
-
-
 @kernel
 def partial(operands, out, work, problem, t, part):
     """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length Cp or 0; out NHWC; all flat."""
@@ -90,7 +78,8 @@ def partial(operands, out, work, problem, t, part):
         staged_rows = staged_count(p_last - p_first, 1, conv.r, conv.dilation_h)
         stage_lines(lines, image_rows(Place(x, 0), channels, height, n, top), conv, conv.c, top, staged_rows)
         to = View(out, image + p_first * width * channels, channels)
-        those = _Rows(to, Staged(lines.buffer, lines.at, conv, conv.c), p_last - p_first, Place(bias, 0))
-        channel_blocks(_channels, those, every, weights, wide, t.tile)
+        staged = Staged(lines.buffer, lines.at, conv, conv.c)
+        those = DenseRows(to, staged, p_last - p_first, Place(bias, 0), IDENTITY, NO_PREFETCH)
+        dense_rows(those, every, weights, wide, t.tile)
         for i in range(p_first * width, p_last * width):
             copy(out, image + i * channels + conv.c, x, image + i * channels + conv.c, channels - conv.c)

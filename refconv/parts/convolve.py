@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from numba.extending import overload
 
 from refconv.jit import routine
-from refconv.parts.channel_blocks import Channels, channel_blocks
-from refconv.parts.dense import NO_PREFETCH, Staged, dense_block, dense_weights
+from refconv.parts.channel_blocks import Channels
+from refconv.parts.dense import NO_PREFETCH, DenseRows, Staged, dense_rows, dense_weights
 from refconv.parts.staging import Rows, rows_below, stage_lines, staged_count
 from refconv.parts.strips import depthwise_row, grouped_row
-from refconv.parts.workspace import INLINE
+from refconv.parts.workspace import INLINE, widened
 from refconv.problem.conv import out_width
 from refconv.tile.instructions import lanes
 from refconv.tile.operands import Place, moved, shifted
@@ -26,6 +26,13 @@ class Convolution(NamedTuple):
     weights: Place
     bias: Place
     activation: Any
+
+
+@routine
+def own_convolution(conv, activation, block, operands, wide):
+    """The Convolution of a block from its kernel's operands; weights that are halves are widened at the Place `wide`."""
+    near = widened(Place(operands.conv, 0), block.conv_size, wide)
+    return Convolution(conv, near, Place(operands.conv_bias, 0), activation)
 
 
 def staged_elements(conv, count, shape):
@@ -59,20 +66,6 @@ def _grouped(to, rows, p_first, count, convolution, lines, shape):
         grouped_row(row, under, p_first + p, conv, (0, ceil_div(conv.groups, shape.groups)), weights, bias, activation, shape)
 
 
-class _DenseRows(NamedTuple):
-    to: Any
-    staged: Staged
-    count: int
-    bias: Place
-    activation: Any
-
-
-@routine
-def _dense_channels(rows, k, columns, weights, tile):
-    to, bias = shifted(rows.to, k), moved(rows.bias, k)
-    dense_block(to, rows.staged, rows.count, columns, weights, bias, rows.activation, tile, NO_PREFETCH)
-
-
 def _dense(to, rows, p_first, count, convolution, lines, shape):
     conv, weights, bias, activation = convolution
     c_group, k_group = conv.c // conv.groups, conv.k // conv.groups
@@ -83,9 +76,9 @@ def _dense(to, rows, p_first, count, convolution, lines, shape):
         of_group = Rows(rows.buffer, rows.at + group * c_group, rows.pitch, rows.first, rows.held)
         stage_lines(lines, of_group, conv, c_group, top, staged_rows)
         staged, k_first = Staged(lines.buffer, lines.at, conv, c_group), group * k_group
-        those = _DenseRows(shifted(to, k_first), staged, count, moved(bias, k_first), activation)
+        those = DenseRows(shifted(to, k_first), staged, count, moved(bias, k_first), activation, NO_PREFETCH)
         of_group_weights = dense_weights(weights.buffer, weights.at + group * group_size, depth)
-        channel_blocks(_dense_channels, those, Channels(0, k_group, k_group), of_group_weights, None, shape)
+        dense_rows(those, Channels(0, k_group, k_group), of_group_weights, None, shape)
 
 
 _KINDS = {"depthwise": _depthwise, "grouped": _grouped, "dense": _dense}

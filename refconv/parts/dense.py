@@ -3,13 +3,14 @@
 from typing import Any, NamedTuple
 
 from refconv.jit import routine
+from refconv.parts.channel_blocks import channel_blocks
 from refconv.parts.operands import with_bias
 from refconv.parts.staging import staged_count, staged_step
 from refconv.problem.conv import out_width
 from refconv.static import Static
 from refconv.tile.activations import activate
 from refconv.tile.instructions import lanes, outer, prefetch, store, zero
-from refconv.tile.operands import Weights
+from refconv.tile.operands import Place, View, Weights, moved, shifted
 
 L2 = Static(2)
 NO_PREFETCH = Static(0)
@@ -47,27 +48,47 @@ def window(acc, staged, at, line, weights, ahead_at, ahead):
     return acc
 
 
-@routine
-def dense_block(to, staged, count, columns, weights, bias, activation, tile, ahead):
-    """`count` output rows of one block of output channels, of which `columns` exist, from the lines staged for them.
+class DenseRows(NamedTuple):
+    """`count` output rows to make of the lines staged for them: activation(sum + bias), written to the View `to`.
 
-    The result, activation(sum + bias), goes to the View `to`, which begins at the block's first pixel and channel; weights and bias (a
-    Place) are the block's. The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again.
+    to, bias: from output channel 0 (of the group) on. ahead: elements of the next block's weights prefetched with every step, or NO_PREFETCH.
     """
+
+    to: View
+    staged: Staged
+    count: int
+    bias: Place
+    activation: Any
+    ahead: Any
+
+
+@routine
+def _dense_block(rows, k, columns, weights, tile):
+    """Output channels k on, of which `columns` exist.
+
+    The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again.
+    """
+    to, staged, bias, ahead = shifted(rows.to, k), rows.staged, moved(rows.bias, k), rows.ahead
     conv, channels = staged.conv, staged.channels
     width, depth = out_width(conv), conv.r * conv.s * channels
     line = staged_count(width, conv.stride_w, conv.s, conv.dilation_w) * channels
     step_h = staged_step(conv.stride_h, conv.r, conv.dilation_h) * line
     step_w = staged_step(conv.stride_w, conv.s, conv.dilation_w) * channels
     ahead_at = weights.at + tile.vectors * weights.stride
-    for p in range(count):
+    for p in range(rows.count):
         for q_next in range(0, width, tile.rows):
             q = min(q_next, width - tile.rows)
             acc = zero(tile.rows, tile.vectors, to.buffer)
             acc = window(acc, staged, staged.at + p * step_h + q * step_w, line, weights, ahead_at, ahead)
             ahead_at += ahead * depth
-            acc = activate(with_bias(acc, bias, columns, tile.vectors), activation)
+            acc = activate(with_bias(acc, bias, columns, tile.vectors), rows.activation)
             store(to.buffer, to.at + (p * width + q) * to.pitch, to.pitch, acc, columns, q_next - q)
+
+
+@routine
+def dense_rows(rows, channels, weights, wide, tile):
+    """The DenseRows in the Channels; weights, wide, tile: as of channel_blocks."""
+    channel_blocks(_dense_block, rows, channels, weights, wide, tile)
 
 
 @routine

@@ -14,7 +14,7 @@ from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.dense import dense_weights
 from refconv.parts.matrix import matrix_block
 from refconv.parts.operands import WHOLE, Prefetch, Source, Span, Start, as_source
-from refconv.parts.workspace import in_work_type, widen
+from refconv.parts.workspace import in_work_type, own_part, widen
 from refconv.problem.activations import IDENTITY
 from refconv.tile.instructions import lanes
 from refconv.tile.operands import Place, View, Weights, moved, shifted
@@ -128,6 +128,18 @@ class FeedForwardWeights(NamedTuple):
     project: Any
     expand_bias: Any
     project_bias: Any
+
+
+@routine
+def feed_forward_weights(operands):
+    """The FeedForwardWeights among a kernel's operands."""
+    return FeedForwardWeights(operands.expand, operands.project, operands.expand_bias, operands.project_bias)
+
+
+@routine
+def feed_forward_places(work, part):
+    """This thread's FeedForwardWork in a kernel's workspace."""
+    return FeedForwardWork(own_part(work.hidden, part), own_part(work.sums, part), own_part(work.wide_weights, part))
 
 
 class NextInput(NamedTuple):

@@ -25,6 +25,18 @@ class LayerOperands(NamedTuple):
     bias: Any
 
 
+class ConvFirstOperands(NamedTuple):
+    """What the kernel of a block that begins with a convolution is given: the input, the packed weights, the biases (of length 0: none)."""
+
+    x: Any
+    conv: Any
+    expand: Any
+    project: Any
+    conv_bias: Any
+    expand_bias: Any
+    project_bias: Any
+
+
 class Start(NamedTuple):
     """What sums begin with, where it is `given`: else with zero."""
 

@@ -59,24 +59,25 @@ class GateProblem(NamedTuple):
 
 
 @routine
+def _padded(block, c, k, stride, groups):
+    """The block's convolution of c to k channels, padded so that ceil(h / stride) rows come out."""
+    (top, bottom), (left, right) = same_pads(block.r, 1), same_pads(block.s, 1)
+    return Conv2d(block.n, c, block.h, block.w, k, block.r, block.s, stride, stride, top, left, bottom, right, 1, 1, groups)
+
+
+@routine
 def first_conv(block):
     """The convolution of the first `convolved` channels, stride 1, same padding."""
-    (top, bottom), (left, right) = same_pads(block.r, 1), same_pads(block.s, 1)
-    c = block.convolved
-    return Conv2d(block.n, c, block.h, block.w, c, block.r, block.s, 1, 1, top, left, bottom, right, 1, 1, block.groups)
+    return _padded(block, block.convolved, block.convolved, 1, block.groups)
 
 
 @routine
 def hidden_conv(block):
     """The convolution that expands: c to `hidden` channels, padded so that ceil(h / stride) rows come out."""
-    (top, bottom), (left, right) = same_pads(block.r, 1), same_pads(block.s, 1)
-    kernel_and_stride = block.r, block.s, block.stride, block.stride
-    return Conv2d(block.n, block.c, block.h, block.w, block.hidden, *kernel_and_stride, top, left, bottom, right, 1, 1, 1)
+    return _padded(block, block.c, block.hidden, block.stride, 1)
 
 
 @routine
 def middle_conv(block):
     """The convolution of the hidden channels, padded so that ceil(h / stride) rows come out."""
-    (top, bottom), (left, right) = same_pads(block.r, 1), same_pads(block.s, 1)
-    kernel_and_stride = block.r, block.s, block.stride, block.stride
-    return Conv2d(block.n, block.hidden, block.h, block.w, block.hidden, *kernel_and_stride, top, left, bottom, right, 1, 1, block.groups)
+    return _padded(block, block.hidden, block.hidden, block.stride, block.groups)

@@ -24,6 +24,13 @@ def check_hidden(t, vectors, name, lanes):
     require(t.hidden % multiple == 0, "hidden", t.hidden, f"a multiple of {multiple} ({name}.vectors * lanes)")
 
 
+def check_products(t, pixels, block, lanes):
+    """ValueError unless the two products of a feed-forward tiling are legal for units of `pixels` pixels or more."""
+    t.expand.check("expand", pixels, block.hidden, lanes)
+    t.project.check("project", pixels, block.k, lanes)
+    check_hidden(t, t.expand.vectors, "expand", lanes)
+
+
 def check_conv(shape, chosen, conv, lanes):
     """ValueError unless a shape is legal for the convolution inside a block."""
     if isinstance(shape, Tile):
@@ -42,10 +49,7 @@ class FeedForwardTiling(NamedTuple):
 
     def check(self, chosen, block, lanes):
         """A ValueError that names the field that is illegal for the block, if one is."""
-        pixels = min(self.pixels, block.n * block.h * block.w)
-        self.expand.check("expand", pixels, block.hidden, lanes)
-        self.project.check("project", pixels, block.k, lanes)
-        check_hidden(self, self.expand.vectors, "expand", lanes)
+        check_products(self, min(self.pixels, block.n * block.h * block.w), block, lanes)
 
 
 class ConvFirstTiling(NamedTuple):
@@ -60,10 +64,7 @@ class ConvFirstTiling(NamedTuple):
     def check(self, chosen, block, lanes):
         """As FeedForwardTiling.check."""
         check_lines(self, block)
-        pixels = last_rows(block.p, self.lines) * block.q
-        self.expand.check("expand", pixels, block.hidden, lanes)
-        self.project.check("project", pixels, block.k, lanes)
-        check_hidden(self, self.expand.vectors, "expand", lanes)
+        check_products(self, last_rows(block.p, self.lines) * block.q, block, lanes)
         check_conv(self.conv, chosen.conv, first_conv(block), lanes)
 
 
@@ -80,10 +81,7 @@ class ConvFirstDownTiling(NamedTuple):
     def check(self, chosen, block, lanes):
         """As FeedForwardTiling.check."""
         check_lines(self, block)
-        pixels = least_rows(block.p, self.lines, self.step) * block.q
-        self.expand.check("expand", pixels, block.hidden, lanes)
-        self.project.check("project", pixels, block.k, lanes)
-        check_hidden(self, self.expand.vectors, "expand", lanes)
+        check_products(self, least_rows(block.p, self.lines, self.step) * block.q, block, lanes)
         check_conv(self.conv, chosen.conv, first_conv(block), lanes)
 
 

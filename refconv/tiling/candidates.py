@@ -17,8 +17,8 @@ from refconv.tiling.layers import (
     SpreadTiling,
     most_rows,
 )
-from refconv.tiling.shapes import slide_shape, tile_of
-from refconv.weights.packed import MOST_VECTORS, ceil_div
+from refconv.tiling.shapes import legal_slides, most_vectors, tile_of
+from refconv.weights.packed import ceil_div
 
 
 @functools.singledispatch
@@ -75,8 +75,7 @@ def _spread(rule, problem, lanes, target):
 def matrix_tiles(pixels, problem, lanes, target):
     """Yield the register tiles of a matrix product for tiles of at most `pixels` pixels."""
     channels = problem.weight_shape[0] // problem.groups
-    widest = min(MOST_VECTORS, ceil_div(channels, lanes))
-    for vectors in range(1, widest + 1):
+    for vectors in range(1, most_vectors(channels, lanes) + 1):
         for rows in ROWS:
             if rows <= min(pixels, most_rows(vectors, target)):
                 yield tile_of(rows, vectors, channels, lanes)
@@ -84,8 +83,7 @@ def matrix_tiles(pixels, problem, lanes, target):
 
 def strips(rule, problem, most):
     """Yield the strips of pixels; most(taps, stride): the rows that fit the registers."""
-    slides = {(rule.strip.taps, rule.strip.stride), (1, 1), slide_shape(problem.s, problem.stride_w, problem.dilation_w)}
-    for taps, stride in sorted(slides):
+    for taps, stride in legal_slides(rule.strip, problem):
         for rows in ROWS:
             if rows <= min(problem.q, most(taps, stride)):
                 yield rule.strip._replace(rows=Static(rows), taps=Static(taps), stride=Static(stride))

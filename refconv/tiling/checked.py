@@ -56,12 +56,17 @@ def static_as(like, values):
     return Static(values) if isinstance(like, Static) else int(values)
 
 
+def _prefix(name):
+    """What as_numbers puts before the fields of the shape `name`."""
+    return "" if name in ("tile", "strip") else f"{name}_"
+
+
 def as_numbers(tiling):
     """{name: int} of a tiling: of its only shape the fields' own names, of several expand_rows, project_rows, ..."""
     numbers = {}
     for name, value in zip(tiling._fields, tiling, strict=True):
         if is_record(value):
-            prefix = "" if name in ("tile", "strip") else f"{name}_"
+            prefix = _prefix(name)
             numbers |= {f"{prefix}{field}": int(number) for field, number in zip(value._fields, value, strict=True)}
         else:
             numbers[name] = int(value)
@@ -73,7 +78,7 @@ def with_numbers(tiling, numbers):
     fields = {}
     for name, value in zip(tiling._fields, tiling, strict=True):
         if is_record(value):
-            prefix = "" if name in ("tile", "strip") else f"{name}_"
+            prefix = _prefix(name)
             fields[name] = type(value)(*(Static(numbers[prefix + field]) for field in value._fields))
         else:
             fields[name] = type(value)(numbers[name])

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from refconv.parts.staging import staged_count
 from refconv.static import Static
-from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile, check_strip, require, slide_shape, tile_of
-from refconv.weights.packed import MOST_VECTORS, ceil_div, groups_per_vector
+from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile, check_strip, most_vectors, require, slide_shape, tile_of
+from refconv.weights.packed import ceil_div, groups_per_vector
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
 """Tile heights in use: each one used costs a compilation, and these leave at most a tenth of a row of up to 112 pixels idle."""
@@ -135,7 +135,7 @@ def register_tile(pixels, channels, depth, run, itemsize, target):
     """
     wanted = ceil_div(channels, target.lanes(itemsize))
     best = None
-    for vectors in range(1, min(MOST_VECTORS, wanted) + 1):
+    for vectors in range(1, most_vectors(channels, target.lanes(itemsize)) + 1):
         near = depth * vectors * target.vector_bytes <= target.l1_bytes // 2
         for rows in ROWS:
             if rows > min(pixels, most_rows(vectors, target)):
@@ -160,6 +160,12 @@ def lines_within(budget_bytes, outputs, line_bytes, kernel, stride, dilation):
     while lines > 1 and staged_count(lines, stride, kernel, dilation) * line_bytes > budget_bytes:
         lines = ceil_div(lines, 2)
     return lines
+
+
+def lines_of_thread(problem, itemsize, target):
+    """Output rows whose input rows, not staged, stay in half the L2, at most an even share for each thread."""
+    most, line_bytes = ceil_div(problem.p, parts(problem.n, target.threads)), problem.w * problem.c * itemsize
+    return lines_within(target.l2_bytes // 2, most, line_bytes, problem.r, problem.stride_h, problem.dilation_h)
 
 
 def parts(units, threads):
@@ -228,10 +234,7 @@ def depthwise_tiling(problem, itemsize, target):
     lanes = target.lanes(itemsize)
     taps, stride = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
     rows = strip_rows(problem.q, taps, target)
-    line_bytes = problem.w * problem.c * itemsize
-    lines = lines_within(
-        target.l2_bytes // 2, ceil_div(problem.p, parts(problem.n, target.threads)), line_bytes, problem.r, problem.stride_h, problem.dilation_h
-    )
+    lines = lines_of_thread(problem, itemsize, target)
     near = target.l1_bytes // 2 // (problem.r * problem.w * itemsize) // lanes * lanes
     channels = near if near >= NEAR_VECTORS * lanes else ceil_div(problem.c, lanes) * lanes
     return DepthwiseTiling(DepthwiseStrip(*map(Static, (rows, taps, stride))), lines, channels)
@@ -252,10 +255,7 @@ def grouped_tiling(problem, itemsize, target):
         key=lambda rows: ceil_div(problem.q, rows) * (rows * taps * g / 2 + (rows + taps - 1 + taps * g) / 5 + 3),
     )
     per_vector = groups_per_vector(g, g, lanes)
-    line_bytes = problem.w * problem.c * itemsize
-    lines = lines_within(
-        target.l2_bytes // 2, ceil_div(problem.p, parts(problem.n, target.threads)), line_bytes, problem.r, problem.stride_h, problem.dilation_h
-    )
+    lines = lines_of_thread(problem, itemsize, target)
     strip = GroupedStrip(*map(Static, (rows, taps, stride, g, per_vector)))
     return GroupedTiling(strip, lines, ceil_div(problem.groups, per_vector))
 
@@ -267,10 +267,7 @@ def spread_tiling(problem, itemsize, target):
     taps, stride = slide_shape(problem.s, step, problem.dilation_w)
     rows = strip_rows(problem.q, taps, target)
     per_vector = groups_per_vector(problem.c_group, problem.k_group, lanes)
-    line_bytes = problem.w * problem.c * itemsize
-    lines = lines_within(
-        target.l2_bytes // 2, ceil_div(problem.p, parts(problem.n, target.threads)), line_bytes, problem.r, problem.stride_h, problem.dilation_h
-    )
+    lines = lines_of_thread(problem, itemsize, target)
     strip = SpreadStrip(*map(Static, (rows, taps, stride, problem.c_group, problem.k_group, per_vector)))
     return SpreadTiling(strip, lines, ceil_div(problem.groups, per_vector))
 

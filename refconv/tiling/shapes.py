@@ -19,6 +19,11 @@ def require(legal, where, value, rule):
         raise ValueError(f"tiling.{where} = {value!r}: must be {rule}")
 
 
+def most_vectors(channels, lanes):
+    """The widest tile for so many output channels."""
+    return min(MOST_VECTORS, ceil_div(channels, lanes))
+
+
 def tail_of(channels, vectors, lanes):
     """Vectors of the last block of so many channels where each but the last has `vectors`."""
     return (ceil_div(channels, lanes) - 1) % vectors + 1
@@ -47,7 +52,7 @@ class Tile(NamedTuple):
 
     def check(self, where, pixels, channels, lanes):
         """ValueError unless it is legal for products of `pixels` pixels or more and so many output channels (of a group)."""
-        widest = min(MOST_VECTORS, ceil_div(channels, lanes))
+        widest = most_vectors(channels, lanes)
         check_rows(where, self.rows, pixels)
         require(self.vectors <= widest, f"{where}.vectors", self.vectors, f"from 1 to {widest}")
         tail = tail_of(channels, self.vectors, lanes)
@@ -70,11 +75,15 @@ def slide_shape(width, stride, dilation):
     return 1, 1
 
 
+def legal_slides(strip, conv):
+    """[(taps, stride)] of the slides that a strip may have on the Conv2d `conv`: the rule's own, `strip`, one by one, and all of slide_shape."""
+    return sorted({(1, 1), (int(strip.taps), int(strip.stride)), slide_shape(conv.s, conv.stride_w, conv.dilation_w)})
+
+
 def check_strip(where, strip, chosen, conv):
     """ValueError unless a strip is legal for rows of the Conv2d `conv`; chosen: the rule's strip, whose groups are the only legal ones."""
     check_rows(where, strip.rows, conv.q)
-    legal = sorted({(1, 1), (int(chosen.taps), int(chosen.stride)), slide_shape(conv.s, conv.stride_w, conv.dilation_w)})
-    shape = int(strip.taps), int(strip.stride)
+    legal, shape = legal_slides(chosen, conv), (int(strip.taps), int(strip.stride))
     require(shape in legal, f"{where}.taps, .stride", shape, f"one of {legal}")
     for name in strip._fields[3:]:
         value = getattr(chosen, name)

@@ -42,8 +42,8 @@ def block_problem(block, n, h, w, lanes):
     ops = {step.op: step for step in graph.steps}
     shape, groups, size = (0, 0, 0, 0), 0, 0
     if "conv" in steps:
-        shape, groups = graph.array(steps["conv"], "weight").shape, steps["conv"].attributes.get("groups", 1)
-        size = packed.packed_size(shape, groups, packed.order_of(shape, groups, lanes), lanes)
+        shape, groups, order = _order(graph, steps["conv"], lanes)
+        size = packed.packed_size(shape, groups, order, lanes)
     norm, eps = (1, float(ops["norm"].attributes["eps"])) if "norm" in ops else (0, 0.0)
     flags = int("add" in ops), norm, int("multiply" in ops), 0
     source, kind = layers.get("expand", layers.get("conv")).c, ACTIVATIONS[block.activation]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from numba.core import config
 
 from refconv.elements import element
-from refconv.jit import Part
+from refconv.jit import part_of
 from refconv.networks.layers import Layer, find_layer
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.schedule import OPERANDS, layer_schedule
@@ -123,7 +123,7 @@ def scheduled(kernel, problem, machine, dtype, tiling=None, bias=False, cores=1)
 
 def call_kernel(run, call, buffers):
     """Make a Call, all units on one thread, on traced buffers: its inputs, its output and its workspace, in order."""
-    run.call(call.kernel.run, *call.arguments(buffers), Part(0, 1, 0, call.units))
+    run.call(call.kernel.run, *call.arguments(buffers), part_of(0, 1, call.units))
 
 
 def counters_of(counts, classes):

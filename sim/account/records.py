@@ -6,8 +6,8 @@ Bytes are those of whole cache lines; "moved" is read and written together.
 from dataclasses import dataclass
 from typing import ClassVar
 
-OPERANDS = ("input", "weight", "bias", "output")
-"""Tensors that a layer has by these names; every other tensor is workspace."""
+from refconv.schedule import OPERANDS
+
 NO_CHOICE = "none"
 """The mode of a run that has no such choice: halo where its steps share no computed rows, squeeze where there is no squeeze-excitation."""
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 
-from refconv.jit import Part, compiled
+from refconv.jit import compiled, part_of
 from refconv.recent import Recent
 from refconv.static import Static
 from sim.hierarchy.hierarchy import Hierarchy, flush_cores, run
@@ -106,7 +106,7 @@ class Run:
         """
         self._check_open()
         n = len(self._cores)
-        calls = [(*arguments(core.buffers), Part.of(i, n, units)) for i, core in enumerate(self._cores)]
+        calls = [(*arguments(core.buffers), part_of(i, n, units)) for i, core in enumerate(self._cores)]
         if n == 1:
             self.call(function, *calls[0])
             return
