@@ -4,7 +4,8 @@
     @kernel    an entry point: compiled without the GIL and kept on disk. `plain(k)` is its Python source.
     parallel(k)   the same kernel with its units split over threads.
 
-Where compiled code is kept: refconv/code_cache.py. When threads are safe: refconv/threads.py.
+How a routine becomes part of kernels: refconv/routine_code.py. Where compiled code is kept: refconv/code_cache.py. When threads are
+safe: refconv/threads.py.
 """
 
 import functools
@@ -17,8 +18,9 @@ from numba.extending import register_jitable
 
 from refconv.cli import progress
 from refconv.code_cache import KernelCache
+from refconv.routine_code import INLINED
 
-routine = register_jitable(forceinline=True)
+routine = register_jitable(**INLINED)
 
 
 class Part(NamedTuple):

@@ -39,7 +39,7 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     """
     x, batched = _checked_image(x, weights, layout)
     program = _program(weights, x.shape[:3], tiling, halo, squeeze, thread_count(threads))
-    target = result(out, program.out_shape, x, weights.arrays, layout, batched)
+    target = result(out, program.out_shape, x, weights.arrays.items(), layout, batched)
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
     program.run(contiguous(x).reshape(-1), direct.reshape(-1))
     mark_block_border(direct, weights, x.shape[1:3])

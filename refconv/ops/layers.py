@@ -1,7 +1,6 @@
 """The friendly shell: functions of arrays with torch's meaning. They check, convert, pack, and call a kernel."""
 
 import functools
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,23 +50,6 @@ def pack(weight, groups=1):
     return PackedWeight(weight, int(groups))
 
 
-class Window(NamedTuple):
-    """How windows move over an image, as `conv2d` is given it."""
-
-    stride: Any = 1
-    padding: Any = 0
-    dilation: Any = 1
-
-
-class Options(NamedTuple):
-    """How a call is made, as `conv2d` is given it."""
-
-    layout: str
-    out: Any
-    tiling: Any
-    threads: Any
-
-
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, layout="NCHW", out=None, tiling=None, threads=None):
     """2-D convolution as torch.nn.functional.conv2d: float32, float64, and float16 or bfloat16 (ml_dtypes) with sums in float32.
 
@@ -81,7 +63,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
 
     Returns (N, K, P, Q) or as x is given. TypeError or ValueError names the argument, its value and what is legal.
     """
-    return _convolve(x, weight, bias, Window(stride, padding, dilation), groups, Options(layout, out, tiling, threads))
+    return _convolve(x, weight, bias, (stride, padding, dilation), groups, layout, out, tiling, threads)
 
 
 def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCHW", out=None, tiling=None, threads=None):
@@ -89,7 +71,7 @@ def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, l
 
     Packed: `pack(weight, groups=C)`.
     """
-    return _convolve(x, weight, bias, Window(stride, padding, dilation), None, Options(layout, out, tiling, threads))
+    return _convolve(x, weight, bias, (stride, padding, dilation), None, layout, out, tiling, threads)
 
 
 def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
@@ -99,7 +81,7 @@ def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=No
         weight = weight[:, :, None, None] if weight.ndim == 2 else weight
     if tuple(weight.shape[2:]) != (1, 1) or weight.shape[1] == 0:
         raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (K, C, 1, 1) or (K, C)")
-    return _convolve(x, weight, bias, Window(), 1, Options(layout, out, tiling, threads))
+    return _convolve(x, weight, bias, (1, 0, 1), 1, layout, out, tiling, threads)
 
 
 def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
@@ -115,7 +97,7 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
         raise ValueError(f"weight of shape {packed.shape}: must convolve at most the {x.shape[3]} channels of x")
     n, h, w, channels = x.shape
     problem = _partial(n, channels, h, w, packed.shape[0], *packed.shape[2:])
-    return _run("partial", problem, x, (weight, packed), bias, batched, Options(layout, out, tiling, threads))
+    return _run(_plan("partial", problem, x.dtype, tiling, threads), x, (weight, packed), bias, batched, layout, out)
 
 
 @functools.lru_cache(maxsize=MOST_PLANS)
@@ -123,33 +105,35 @@ def _partial(*sizes):
     return PartialConv2d(*sizes).checked()
 
 
-def _convolve(x, weight, bias, window, groups, options):
-    """groups: None for one a channel of x."""
-    x, batched = image("x", x, options.layout)
+def _convolve(x, weight, bias, window, groups, layout, out, tiling, threads):
+    """window: (stride, padding, dilation); groups: None for one a channel of x."""
+    x, batched = image("x", x, layout)
     if groups is None:
         groups = x.shape[3]
         weight = _depthwise_weight(weight, groups)
     packed = _weight(weight, groups, x.dtype)
-    exact = _exact(window.stride) and _exact(window.padding) and _exact(window.dilation)
-    geometry = _geometry if exact else _geometry.__wrapped__
-    name, problem = geometry(x.shape, packed.shape, *window, packed.groups, element(x.dtype).work.itemsize)
-    return _run(name, problem, x, (weight, packed), bias, batched, options)
+    geometry = _geometry if all(map(_exact, window)) else _geometry.__wrapped__
+    name, problem = geometry(x.shape, packed.shape, *window, packed.groups, x.dtype)
+    return _run(_plan(name, problem, x.dtype, tiling, threads), x, (weight, packed), bias, batched, layout, out)
 
 
-def _run(name, problem, x, weights, bias, batched, options):
+def _plan(name, problem, dtype, tiling, threads):
+    return make_plan(name, problem, dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
+
+
+def _run(plan, x, weights, bias, batched, layout, out):
     """x is NHWC, of any strides; weights: as given, and packed. Returns the result in the layout asked for."""
-    (weight, packed), (layout, out, tiling, threads) = weights, options
-    plan = make_plan(name, problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
+    weight, packed = weights
     if bias is not None:
         bias = as_array("bias", bias)
         if bias.dtype != x.dtype or bias.shape != packed.shape[:1]:
             raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be {packed.shape[:1]}, {x.dtype} as x")
-    others = {"weight": packed.data if weight is packed else weight, "bias": bias}
+    others = ("weight", packed.data if weight is packed else weight), ("bias", bias)
     target = result(out, plan.out_shape, x, others, layout, batched)
     direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
     flat_bias = plan.no_bias if bias is None else np.ascontiguousarray(bias)
     plan.run(LayerOperands(contiguous(x).reshape(-1), packed.data, flat_bias), direct.reshape(-1))
-    mark_border(direct, problem, packed.not_finite)
+    mark_border(direct, plan.call.problem, packed.not_finite)
     return deliver(direct, target, out, layout, batched)
 
 
@@ -178,14 +162,15 @@ def contiguous(x):
 
 
 def result(out, shape, x, others, layout, batched):
-    """The array to write, of an NHWC shape and seen as NHWC: new, or `out`, checked, also that it is apart from x and {name: array} `others`."""
+    """The array to write, of an NHWC shape and seen as NHWC: new, or `out`, checked, also that it is apart from x and (name, array) of `others`."""
     n, p, q, k = shape
     dtype = x.dtype
     wanted = shape if layout == "NHWC" else (n, k, p, q)
     if out is None:
         return empty(wanted, dtype) if layout == "NHWC" else empty(wanted, dtype).transpose(0, 2, 3, 1)
     wanted = wanted if batched else wanted[1:]
-    check_unmasked("out", out)
+    if type(out) is not np.ndarray:
+        check_unmasked("out", out)
     if not isinstance(out, np.ndarray) or out.shape != wanted or out.dtype != dtype:
         given = f"{out.shape}, {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
         raise ValueError(f"out = {given}: must be an array of shape {wanted}, {dtype}")
@@ -196,8 +181,8 @@ def result(out, shape, x, others, layout, batched):
         raise ValueError(
             f"out with strides {out.strides}, writeable {out.flags.writeable}: must be writeable and contiguous in {layout} or NHWC order"
         )
-    for name, array in (("x", x), *others.items()):
-        if isinstance(array, np.ndarray) and np.may_share_memory(out, array) and np.shares_memory(out, array):
+    for name, array in (("x", x), *others):
+        if array is not None and isinstance(array, np.ndarray) and np.may_share_memory(out, array) and np.shares_memory(out, array):
             raise ValueError(f"out overlaps {name} in memory: must be apart from every input")
     return view
 
@@ -243,7 +228,7 @@ def _exact(value):
 
 
 @functools.lru_cache(maxsize=MOST_PLANS)
-def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, itemsize):
+def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, dtype):
     """(kernel name, checked Conv2d) for an NHWC input and a weight; `_geometry.__wrapped__` is the same without the cache."""
     n, h, w, c = x_shape
     k, c_group, r, s = weight_shape
@@ -252,7 +237,7 @@ def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, itemsize
     if c != c_group * groups:
         raise ValueError(f"weight of shape {weight_shape} with groups = {groups}: takes {c_group * groups} input channels, x has {c}")
     problem = Conv2d(n, c, h, w, k, r, s, *stride, top, left, bottom, right, *dilation, groups).checked()
-    return kernels.kernel_for(problem, host.target().lanes(itemsize)).name, problem
+    return kernels.kernel_for(problem, host.target().lanes(element(dtype).work.itemsize)).name, problem
 
 
 def _integers(value):

@@ -12,8 +12,9 @@ from refconv.parts.channel_blocks import Channels
 from refconv.parts.dense import NO_PREFETCH, DenseRows, Staged, dense_rows, dense_weights
 from refconv.parts.staging import Rows, rows_below, stage_lines, staged_count
 from refconv.parts.strips import depthwise_row, grouped_row
-from refconv.parts.workspace import INLINE, widened
+from refconv.parts.workspace import widened
 from refconv.problem.conv import out_width
+from refconv.routine_code import INLINED
 from refconv.tile.instructions import lanes
 from refconv.tile.operands import Place, moved, shifted
 from refconv.weights.packed import ceil_div
@@ -84,6 +85,6 @@ def _dense(to, rows, p_first, count, convolution, lines, shape):
 _KINDS = {"depthwise": _depthwise, "grouped": _grouped, "dense": _dense}
 
 
-@overload(convolve_rows, jit_options=INLINE)
+@overload(convolve_rows, jit_options=INLINED)
 def _convolve_rows(to, rows, p_first, count, convolution, lines, shape):
     return _KINDS[shape.record.kind]

@@ -5,7 +5,8 @@ from numba.extending import overload
 
 from refconv.jit import routine
 from refconv.parts.operands import L1, first_sum, with_bias
-from refconv.parts.workspace import INLINE, widen
+from refconv.parts.workspace import widen
+from refconv.routine_code import INLINED
 from refconv.tile.activations import activate
 from refconv.tile.instructions import lanes, outer, prefetch, store
 from refconv.tile.operands import Place, moved
@@ -42,7 +43,7 @@ def _sum_and_prefetch(acc, pixels, at, weights, depth, stretch, steps):
     return acc
 
 
-@overload(sum_products, jit_options=INLINE)
+@overload(sum_products, jit_options=INLINED)
 def _sum_products(acc, pixels, at, weights, depth, stretch, steps):
     return _sum if stretch == types.none else _sum_and_prefetch
 

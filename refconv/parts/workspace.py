@@ -9,10 +9,9 @@ from numba.extending import overload
 
 from refconv.jit import routine
 from refconv.parts.copy import copy
+from refconv.routine_code import INLINED
 from refconv.tile.instructions import length
 from refconv.tile.operands import Place, Weights
-
-INLINE = {"forceinline": True}
 
 
 @routine
@@ -32,14 +31,14 @@ def widen(work, raw, elements):
         copy(work.buffer, work.at, raw.buffer, raw.at, elements)
 
 
-@overload(in_work_type, jit_options=INLINE)
+@overload(in_work_type, jit_options=INLINED)
 def _in_work_type(raw, work):
     if raw.types[0] == work.types[0]:
         return lambda raw, work: raw
     return lambda raw, work: work
 
 
-@overload(widen, jit_options=INLINE)
+@overload(widen, jit_options=INLINED)
 def _widen(work, raw, elements):
     if raw.types[0] == work.types[0]:
         return lambda work, raw, elements: None
@@ -64,7 +63,7 @@ def _widened_copy(weights, elements, work):
     return Weights(place.buffer, place.at, weights.stride)
 
 
-@overload(widened_weights, jit_options=INLINE)
+@overload(widened_weights, jit_options=INLINED)
 def _widened_weights(weights, elements, work):
     if work == types.none:
         return lambda weights, elements, work: weights

@@ -11,10 +11,7 @@ def check_array(name, value):
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} of type {type(value).__name__}: must be a NumPy array of {LEGAL}")
     check_unmasked(name, value)
-    try:
-        element(value.dtype)
-    except ValueError:
-        raise TypeError(f"{name} of dtype {value.dtype}: must be {LEGAL}") from None
+    _check_element(name, value)
 
 
 def check_unmasked(name, value):
@@ -25,13 +22,24 @@ def check_unmasked(name, value):
 
 def as_array(name, value):
     """The value as a NumPy array of an element type; TypeError names the argument where it is none and cannot be read as one."""
+    array = value if type(value) is np.ndarray else _read(name, value)
+    _check_element(name, array)
+    return array
+
+
+def _read(name, value):
     check_unmasked(name, value)
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except MemoryError:
         raise
     except Exception as error:  # whatever its __array__ raises: a torch tensor that requires gradients has a RuntimeError
         reason = str(error).partition("\n")[0]
         raise TypeError(f"{name} of type {type(value).__name__}: cannot be read as an array: {reason}") from error
-    check_array(name, array)
-    return array
+
+
+def _check_element(name, array):
+    try:
+        element(array.dtype)
+    except ValueError:
+        raise TypeError(f"{name} of dtype {array.dtype}: must be {LEGAL}") from None

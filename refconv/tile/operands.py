@@ -6,6 +6,7 @@ from numba import types
 from numba.extending import overload
 
 from refconv.jit import routine
+from refconv.routine_code import INLINED
 
 
 class Place(NamedTuple):
@@ -36,7 +37,7 @@ def moved(place, elements):
     return place if place is None else Place(place.buffer, place.at + elements)
 
 
-@overload(moved, jit_options={"forceinline": True})
+@overload(moved, jit_options=INLINED)
 def _moved(place, elements):
     if place == types.none:
         return lambda place, elements: None

@@ -11,6 +11,7 @@ from numba.extending import overload
 
 from refconv import tile as op
 from refconv.jit import routine
+from refconv.routine_code import INLINED
 from refconv.static import Static
 from refconv.tile.arrays import zero_code
 from refconv.tile.instructions import slide_schedule
@@ -19,7 +20,6 @@ from refconv.tile.types import TileType
 from sim.hierarchy.hierarchy import call_loop
 from sim.hierarchy.words import CHUNK, HEADER, TENSOR_BITS, whole_lines, words_at
 
-INLINE = {"forceinline": True}
 EVENTS_AT, GATHERED, LOOP = HEADER.events_at, HEADER.gathered, HEADER.loop
 """Plain numbers: these are compiled into every kernel."""
 
@@ -124,7 +124,7 @@ def write(buffer, i, value):
     buffer[i] = value
 
 
-@overload(read, jit_options=INLINE)
+@overload(read, jit_options=INLINED)
 def _read(buffer, i):
     if not is_traced(buffer):
         return read
@@ -137,7 +137,7 @@ def _read(buffer, i):
     return traced
 
 
-@overload(write, jit_options=INLINE)
+@overload(write, jit_options=INLINED)
 def _write(buffer, i, value):
     if not is_traced(buffer):
         return write
@@ -163,7 +163,7 @@ def _zero(typing_context, rows, vectors, like):
         return tile(rows, vectors, like), zero_code(tile)
 
 
-@overload(op.length, jit_options=INLINE)
+@overload(op.length, jit_options=INLINED)
 def _length(buffer):
     if is_traced(buffer):
         return lambda buffer: buffer.size
@@ -175,7 +175,7 @@ def _prefetch(typing_context, buffer, at, level):
         return types.none(buffer, types.intp, level), lambda context, builder, signature, args: context.get_dummy_value()
 
 
-@overload(op.load, jit_options=INLINE)
+@overload(op.load, jit_options=INLINED)
 def _load(rows, vectors, x, at, row_stride, columns):
     if not is_traced(x):
         return None
@@ -192,7 +192,7 @@ def _load(rows, vectors, x, at, row_stride, columns):
     return load
 
 
-@overload(op.store, jit_options=INLINE)
+@overload(op.store, jit_options=INLINED)
 def _store(out, at, row_stride, tile, columns, first_row):
     if not is_traced(out):
         return None
@@ -208,7 +208,7 @@ def _store(out, at, row_stride, tile, columns, first_row):
     return store
 
 
-@overload(op.outer, jit_options=INLINE)
+@overload(op.outer, jit_options=INLINED)
 def _outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
     if not is_traced(x):
         return None
@@ -226,7 +226,7 @@ def _outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
     return outer
 
 
-@overload(op.slide, jit_options=INLINE)
+@overload(op.slide, jit_options=INLINED)
 def _slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
     if not is_traced(pixels[0]):
         return None
@@ -247,7 +247,7 @@ def _slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
     return slide
 
 
-@overload(op.spread, jit_options=INLINE)
+@overload(op.spread, jit_options=INLINED)
 def _spread(strip, at, input_stride, pixel, inputs, outputs):
     if not is_traced(strip):
         return None
