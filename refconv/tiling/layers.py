@@ -173,7 +173,7 @@ def parts(units, threads):
     return threads // math.gcd(units, threads)
 
 
-def channel_share(channels, units, threads, lanes):
+def unit_channels(channels, units, threads, lanes):
     """Output channels a unit, in whole vectors: all, or where there are fewer units than threads a part of them for each thread."""
     chunks = parts(units, threads) if units < threads else 1
     return min(channels, ceil_div(ceil_div(channels, lanes), chunks) * lanes)
@@ -199,28 +199,28 @@ def dense_tiling(problem, itemsize, target):
     line_bytes = staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group * itemsize
     lines = lines_within(target.l2_bytes // 2, min(problem.p, 16), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
     lines = even_blocks(problem.p, lines, problem.n, target.threads)
-    share = channel_share(problem.k_group, problem.n * problem.groups * ceil_div(problem.p, lines), target.threads, lanes)
-    rows, vectors = register_tile(problem.q, share, problem.r * problem.s * problem.c_group, run, itemsize, target)
+    most = unit_channels(problem.k_group, problem.n * problem.groups * ceil_div(problem.p, lines), target.threads, lanes)
+    rows, vectors = register_tile(problem.q, most, problem.r * problem.s * problem.c_group, run, itemsize, target)
     block = vectors * lanes
     tiles = lines * ceil_div(problem.q, rows)
     streams = problem.tensors["weight"] * itemsize > target.l2_bytes and lines * problem.q < FEW_PIXELS
     ahead = ceil_div(block, 2 * tiles) if streams else 0
-    return DenseTiling(tile_of(rows, vectors, problem.k_group, lanes), lines, ceil_div(share, block) * block, Static(ahead))
+    return DenseTiling(tile_of(rows, vectors, problem.k_group, lanes), lines, ceil_div(most, block) * block, Static(ahead))
 
 
 def pointwise_tiling(problem, itemsize, target):
     """Rule: where all weights stay in a quarter of the L2, a unit is 16 tiles of pixels, which stay in L1 or near it; else the pixels
     of a unit stay in that quarter, and the weights stream."""
     lanes, pixels = target.lanes(itemsize), problem.n * problem.p * problem.q
-    share = channel_share(problem.k, pixels, target.threads, lanes)
-    rows, vectors = register_tile(pixels, share, problem.c, problem.c, itemsize, target)
+    most = unit_channels(problem.k, pixels, target.threads, lanes)
+    rows, vectors = register_tile(pixels, most, problem.c, problem.c, itemsize, target)
     if problem.tensors["weight"] * itemsize <= target.l2_bytes // 4:
         tiles = 16
     else:
         tiles = target.l2_bytes // 4 // (problem.c * itemsize) // rows
     block = rows * max(1, min(tiles, ceil_div(ceil_div(pixels, rows), target.threads)))
     ahead = max(1, vectors * lanes * rows // (2 * block))  # half of the block, as in dense_tiling; the prefetch is there for the pixels anyway
-    channels = ceil_div(share, vectors * lanes) * vectors * lanes
+    channels = ceil_div(most, vectors * lanes) * vectors * lanes
     return PointwiseTiling(tile_of(rows, vectors, problem.k, lanes), block, channels, ahead)
 
 

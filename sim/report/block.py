@@ -9,7 +9,7 @@ from sim.report.table import BYTES, COUNTS, Table, count, size, texts, unit_for
 def block_report(block, machine):
     """The renderables of one BlockAccount: the fused kernel as a layer, the layers of the unfused run, and the two side by side."""
     *fused, blank = layer_report(block, machine)
-    return [*fused, layers_table(block.layer_by_layer), comparison(block), share(block.layer_by_layer), blank]
+    return [*fused, layers_table(block.layer_by_layer), comparison(block), hidden_share(block.layer_by_layer), blank]
 
 
 def layers_table(account):
@@ -50,7 +50,7 @@ def comparison(block):
     return table
 
 
-def share(account):
+def hidden_share(account):
     """The hidden layers' part of what the layers one after another move of activations."""
     return Text(
         f"Layer by layer, {100 * account.hidden_share:.1f} % of the DRAM bytes of activations are those of the hidden layer, which its activation "

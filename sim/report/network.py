@@ -55,7 +55,7 @@ def not_modelled(model):
         elements[key] += node.elements or 0
         unknown[key] += node.elements is None
     table = Table(
-        f"Not modelled: {share(1 - model.modelled_share)} of the elements that all nodes move",
+        f"Not modelled: {percent(1 - model.modelled_share)} of the elements that all nodes move",
         "op",
         "nodes",
         "elements",
@@ -65,7 +65,7 @@ def not_modelled(model):
     )
     for key in sorted(nodes, key=lambda key: -elements[key]):
         if elements[key] or unknown[key]:
-            known = count(elements[key]), share(elements[key] / model.elements)
+            known = count(elements[key]), percent(elements[key] / model.elements)
             table.add_row(Text(key[0]), str(nodes[key]), *(known if not unknown[key] else ("unknown", "-")), key[1])
     yield table
     still = ", ".join(f"{op} {nodes[op, remark]} ({remark})" for op, remark in nodes if not elements[op, remark] and not unknown[op, remark])
@@ -82,14 +82,14 @@ def missing_macs(model):
     if model.macs_not_modelled:
         whole = model.macs + model.macs_not_modelled
         each = ", ".join(f"{show_count(macs, 'MAC')} of {op} ({remark})" for (op, remark), macs in known.items() if macs)
-        yield Text(f"Not in the totals: {share(model.macs_not_modelled / whole)} of the MACs that are known: {each}.")
+        yield Text(f"Not in the totals: {percent(model.macs_not_modelled / whole)} of the MACs that are known: {each}.")
     if model.nodes_of_unknown_macs:
         each = ", ".join(f"{op} {count} ({remark})" for (op, remark), count in unknown.items() if count)
         yield Text(f"Not in the totals, and not known: the MACs of {each}.")
 
 
-def share(part):
-    """A share as text."""
+def percent(part):
+    """A part of the whole as text."""
     return f"{100 * part:.1f} %"
 
 
@@ -99,4 +99,4 @@ def left_out(model):
     ops = ", ".join(f"{op} {count}" for op, count in Counter(node.op for node in nodes).items())
     known = f", {show_count(model.macs_not_modelled, 'MAC')}" if model.macs_not_modelled else ""
     unknown = f"; MACs not known of {model.nodes_of_unknown_macs} nodes" if model.nodes_of_unknown_macs else ""
-    return f"{model.file}: not modelled, {share(1 - model.modelled_share)} of the elements moved{known}: {ops or 'nothing'}{unknown}"
+    return f"{model.file}: not modelled, {percent(1 - model.modelled_share)} of the elements moved{known}: {ops or 'nothing'}{unknown}"
