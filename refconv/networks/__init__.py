@@ -2,13 +2,15 @@
 
 import difflib
 
-from refconv.networks import convnext, efficientnet, fasternet, isynet, mobilenet, resnet
+from refconv.networks import convfirstnet, convnext, efficientnet, fasternet, isynet, mobilenet, resnet
 from refconv.networks.draft import Block
 from refconv.networks.network import Network, Published
 
 __all__ = ["Block", "Network", "Published", "names", "network"]
 
-_NETWORKS = {known.name: known for family in (resnet, mobilenet, efficientnet, convnext, fasternet, isynet) for known in family.NETWORKS}
+_NETWORKS = {
+    known.name: known for family in (resnet, mobilenet, efficientnet, convnext, fasternet, isynet, convfirstnet) for known in family.NETWORKS
+}
 
 
 def names():
