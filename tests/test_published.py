@@ -22,7 +22,7 @@ EXACT = {
     "isynet_n2": ("19.426", "3.891"),
     "isynet_n3": ("20.468", "5.825"),
 }
-"""Millions of parameters and GMACs at 224x224, of convolutions and matrix products alone: recomputed from the authors' configurations, not by this code."""
+"""Millions of parameters and GMACs at 224x224 without norms: recomputed from the authors' configurations, not by this code."""
 PAPER = {"fasternet_t0": "0.34", "fasternet_t1": "0.85", "fasternet_t2": "1.90", "fasternet_s": "4.55", "fasternet_m": "8.72", "fasternet_l": "15.49"}
 """GMACs of FasterNet's Table 8: without norms."""
 TRUNCATED = {("fasternet_s", 31.1)}
