@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import refconv.bench.__main__
+import refconv.networks.__main__
 import refconv.warm
 import sim.cli.capacity
 import sim.cli.traffic
@@ -17,6 +18,7 @@ TEXT = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 PARSERS = {
     "sim.traffic": sim.cli.traffic.parser,
     "sim.capacity": sim.cli.capacity.parser,
+    "refconv.networks": refconv.networks.__main__.parser,
     "refconv.bench": refconv.bench.__main__.parser,
     "refconv.warm": refconv.warm.parser,
 }
