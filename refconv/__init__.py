@@ -20,6 +20,7 @@ from refconv.problem.blocks import (
     fold_batch_norm,
 )
 from refconv.problem.conv import Conv2d, PartialConv2d
+from refconv.version import __version__
 from refconv.weights.packed import empty
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "PackedWeight",
     "PartialConv2d",
     "SqueezeExcite",
+    "__version__",
     "choose",
     "conv2d",
     "depthwise_conv2d",

@@ -33,7 +33,7 @@ class Element(NamedTuple):
         try:
             import ml_dtypes
         except ImportError:
-            raise ImportError("bfloat16 arrays need ml_dtypes: pip install 'refconv[half]'") from None
+            raise ImportError("bfloat16 arrays need ml_dtypes: pip install ml_dtypes (the extra half)") from None
         return np.dtype(ml_dtypes.bfloat16)
 
     @property

@@ -8,13 +8,14 @@ Used by the tests, and by whoever wants to know what an operation means. Blocks 
 import numpy as np
 
 from refconv.problem.activations import DEFINITIONS
+from refconv.problem.arrays import check_unmasked
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1):
     """(N, C, H, W) and (K, C/groups, R, S) to (N, K, P, Q), float64: the sum over channels of a group and the window, plus bias."""
-    x, weight = np.asarray(x, np.float64), np.asarray(weight, np.float64)
-    top, left, bottom, right = padding
+    x, weight = _wide("x", x), _wide("weight", weight)
+    (stride, dilation), (top, left, bottom, right) = (_of("stride", stride, 2), _of("dilation", dilation, 2)), _of("padding", padding, 4)
     x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
     n, _, height, width = x.shape
     k, c_group, kernel_h, kernel_w = weight.shape
@@ -39,13 +40,13 @@ def depthwise_conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), 
 
 def pointwise_conv2d(x, weight, bias=None):
     """(N, C, H, W) and (K, C, 1, 1) to (N, K, H, W): a matrix product for each pixel."""
-    out = np.einsum("nchw,kc->nkhw", np.asarray(x, np.float64), np.asarray(weight, np.float64)[:, :, 0, 0])
+    out = np.einsum("nchw,kc->nkhw", _wide("x", x), _wide("weight", weight)[:, :, 0, 0])
     return out if bias is None else out + _by_channel(bias)
 
 
 def partial_conv2d(x, weight, bias=None):
     """The first Cp channels convolved by weight (Cp, Cp, R, S) with same padding, the rest as they are (FasterNet, Sec. 3.2)."""
-    x = np.asarray(x, np.float64)
+    x = _wide("x", x)
     convolved = len(weight)
     return np.concatenate([_same_conv2d(x[:, :convolved], weight, bias), x[:, convolved:]], axis=1)
 
@@ -59,12 +60,12 @@ def _same_conv2d(x, weight, bias, stride=1, groups=1):
 def activate(x, name):
     """The activation of that name (one of refconv.problem.blocks.ACTIVATIONS) of every element, float64: as refconv.tile.activations defines it."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return DEFINITIONS[name](np.asarray(x, np.float64))
+        return DEFINITIONS[name](_wide("x", x))
 
 
 def layer_norm(x, weight, bias, eps):
     """Of each pixel: channels minus their mean, over the root of their (population) variance + eps, times weight (C,), plus bias (C,) or None."""
-    x = np.asarray(x, np.float64)
+    x = _wide("x", x)
     normed = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + eps)
     scaled = normed * _by_channel(weight)
     return scaled if bias is None else scaled + _by_channel(bias)
@@ -81,14 +82,14 @@ def max_pool(x, size, stride, padding):
 
 def blur_pool(x):
     """[1, 2, 1] x [1, 2, 1] / 16 at every second pixel of the map, which is reflected by 1: (N, C, ceil(H / 2), ceil(W / 2))."""
-    x = np.pad(np.asarray(x, np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect")
+    x = np.pad(_wide("x", x), ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect")
     binomial = np.outer([1, 2, 1], [1, 2, 1]) / 16
     return depthwise_conv2d(x, np.tile(binomial, (x.shape[1], 1, 1, 1)), stride=(2, 2))
 
 
 def squeeze_excite(x, se):
     """Every channel times its gate, which follows from the means of all channels over the map; se: a SqueezeExcite."""
-    x = np.asarray(x, np.float64)
+    x = _wide("x", x)
     means = x.mean(axis=(2, 3), keepdims=True)
     squeezed = activate(_matrix(means, se.reduce_weight, se.reduce_bias), se.activation)
     return x * activate(_matrix(squeezed, se.expand_weight, se.expand_bias), se.gate)
@@ -151,14 +152,27 @@ def block(x, record):
     return _BLOCK[type(record)](x, record)
 
 
+def _wide(name, value):
+    """The value as a float64 array; TypeError where it has a mask, which would be lost."""
+    check_unmasked(name, value)
+    return np.asarray(value, np.float64)
+
+
+def _of(name, value, count):
+    """The value, a tuple of so many numbers; ValueError where it is none."""
+    if np.shape(value) != (count,):
+        raise ValueError(f"{name} = {value!r}: must be {'(vertical, horizontal)' if count == 2 else '(top, left, bottom, right)'}")
+    return tuple(value)
+
+
 def _by_channel(vector):
     """(C,) as (C, 1, 1), to meet (N, C, H, W)."""
-    return np.asarray(vector, np.float64)[:, None, None]
+    return _wide("vector", vector)[:, None, None]
 
 
 def _matrix(x, weight, bias):
     """pointwise_conv2d with a weight (K, C)."""
-    return pointwise_conv2d(x, np.asarray(weight)[:, :, None, None], bias)
+    return pointwise_conv2d(x, _wide("weight", weight)[:, :, None, None], bias)
 
 
 def _expand(x, b):
@@ -171,4 +185,4 @@ def _project(hidden, b):
 
 def _add(x, projected, b):
     """The sum of a residual block, or the projected alone where it has none."""
-    return np.asarray(x, np.float64) + projected if b.residual else projected
+    return _wide("x", x) + projected if b.residual else projected

@@ -41,7 +41,7 @@ def test_table_and_missing_peers(monkeypatch):
     status, out, err = run(*SMALL[:2], "--rounds", "1")
     assert status == 0
     assert "geometric mean" in out
-    assert "not installed: torch, onnxruntime; pip install 'refconv[bench]'" in err
+    assert "not installed: torch, onnxruntime; the extra bench brings them" in err
 
 
 @pytest.mark.parametrize(

@@ -134,4 +134,4 @@ def test_bad_input_exits_2_with_one_line(arguments, text):
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     status, _, err = run("--layer", SMALL, "--plot", "x.svg")
-    assert (status, err) == (2, "sim.capacity: --plot x.svg: needs matplotlib: pip install 'refconv[plot]'\n")
+    assert (status, err) == (2, "sim.capacity: --plot x.svg: needs matplotlib: pip install matplotlib (the extra plot)\n")

@@ -1,6 +1,7 @@
 """What is taken for an array, what is said of what is none; what a call sees of arrays that change; arguments checked before anything is kept."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -58,10 +59,20 @@ def test_masks_are_refused_everywhere():
         lambda: refconv.pack(masked(WEIGHT)),
         lambda: build(refconv.FFNBlock, expand_bias=masked(np.ones(16, np.float32))),
         lambda: refconv.fused_block(masked(X), build(refconv.FFNBlock)),
+        lambda: reference.conv2d(masked(X), WEIGHT),
+        lambda: reference.partial_conv2d(X, masked(WEIGHT)),
+        lambda: reference.activate(masked(X), "relu"),
+        lambda: reference.block(masked(X), build(refconv.FFNBlock)),
         lambda: refconv.fold_batch_norm(WEIGHT, None, masked(BIAS), BIAS, BIAS, BIAS, 1e-5),
     ):
         with pytest.raises(TypeError, match=r"^[a-z_]+ is a masked array: must be an array without a mask, which would be lost"):
             call()
+
+
+@pytest.mark.parametrize(("name", "value", "legal"), [("stride", 1, "vertical"), ("dilation", (1,) * 3, "vertical"), ("padding", (1, 1), "top")])
+def test_the_definition_names_a_size_that_is_none(name, value, legal):
+    with pytest.raises(ValueError, match=re.escape(f"{name} = {value!r}: must be ({legal}")):
+        reference.conv2d(X, WEIGHT, **{name: value})
 
 
 def test_memory_errors_are_not_ours():

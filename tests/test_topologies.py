@@ -53,6 +53,9 @@ def test_a_column_of_batches_is_no_stride(read):
         f"{STANDARD.replace(',', chr(9))}\n{ROW.replace(',', chr(9))}\n",
         f"{STANDARD.replace(' ', chr(0xA0))}\n{ROW}\n",
         f"{STANDARD.replace('Layer name', 'Layer')}\n\n,,,,,\n{ROW}\n",
+        f"{STANDARD.replace(',', ';')}\n{ROW.replace(',', ';')}\n",
+        "IFMAP Height,IFMAP Width,Filter Height,Filter Width,Channels,Num Filter,Strides,Layer name\n9,11,3,2,4,8,2,c\n",
+        "Num Filter,Layer,Channels,Strides,Filter Width,Filter Height,IFMAP Width,IFMAP Height\n8,c,4,2,2,3,11,9\n",
         "L, Num Filter, Channels, Strides, Filter Width, Filter Height, IFMAP Width, IFMAP Height\nc, 8, 4, 2, 2, 3, 11, 9\n",
         "Layer name,Ifmap height,ifmap width,filter height,filter width,channel,num filters,stride height,stride width,\nc,9,11,3,2,4,8,2,2,\n",
         "Layer name,IFMAP_Height,IFMAP_Width,Filter_Height,Filter_Width,Channels,Num_Filter,Strides,horizontal Strides\nc,9,11,3,2,4,8,2,2,\n",
@@ -64,6 +67,18 @@ def test_forms_of_one_layer(read, text):
     model = read(text)
     assert problems(model) == [PROBLEM]
     assert model.layers[0].name == "c"
+
+
+def test_a_comma_in_a_name_of_a_table_with_tabs(read):
+    model = read("Layer\tM\tN\tK\nfc,1\t4\t5\t6\n")
+    assert [(layer.name, layer.macs) for layer in model.layers] == [("fc,1", 120)]
+
+
+def test_depthwise_by_name_is_told(read):
+    """SCALE-Sim takes any name with DP in it for a depthwise layer, ENDPOINT too."""
+    model = read(f"{STANDARD}\n{ROW}\n{ROW.replace('c,', 'ENDPOINT,')}\n")
+    assert problems(model) == [PROBLEM, PROBLEM._replace(k=4 * 8, groups=4)]
+    assert model.notes[1:] == ("layers with DP in their name are depthwise, as in SCALE-Sim: ENDPOINT",)
 
 
 def test_strides_of_their_own(read):
@@ -126,6 +141,8 @@ def test_a_width_twice_is_height_and_width(read):
         ("Layer, M, N, K\na, 3, , 5", "line 2: N: '': must be an integer of 1 or more"),
         (f"{STANDARD}\nLSTM, 1, B, 1, 1, H, H, 1,", "line 2: IFMAP Width: 'B': must be an integer of 1 or more"),
         (f"{STANDARD}\nFC, 1, 1, 1, ,1 2, 2, 1,", "line 2: Filter Width: '': must be an integer"),
+        (STANDARD.partition(",")[2] + "\n" + ROW, "line 1: column Layer name: is missing; must stand beside IFMAP Height and the others"),
+        (f"{STANDARD} 1,\n{ROW} 4,", "line 1: column '1': is not known"),
         ("Alexnet,\n", "has no layers: must have rows of"),
     ],
 )

@@ -73,7 +73,7 @@ def chosen_peers(text):
     found = installed(wanted)
     missing = [name for name in wanted if name not in found]
     if missing:
-        note(f"not installed: {', '.join(missing)}; pip install 'refconv[bench]' brings them")
+        note(f"not installed: {', '.join(missing)}; the extra bench brings them")
     return found
 
 

@@ -6,7 +6,7 @@ def plot(results, path):
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError("needs matplotlib: pip install 'refconv[bench]'") from None
+        raise ImportError("needs matplotlib: pip install matplotlib (the extra bench)") from None
     records = [record for records in results.values() for record in records]
     figure = Figure(figsize=(max(6, 0.5 * len(records) + 2), 5), layout="constrained")
     axes = figure.subplots()

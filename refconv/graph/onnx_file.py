@@ -24,7 +24,7 @@ def read_onnx(path, input_shapes, batch):
         import onnx.shape_inference
         from google.protobuf.message import DecodeError
     except ImportError:
-        raise ValueError("reading ONNX graphs needs the package onnx; legal: pip install 'refconv[onnx]'") from None
+        raise ValueError("reading ONNX graphs needs the package onnx; legal: pip install onnx (the extra onnx)") from None
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:

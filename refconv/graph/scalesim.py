@@ -5,8 +5,8 @@ a layer whose name contains DP is depthwise, `Num Filter` for each channel; ther
 window may hang over the edge. There is no padding, no group, no dilation. A product has `Layer, M, N, K`: an M x K input, a K x N filter. v3 adds
 `Sparsity` (N:M) and `Batch Size`. Public files also have tabs for commas, rows with the name of a network alone, and notes after the last comma.
 
-SCALE-Sim reads by position; here columns are read by the names in the header, in any order. A file without header has the columns above, and as
-an eighth number the horizontal stride.
+SCALE-Sim reads by position; here columns are read by the names in the header, in any order, that of the layer's name too. A file without header has
+the columns above, and as an eighth number the horizontal stride.
 """
 
 import csv
@@ -40,10 +40,14 @@ PADDING = "padding is unknown: a topology has no column for it, so inputs count 
 
 
 class Header(NamedTuple):
-    """The columns of a table: names by position after the layer's, None for a column of notes. given: whether the file has them."""
+    """The columns of a table: names by position without the layer's, None for a column of notes. given: whether the file has them.
+
+    name_at: the position of the layer's name.
+    """
 
     columns: tuple
     given: bool
+    name_at: int = 0
 
     @property
     def required(self):
@@ -61,13 +65,13 @@ def read_topology(path, batch=None):
     header, layers, images, notes = None, [], {}, {}
     for line, row in rows_of(path):
         try:
-            name, *cells = row
             if is_header(row, first=header is None):
                 header = header_of(row, notes)
-            elif not any(cells):
-                notes.setdefault("rows with a name alone are taken for headings", []).append(name)
+            elif not any(row[1:]):
+                notes.setdefault("rows with a name alone are taken for headings", []).append(row[0])
             else:
                 header = header or WITHOUT_HEADER
+                name, cells = without(row, header.name_at)
                 values = values_of(header, cells, notes)
                 images.setdefault(values.get(BATCH, 1), line)
                 layers.append((line, name, values))
@@ -82,6 +86,8 @@ def read_topology(path, batch=None):
     for line, name, values in layers:
         try:
             made.append(layer_of(name, values, batch or values.get(BATCH, 1)))
+            if made[-1].op == "depthwise":
+                notes.setdefault("layers with DP in their name are depthwise, as in SCALE-Sim", []).append(name)
         except ValueError as error:
             raise ValueError(f"line {line}: {error}") from None
     told = [f"{text}: {', '.join(map(printable, dict.fromkeys(names)))}" for text, names in notes.items()]
@@ -90,19 +96,25 @@ def read_topology(path, batch=None):
 
 
 def rows_of(path):
-    """[(line, cells)] of a file of cells between commas, or tabs where it has no comma; rows without text left out."""
+    """[(line, cells)] of a file of cells between commas, tabs or semicolons, whichever are most; rows without text left out."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
             raise ValueError(f"has more than {MOST_BYTES} characters: must be a table of layers")
-        reader = csv.reader(text.splitlines(), delimiter="," if "," in text or "\t" not in text else "\t", skipinitialspace=True, strict=True)
+        delimiter = max(",\t;", key=text.count)
+        reader = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True, strict=True)
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except UnicodeDecodeError as error:
         raise ValueError(f"cannot be read as text: {error.reason} at byte {error.start}; must be CSV in UTF-8") from None
     except csv.Error as error:
         raise ValueError(f"cannot be read as CSV: {error}") from None
     return [(line, row) for line, row in rows if any(row)]
+
+
+def without(row, at):
+    """(the cell at a position, the others) of a row."""
+    return row[at] if at < len(row) else "", [*row[:at], *row[at + 1 :]]
 
 
 def column_of(cell):
@@ -116,17 +128,27 @@ def named_cells(cells):
 
 
 def is_header(row, first):
-    """Whether a row is a header: the first row of more than a name is one if it has no number, a later one if its cells name columns."""
+    """Whether a row is a header: the first row of more than a name is one if it has no number, or its first cells name columns; a later one if
+    all its cells do."""
     cells = row[1:]
-    if not any(cells) or any(cell.isdecimal() for cell in cells):
+    if not any(cells):
         return False
     named = named_cells(cells)
-    return first or bool(named and all(map(column_of, named)))
+    if first and all(map(column_of, row[:2])):
+        return True
+    return not any(cell.isdecimal() for cell in cells) and (first or bool(named and all(map(column_of, named))))
 
 
 def header_of(row, notes):
-    """The Header of a row; ValueError for a column that is unknown, missing or there twice. Columns after one without name are notes."""
-    cells = row[1:]
+    """The Header of a row; ValueError for a column that is unknown, missing or there twice. Columns after one without name are notes.
+
+    The column of names has any heading where it is the first, and one that says so where it is not.
+    """
+    first, elsewhere = column_of(row[0]), [i for i, cell in enumerate(named_cells(row[1:]), 1) if column_of(cell) == LAYER]
+    if first not in (None, LAYER) and not elsewhere:
+        raise ValueError(f"column {LAYER}: is missing; must stand beside {printable(row[0])} and the others")
+    name_at = elsewhere[0] if elsewhere and first != LAYER else 0
+    _, cells = without(row, name_at)
     while not cells[-1]:
         cells.pop()
     named = named_cells(cells)
@@ -143,7 +165,7 @@ def header_of(row, notes):
     ignored = [cell for cell in cells[len(named) :] if cell]
     if ignored:
         notes.setdefault("columns after one without a name are not read", []).extend(ignored)
-    header = Header((*columns, *[None] * (len(cells) - len(named))), given=True)
+    header = Header((*columns, *[None] * (len(cells) - len(named))), True, name_at)
     missing = [column for column in header.required if column not in columns]
     if missing:
         raise ValueError(f"column {missing[0]}: is missing; must have {', '.join(CONVOLUTION)}, or {', '.join(PRODUCT)}")

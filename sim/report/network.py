@@ -63,11 +63,11 @@ def not_modelled(model):
         "why",
         left=("why",),
     )
-    for key in sorted(nodes, key=lambda key: -elements[key]):
-        if elements[key] or unknown[key]:
-            known = count(elements[key]), percent(elements[key] / model.elements)
-            table.add_row(Text(key[0]), str(nodes[key]), *(known if not unknown[key] else ("unknown", "-")), key[1])
-    yield table
+    moving = [key for key in nodes if elements[key] or unknown[key]]
+    for key in sorted(moving, key=lambda key: -elements[key]):
+        known = count(elements[key]), percent(elements[key] / model.elements)
+        table.add_row(Text(key[0]), str(nodes[key]), *(known if not unknown[key] else ("unknown", "-")), key[1])
+    yield table if moving else Text("Every node that moves elements is modelled.")
     still = ", ".join(f"{op} {nodes[op, remark]} ({remark})" for op, remark in nodes if not elements[op, remark] and not unknown[op, remark])
     if still:
         yield Text(f"Nothing is moved by {still}.")

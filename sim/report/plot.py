@@ -19,7 +19,7 @@ def figure_class():
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError("needs matplotlib: pip install 'refconv[plot]'") from None
+        raise ImportError("needs matplotlib: pip install matplotlib (the extra plot)") from None
     return Figure
 
 
