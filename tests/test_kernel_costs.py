@@ -5,11 +5,11 @@ import pytest
 from refconv.networks import names, network
 from refconv.networks.language import Conv, ConvFirst, MBConv, Mean, Stage
 from refconv.networks.network import Network
+from refconv.published import lavin
 from sim.account.kernel_costs import block_costs, layer_costs
 from sim.account.waterline import APART, FUSED, network_waterline
 from sim.analysis.efficiency import computational_efficiency
 from sim.machine.record import load_machine
-from sim.published import lavin
 
 A5000 = load_machine("a5000")
 ROWS = [row for row in lavin.ROWS if row.network in names()]
