@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import refconv.bench.__main__
+import refconv.networks.__main__
 import refconv.warm
 import sim.cli.capacity
 import sim.cli.traffic
@@ -19,6 +20,7 @@ PARSERS = {
     "sim.traffic": sim.cli.traffic.parser,
     "sim.capacity": sim.cli.capacity.parser,
     "sim.waterline": sim.cli.waterline.parser,
+    "refconv.networks": refconv.networks.__main__.parser,
     "refconv.bench": refconv.bench.__main__.parser,
     "refconv.warm": refconv.warm.parser,
 }

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from block_problems import BLOCKS, STRIDED, blocks, build, normal, squeeze_excite
 from hypothesis import given
+from hypothesis import strategies as st
 
 import refconv
 from refconv import reference
 from refconv.bench.blocks import CASES, weights
 from refconv.bench.peer_blocks import PeerBlock
-from refconv.problem.steps import Graph, Step
+from refconv.networks import network
+from refconv.ops.steps import run_graph
+from refconv.problem.steps import Graph, Step, max_pool
 
 by_channel = lambda vector: np.asarray(vector, np.float64)[:, None, None]
 
@@ -103,6 +106,43 @@ def test_merged_steps_take_every_array_and_tensor_once(kind, stride):
     for i, step in enumerate(merged):
         assert {step.source, *step.besides} <= set(stored[: i + 1]), "what a step reads was stored before"
     assert {name for step in merged for name in (step.source, *step.besides)} == set(stored[:-1]), "nothing is stored in vain"
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(0, 99))
+def test_a_max_pool_is_the_largest_of_each_window(size, stride, h, w, seed):
+    """The step run on arrays, its definition, and the definition once more, window by window."""
+    x = normal(np.random.default_rng(seed), (2, h, w, 3))
+    graph = Graph((max_pool("pool", "input", size, stride),), {})
+    (pool,) = graph.sized(2, h, w, 3).values()
+    out = run_graph(graph, x)
+    assert out.dtype == x.dtype
+    assert out.shape == pool.shape == (2, -(-h // stride), -(-w // stride), 3)
+    top = (size - 1) // 2
+    for p, q in np.ndindex(*out.shape[1:3]):
+        rows, columns = (slice(max(0, at * stride - top), at * stride - top + size) for at in (p, q))
+        np.testing.assert_array_equal(out[:, p, q], x[:, rows, columns].max(axis=(1, 2)))
+    attributes = pool.step.attributes
+    defined = reference.max_pool(x.transpose(0, 3, 1, 2), size, stride, attributes["pads"])
+    np.testing.assert_array_equal(out, defined.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenetv3_small", "efficientnetv2_s", "convnext_atto", "fasternet_t0", "isynet_n1", "convfirstnet_pico"]
+)
+def test_sizes_of_a_network_are_those_of_the_definitions(name):
+    """Walked with the definitions of its ops, every step of a network makes the tensor that is inferred; here from its zeros."""
+    known = network(name)
+    size, seen = 32, []
+    sized, apply = known.steps(1, size), make(known.graph)
+
+    def noted(step, tensors):
+        out = apply(step, tensors)
+        assert sized[step.name].shape == (out.shape[0], *out.shape[2:], out.shape[1])
+        seen.append(step.name)
+        return out
+
+    assert known.graph.run(np.zeros((1, 3, size, size)), noted).shape == (1, 1000, 1, 1)
+    assert seen == list(sized)
 
 
 class NumPyPeer(PeerBlock):

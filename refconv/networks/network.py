@@ -1,6 +1,6 @@
 """A network as data: its stages, what follows from them (graph, sizes, parameters, MACs), and what has been published about it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -39,8 +39,8 @@ class Network:
     name: str
     family: str
     size: int
-    stages: tuple
-    published: tuple = ()
+    stages: tuple = field(repr=False)
+    published: tuple = field(default=(), repr=False)
     remark: str = ""
 
     @cached_property

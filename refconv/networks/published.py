@@ -45,13 +45,29 @@ def _isynet(row):
     yield Published("latency", row.latency_ms, "ms", f"{source}; of one image, as inferred", **ran)
 
 
-def _library(row):
-    yield Published("parameters", row.parameters, row.unit, row.source)
+def _torchvision(row):
+    source = f"torchvision 0.28, metadata: {row.weights}"
+    yield Published("parameters", row.parameters, "", source)
+    yield Published("macs", row.gmacs, "G", f"{source}; without norms", size=row.size)
+    yield Published("top1", row.accuracy_percent, "%", source, size=row.size)
+
+
+def _timm(row):
+    yield Published("parameters", row.parameters_m, "M", "timm, tables of its results")
+
+
+_TABLES = (
+    (libraries.TORCHVISION, _torchvision),
+    (libraries.TIMM, _timm),
+    (lavin.ROWS, _lavin),
+    (fasternet.NETWORKS, _fasternet),
+    (isynet.ROWS, _isynet),
+)
 
 
 def _by_name():
     found = {}
-    for table, records in ((libraries.ROWS, _library), (lavin.ROWS, _lavin), (fasternet.NETWORKS, _fasternet), (isynet.ROWS, _isynet)):
+    for table, records in _TABLES:
         for row in table:
             if row.network is not None:
                 found.setdefault(row.network, []).extend(records(row))

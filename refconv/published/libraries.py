@@ -1,39 +1,49 @@
-"""Numbers of parameters that torchvision and timm publish with their models, as data: to the last digit, or in millions as printed.
+"""What torchvision and timm publish with their models, as data.
 
-torchvision: its documentation of pretrained weights ("num_params"). timm: its tables of results, for ConvNeXt below Tiny, which is timm's own.
+torchvision: the metadata of its pretrained weights IMAGENET1K_V1, read in version 0.28; its MACs ("GFLOPS" there) are those of convolutions and
+matrix products alone. timm: the tables of its results, in millions as printed, for ConvNeXt below Tiny, which is timm's own.
 """
 
 from typing import NamedTuple
 
-TORCHVISION, TIMM = "torchvision, documentation of its weights", "timm, tables of its results"
 
-
-class LibraryRow(NamedTuple):
-    """network: its name in refconv.networks; parameters: in `unit`, which is "" or "M"."""
+class TorchvisionRow(NamedTuple):
+    """network: its name in refconv.networks; weights: whose metadata; size: of the input that MACs and accuracy hold for."""
 
     network: str
-    parameters: float
-    unit: str
-    source: str
+    weights: str
+    parameters: int
+    gmacs: float
+    accuracy_percent: float
+    size: int
 
 
-ROWS = (
-    LibraryRow("resnet18", 11689512, "", TORCHVISION),
-    LibraryRow("resnet34", 21797672, "", TORCHVISION),
-    LibraryRow("resnet50", 25557032, "", TORCHVISION),
-    LibraryRow("mobilenetv2", 3504872, "", TORCHVISION),
-    LibraryRow("mobilenetv3_small", 2542856, "", TORCHVISION),
-    LibraryRow("efficientnet_b0", 5288548, "", TORCHVISION),
-    LibraryRow("efficientnet_b1", 7794184, "", TORCHVISION),
-    LibraryRow("efficientnet_b2", 9109994, "", TORCHVISION),
-    LibraryRow("efficientnet_b3", 12233232, "", TORCHVISION),
-    LibraryRow("efficientnet_b4", 19341616, "", TORCHVISION),
-    LibraryRow("efficientnet_b5", 30389784, "", TORCHVISION),
-    LibraryRow("efficientnetv2_s", 21458488, "", TORCHVISION),
-    LibraryRow("convnext_tiny", 28589128, "", TORCHVISION),
-    LibraryRow("convnext_small", 50223688, "", TORCHVISION),
-    LibraryRow("convnext_atto", 3.70, "M", TIMM),
-    LibraryRow("convnext_femto", 5.22, "M", TIMM),
-    LibraryRow("convnext_pico", 9.05, "M", TIMM),
-    LibraryRow("convnext_nano", 15.59, "M", TIMM),
+class TimmRow(NamedTuple):
+    """network: its name in refconv.networks."""
+
+    network: str
+    parameters_m: float
+
+
+TORCHVISION = (
+    TorchvisionRow("resnet18", "ResNet18_Weights", 11689512, 1.814, 69.758, 224),
+    TorchvisionRow("resnet34", "ResNet34_Weights", 21797672, 3.664, 73.314, 224),
+    TorchvisionRow("resnet50", "ResNet50_Weights", 25557032, 4.089, 76.13, 224),
+    TorchvisionRow("mobilenetv2", "MobileNet_V2_Weights", 3504872, 0.301, 71.878, 224),
+    TorchvisionRow("mobilenetv3_small", "MobileNet_V3_Small_Weights", 2542856, 0.057, 67.668, 224),
+    TorchvisionRow("efficientnet_b0", "EfficientNet_B0_Weights", 5288548, 0.386, 77.692, 224),
+    TorchvisionRow("efficientnet_b1", "EfficientNet_B1_Weights", 7794184, 0.687, 78.642, 240),
+    TorchvisionRow("efficientnet_b2", "EfficientNet_B2_Weights", 9109994, 1.088, 80.608, 288),
+    TorchvisionRow("efficientnet_b3", "EfficientNet_B3_Weights", 12233232, 1.827, 82.008, 300),
+    TorchvisionRow("efficientnet_b4", "EfficientNet_B4_Weights", 19341616, 4.394, 83.384, 380),
+    TorchvisionRow("efficientnet_b5", "EfficientNet_B5_Weights", 30389784, 10.266, 83.444, 456),
+    TorchvisionRow("efficientnetv2_s", "EfficientNet_V2_S_Weights", 21458488, 8.366, 84.228, 384),
+    TorchvisionRow("convnext_tiny", "ConvNeXt_Tiny_Weights", 28589128, 4.456, 82.52, 224),
+    TorchvisionRow("convnext_small", "ConvNeXt_Small_Weights", 50223688, 8.684, 83.616, 224),
+)
+TIMM = (
+    TimmRow("convnext_atto", 3.70),
+    TimmRow("convnext_femto", 5.22),
+    TimmRow("convnext_pico", 9.05),
+    TimmRow("convnext_nano", 15.59),
 )
