@@ -47,13 +47,13 @@ def test_the_formula_s_three_forms_are_one(flops, latency_s, peak):
 
 @pytest.mark.parametrize("bad", [0, -1.0, float("inf"), float("nan")])
 def test_what_has_no_latency_is_refused_by_name(bad):
-    with pytest.raises(ValueError, match="flops = .*above 0"):
+    with pytest.raises(ValueError, match=r"flops = .*above 0"):
         efficiency.ideal_latency_s(bad, 1.0)
-    with pytest.raises(ValueError, match="peak_flop_per_s = .*above 0"):
+    with pytest.raises(ValueError, match=r"peak_flop_per_s = .*above 0"):
         efficiency.ideal_latency_s(1.0, bad)
-    with pytest.raises(ValueError, match="latency_s = .*above 0"):
+    with pytest.raises(ValueError, match=r"latency_s = .*above 0"):
         efficiency.efficiency_gap_s(1.0, bad, 1.0)
-    with pytest.raises(ValueError, match="efficiency = .*above 0"):
+    with pytest.raises(ValueError, match=r"efficiency = .*above 0"):
         efficiency.actual_latency_s(1.0, bad, 1.0)
 
 

@@ -18,9 +18,9 @@ def make(graph):
     """A step's output by the definitions of refconv/reference.py, NCHW and float64."""
 
     def conv(x, step, weight, bias):
-        top, left, bottom, right = step.attributes["pads"]
-        weight = weight[:, :, None, None] if weight.ndim == 2 else weight
-        return reference.conv2d(x, weight, bias, (step.attributes["stride"],) * 2, (top, left, bottom, right), (1, 1), step.attributes["groups"])
+        stride, weight = step.attributes["stride"], weight[:, :, None, None] if weight.ndim == 2 else weight
+        strides = stride if isinstance(stride, tuple) else (stride, stride)
+        return reference.conv2d(x, weight, bias, strides, step.attributes["pads"], (1, 1), step.attributes["groups"])
 
     def blurred(x):
         binomial = np.tile(np.outer([1, 2, 1], [1, 2, 1]) / 16, (x.shape[1], 1, 1, 1))
@@ -31,6 +31,7 @@ def make(graph):
         "partial_conv": lambda x, step, weight, bias: reference.partial_conv2d(x, weight, bias),
         "norm": lambda x, step, weight, bias: reference.layer_norm(x, weight, bias, step.attributes["eps"]),
         "mean": lambda x, step, *_: x.mean(axis=(2, 3), keepdims=True),
+        "max_pool": lambda x, step, *_: reference.max_pool(x, *(step.attributes[name] for name in ("size", "stride", "pads"))),
         "blur_pool": lambda x, step, *_: blurred(x),
         "pad": lambda x, step, *_: np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect"),
         "concatenate": lambda x, y, step, *_: np.concatenate([x, y], axis=1),
