@@ -1,7 +1,7 @@
 """The efficiency gap: accuracy against operations on the left, against latency on the right, one y axis.
 
-The left panel says which network gets more accuracy out of its operations; its upper x axis is the same one as the ideal latency, that of the peak. The
-right panel says which does out of time. How far a point moves from its ideal to its actual latency is the gap; their ratio is the computational
+The left panel says which network gets more accuracy out of its operations; its upper x axis is the same one as ideal latency, that of the
+peak. The right panel says which does out of time. How far a point moves from its ideal to its actual latency is the gap; their ratio is the computational
 efficiency (sim/analysis/efficiency.py).
 
 Drawn as the figures of Lavin (arXiv 2404.03617) are: two panels, solid lines on the left and dashed ones on the right, a line a family, sizes beside
@@ -11,7 +11,8 @@ the points, model and backend named on the right. Unlike there, each family has 
 from typing import NamedTuple
 
 from sim.analysis.efficiency import ideal_latency_s
-from sim.report.figures.style import INK, LOOKS, WIDTH, figure_class, styled
+from sim.published import lavin
+from sim.report.figures.style import INK, LOOKS, WIDTH, figure_class, present, styled
 
 ABOVE, BELOW = {"xytext": (-5, 5), "ha": "right", "va": "bottom"}, {"xytext": (6, -4), "ha": "left", "va": "top"}
 BESIDE = {"xytext": (7, 0), "ha": "left", "va": "center"}
@@ -38,15 +39,29 @@ class GapFamily(NamedTuple):
     points: tuple
 
 
+BACKENDS = {"ConvFirst": "Block-Fusion", "ConvNeXt": "Inductor", "EfficientNet": "Inductor", "EfficientNetV2": "Inductor"}
+"""What ran Lavin's families, as the paper's figures name it."""
+
+
+def lavin_families():
+    """The GapFamilies of Lavin's results (sim/published/lavin.py), labelled as there: B1 to B5, else by the first letter of the size."""
+    points = {name: [] for name in BACKENDS}
+    for row in lavin.ROWS:
+        family, size = row.model.split(" ")
+        label = size if any(character.isdigit() for character in size) else size[0]
+        points[family].append(GapPoint(label, row.accuracy_percent, row.gmacs * GIGA, row.latency_s))
+    return [GapFamily(name, backend, tuple(points[name])) for name, backend in BACKENDS.items()]
+
+
 @styled
 def gap_figure(families, peak_flop_per_s, batch, title=""):
     """The Figure of GapFamilies on a machine of that peak; batch: images in a latency. ValueError where there is nothing to draw.
 
     Sizes stand above the points of the first family, below those of the others, and beside the point of a family that has one alone.
     """
-    families = list(families)
-    if not families or not all(family.points for family in families):
-        raise ValueError("families: must have at least one family, and each at least one point")
+    families = present("families", families)
+    for family in families:
+        present(f"points of {family.name}", family.points)
     figure = figure_class()(figsize=(WIDTH, 4.8))
     left, right = figure.subplots(1, 2, sharey=True)
     for number, (family, look) in enumerate(zip(families, LOOKS * len(families), strict=False)):

@@ -7,8 +7,12 @@ depthwise convolutions are seen apart from the bottom.
 import math
 from typing import NamedTuple
 
-from sim.report.figures.style import INK, LOOKS, WIDTH, fill_water, figure_class, plain_ticks, styled, three_digits
+from sim.report.figures.style import INK, LOOKS, WATERLINE, WIDTH, balance_words, figure_class, fill_water, plain_ticks, present, styled
 
+CHANNELS = (16, 768)
+"""Between which curves are drawn unless it is said: as in the paper's figure."""
+STEPS = 4
+"""Points of a curve for each doubling of channels."""
 LINES = ("-", "--", "-.", ":")
 
 
@@ -21,12 +25,28 @@ class Curve(NamedTuple):
     crossing: tuple | None = None
 
 
+def curves_of(operators, itemsize, balance_flop_per_byte, positions=math.inf, channels=CHANNELS):
+    """Curves of sim.analysis.intensity.Operators over channels from the first to the last, a grouped one from its first whole group on.
+
+    itemsize, positions: as there; the crossing with the balance is marked where it lies within. Labels say the limit of many positions.
+    """
+    first, last = channels
+    return [_curve(operator, itemsize, balance_flop_per_byte, positions, max(first, operator.least_channels), last) for operator in operators]
+
+
+def _curve(operator, itemsize, balance, positions, first, last):
+    steps = math.ceil(STEPS * math.log2(last / first))
+    across = (*(first * (last / first) ** (i / steps) for i in range(steps)), last)
+    up = tuple(operator.intensity(c, itemsize, positions) for c in across)
+    crossing = operator.channels_at(balance, itemsize, positions) if operator.width is None else math.inf
+    limit = f"{operator.intensity(operator.least_channels, itemsize):.3g}{' C' if operator.width is None else ''}"
+    return Curve(f"{operator}\n{limit}", across, up, (crossing, balance) if first < crossing < last else None)
+
+
 @styled
 def intensity_figure(curves, balance_flop_per_byte, machine, note=""):
     """The Figure of Curves over a balance. machine: its name; note: what the curves assume, in the title. ValueError where there is none."""
-    curves = list(curves)
-    if not curves:
-        raise ValueError("curves: must have at least one element")
+    curves = present("curves", curves)
     figure = figure_class()(figsize=(WIDTH, 4.6))
     axes = figure.subplots()
     for curve, look, line in zip(curves, LOOKS * len(curves), LINES * len(curves), strict=False):
@@ -46,5 +66,7 @@ def intensity_figure(curves, balance_flop_per_byte, machine, note=""):
     axes.set_xlabel("channels C")
     axes.set_ylabel("operational intensity [FLOP/B]")
     axes.set_title(f"Operational intensity against channels{', ' if note else ''}{note}")
-    fill_water(axes, balance_flop_per_byte, f"memory-bound: below the balance of {machine}, {three_digits(balance_flop_per_byte)} FLOP/B")
+    words = balance_words(balance_flop_per_byte, machine)
+    fill_water(axes, balance_flop_per_byte, words)
+    axes.annotate(f"memory-bound: below the {words}", (0, 0), (6, 5), xycoords="axes fraction", textcoords="offset points", color=WATERLINE)
     return figure

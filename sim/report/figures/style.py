@@ -79,7 +79,7 @@ def styled(draw):
 
 
 def save(figure, path):
-    """Write a Figure to a file whose name ends in one of FORMATS; without the date, so that equal pictures are equal files. OSError as of the file."""
+    """Write a Figure to a file whose name ends in one of FORMATS; without the date: equal pictures are equal files. OSError as of the file."""
     import matplotlib
 
     date = {".svg": "Date", ".pdf": "CreationDate"}.get(Path(path).suffix.lower())
@@ -88,17 +88,29 @@ def save(figure, path):
 
 
 def fill_water(axes, balance_flop_per_byte, label):
-    """Fill an axes, whose y is FLOP/B and whose limits are set, with water up to the balance; the label stands at the bottom of the water."""
+    """Fill an axes, whose y is FLOP/B and whose limits are set, with water up to the balance. label: of its surface in a legend."""
     bottom, _ = axes.get_ylim()
     axes.axhspan(bottom, balance_flop_per_byte, color=WATER, zorder=-2, linewidth=0)
-    axes.axhline(balance_flop_per_byte, color=WATERLINE, linewidth=1.5, zorder=-1)
-    axes.annotate(label, (0, 0), (6, 5), xycoords="axes fraction", textcoords="offset points", color=WATERLINE)
+    axes.axhline(balance_flop_per_byte, color=WATERLINE, linewidth=1.5, zorder=2, label=label)
+
+
+def balance_words(balance_flop_per_byte, machine):
+    """The balance of a machine of that name, in words."""
+    return f"balance of {machine}, {three_digits(balance_flop_per_byte)} FLOP/B"
 
 
 def plain_ticks(axis):
     """Write the ticks of a logarithmic axis as plain numbers: 0.5, 16, 1,000."""
     axis.set_major_formatter(lambda value, _: f"{value:,.15g}")
     axis.set_minor_formatter(lambda value, _: "")
+
+
+def keep_fitting(figure, labels):
+    """Leave out what does not fit. labels: [(text, patch)] of the figure, whose text is taken away where it is wider than its patch as drawn."""
+    figure.draw_without_rendering()
+    for text, patch in labels:
+        if text.get_window_extent().width > patch.get_window_extent().width:
+            text.remove()
 
 
 def three_digits(value):
@@ -110,12 +122,9 @@ def three_digits(value):
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def check_series(name, values):
-    """ValueError unless there is something to draw, of finite numbers."""
+def present(name, values):
+    """The values as a list; ValueError where there are none."""
     values = list(values)
     if not values:
         raise ValueError(f"{name}: must have at least one element")
-    for value in values:
-        if not math.isfinite(value):
-            raise ValueError(f"{name}: {value!r}: must be finite")
     return values
