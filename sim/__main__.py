@@ -6,6 +6,7 @@ DOORS = {
     "traffic": "what a layer, a block or a network moves between caches and DRAM",
     "capacity": "DRAM traffic against the size of the cache",
     "plot": "pictures: efficiency gap, operational intensity, roofline, traffic, waterline",
+    "waterline": "what a network can attain of a machine's peak, kernel after kernel",
     "bench": "accesses simulated per second",
     "calibrate": "measure this computer's peak and bandwidth anew",
 }

@@ -1,14 +1,17 @@
 """Networks as data: `names()`, and `network(name)`, a Network with its graph of steps, sizes, parameters, MACs and published figures."""
 
 import difflib
+from dataclasses import replace
 
-from refconv.networks import convnext, efficientnet, fasternet, isynet, mobilenet, resnet
+from refconv.networks import convfirstnet, convnext, efficientnet, fasternet, isynet, mobilenet, resnet
 from refconv.networks.draft import Block
 from refconv.networks.network import Network, Published
+from refconv.networks.published import PUBLISHED
 
 __all__ = ["Block", "Network", "Published", "names", "network"]
 
-_NETWORKS = {known.name: known for family in (resnet, mobilenet, efficientnet, convnext, fasternet, isynet) for known in family.NETWORKS}
+_FAMILIES = (resnet, mobilenet, efficientnet, convnext, fasternet, isynet, convfirstnet)
+_NETWORKS = {known.name: replace(known, published=PUBLISHED.get(known.name, ())) for family in _FAMILIES for known in family.NETWORKS}
 
 
 def names():

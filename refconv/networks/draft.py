@@ -17,13 +17,16 @@ IMAGE_CHANNELS = 3
 class Block(NamedTuple):
     """Steps of a network that one kernel may run: a residual block, or what comes between such blocks (a convolution or pool with what follows).
 
-    stage: the part of the network that it belongs to; steps: their names, in order; record: the block's weights (refconv/problem/blocks.py,
-    zeros), which is what `refconv.fused_block` takes; None where this project has no fused kernel for it.
+    stage: the part of the network that it belongs to; steps: their names, in order; kind: what drew it, of refconv/networks/language.py;
+    parameters: learned in training; record: the block's weights (refconv/problem/blocks.py, zeros), which is what `refconv.fused_block` takes,
+    None where this project has no fused kernel for it.
     """
 
     name: str
     stage: str
     steps: tuple
+    kind: Any
+    parameters: int
     record: Any = None
 
 
@@ -35,27 +38,31 @@ def zeros(*shape):
 class Draft:
     """A network from its input to `source`, the last step so far, which makes `channels` channels. What is drawn next goes on from there.
 
-    unfolded: parameters that a network in training has beside those of the graph, whose batch norms are folded.
+    learned: the parameters of the network in training, whose batch norms are not folded; batch_norms: names of the convolutions before one.
     """
 
     def __init__(self):
         self.source, self.channels = INPUT, IMAGE_CHANNELS
-        self.steps, self.parameters, self.blocks, self.unfolded = [], {}, [], 0
+        self.steps, self.parameters, self.blocks, self.learned = [], {}, [], 0
+        self.batch_norms = []
         self._name, self._record = "", None
 
     def block(self, stage, name, kind):
         """Draw the next block, of a record of refconv/networks/language.py; the names of its steps and arrays begin with `name` and a point."""
-        first, self._name, self._record = len(self.steps), name, None
+        first, before, self._name, self._record = len(self.steps), self.learned, name, None
         kind.draw(self)
-        self.blocks.append(Block(name, stage, tuple(step.name for step in self.steps[first:]), self._record))
+        steps = tuple(step.name for step in self.steps[first:])
+        self.blocks.append(Block(name, stage, steps, kind, self.learned - before, self._record))
 
     def conv(self, role, channels, kernel=(1, 1), stride=1, *, groups=1, batch_norm=True, bias=False, padded=True):
         """A convolution, by default with a batch norm and without a bias of its own; a 1x1 kernel is a matrix (K, C)."""
         width = self.channels // groups
         weight = zeros(channels, width) if (*kernel, groups) == (1, 1, 1) else zeros(channels, width, *kernel)
         arrays = {"weight": weight, **({"bias": zeros(channels)} if batch_norm or bias else {})}
-        self.unfolded += (2 * batch_norm + bias - (batch_norm or bias)) * channels
+        self.learned += (2 * batch_norm + bias - (batch_norm or bias)) * channels
         self._add(conv(self._full(role), self.source, kernel, stride, groups, padded), arrays, channels)
+        if batch_norm:
+            self.batch_norms.append(self.source)
 
     def norm(self, role, eps):
         """A LayerNorm over the channels of each pixel."""
@@ -81,7 +88,8 @@ class Draft:
     def residual_block(self, record, batch_norms=()):
         """A residual block that this project has a record of; batch_norms: its convolutions with one, folded into their biases."""
         self._graph(record.steps(), record.arrays)
-        self.unfolded += sum(record.arrays[f"{name}_bias"].size for name in batch_norms)
+        self.learned += sum(record.arrays[f"{name}_bias"].size for name in batch_norms)
+        self.batch_norms += map(self._full, batch_norms)
         self.channels, self._record = record.k, record
 
     def squeeze_excite(self, gates):
@@ -110,10 +118,14 @@ class Draft:
             parameters = {role: self._full(array) for role, array in step.parameters.items()}
             sources = tuple(rename[source] for source in step.sources)
             self.steps.append(step._replace(name=rename[step.name], sources=sources, parameters=parameters))
-        self.parameters |= {self._full(name): array for name, array in arrays.items()}
+        self._arrays({self._full(name): array for name, array in arrays.items()})
         self.source = self.steps[-1].name
 
     def _add(self, step, arrays=None, channels=None):
         self.steps.append(step)
-        self.parameters |= {step.parameters[role]: array for role, array in (arrays or {}).items()}
+        self._arrays({step.parameters[role]: array for role, array in (arrays or {}).items()})
         self.source, self.channels = step.name, channels or self.channels
+
+    def _arrays(self, arrays):
+        self.parameters |= arrays
+        self.learned += sum(array.size for array in arrays.values())

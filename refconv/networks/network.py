@@ -61,10 +61,15 @@ class Network:
         """The Blocks, in order: every step is in exactly one."""
         return tuple(self._draft.blocks)
 
-    @cached_property
+    @property
+    def batch_norms(self):
+        """Names of the convolutions that a batch norm follows in training, folded in the graph."""
+        return tuple(self._draft.batch_norms)
+
+    @property
     def parameters(self):
         """Numbers learned in training: weights, biases, two a channel of each batch norm and LayerNorm, layer scales."""
-        return sum(array.size for array in self.graph.parameters.values()) + self._draft.unfolded
+        return self._draft.learned
 
     def steps(self, n=1, size=None):
         """{name: refconv.problem.steps.SizedStep} in order, for n images of size x size pixels (None: the network's own size).

@@ -11,11 +11,16 @@ from refconv.cli import Parser, in_options, positive
 from refconv.elements import LEGAL, element
 from sim.account.parallel import run_all
 from sim.analysis.intensity import LAVIN
+from sim.analysis.waterline import KernelCost
+from sim.analysis.waterline import waterline as waterline_of
 from sim.cli import options as command
+from sim.cli import waterline
 from sim.machine.record import load_machine, presets
 from sim.published import lavin
 from sim.report.figures import gap, intensity, roofline, traffic
 from sim.report.figures.style import FORMATS, check_plot, save
+from sim.report.figures.waterline import waterline_figure as waterline_picture
+from sim.report.waterline import described
 
 MACHINE, DTYPE = "a5000", lavin.DTYPE
 """Of pictures after Lavin's figures, unless it is said: the paper's."""
@@ -131,6 +136,7 @@ def intensity_figure(arguments):
 def layers_parser(name, description):
     """The command line of a picture of layers and blocks, which are run as sim.traffic does, or read."""
     made = with_file(command.parser(f"sim.plot {name}", description))
+    made.add_argument("--title", metavar="TEXT", help="instead of the machine and the type of the elements")
     made.add_argument("--accounts", metavar="FILE", help="draw these instead of running anything: what sim.traffic --json wrote")
     return made
 
@@ -170,8 +176,10 @@ def drawn_of_accounts(arguments, draw):
         raise ValueError(f"--accounts {arguments.accounts}: must be what sim.traffic --json wrote of layers that ran: {error}") from None
 
 
-def run_words(machine, accounts):
-    """What the accounts are of, for a title."""
+def run_words(machine, accounts, arguments):
+    """What the accounts are of: the title."""
+    if arguments.title is not None:
+        return arguments.title
     dtypes = dict.fromkeys(account["dtype"] for account in accounts)
     return f"{machine['name']}, {', '.join(dtypes)}"
 
@@ -181,7 +189,7 @@ def roofline_figure(arguments):
 
     def draw(machine, accounts):
         moves, peak = roofline.moves_of(accounts, machine["bandwidth_bytes_per_s"])
-        return roofline.roofline_figure(moves, peak, machine["bandwidth_bytes_per_s"], run_words(machine, accounts))
+        return roofline.roofline_figure(moves, peak, machine["bandwidth_bytes_per_s"], run_words(machine, accounts, arguments))
 
     return drawn_of_accounts(arguments, draw)
 
@@ -190,9 +198,26 @@ def traffic_figure(arguments):
     """The Figure of traffic by tensor."""
 
     def draw(machine, accounts):
-        return traffic.traffic_figure(traffic.groups_of(accounts), run_words(machine, accounts))
+        return traffic.traffic_figure(traffic.groups_of(accounts), run_words(machine, accounts, arguments))
 
     return drawn_of_accounts(arguments, draw)
+
+
+def waterline_parser():
+    """The command line of a waterline: that of sim.waterline, and -o."""
+    made = with_file(waterline.parser())
+    made.prog, made.description = "sim.plot waterline", "The kernels of a network against a machine's balance, and what they attain of its peak."
+    return made
+
+
+def waterline_figure(arguments):
+    """The Figure of a waterline."""
+    if arguments.json:
+        raise ValueError("--json: is legal with sim.waterline, which prints; legal here: -o FILE")
+    machine, account = waterline.accounted(arguments)
+    costs = [KernelCost(kernel.name, kernel.macs, kernel.bytes) for kernel in account.kernels]
+    line = waterline_of(costs, account.peak_flop_per_s, account.bandwidth_bytes_per_s)
+    return waterline_picture(line, f"{account.name}, {described(account)}", machine.name)
 
 
 PICTURES = {
@@ -208,6 +233,7 @@ PICTURES = {
         lambda: layers_parser("traffic", "DRAM traffic of layers and blocks, stacked by tensor; layer by layer beside fused."),
         traffic_figure,
     ),
+    "waterline": Picture("a network's kernels against a machine's balance", waterline_parser, waterline_figure),
 }
 
 

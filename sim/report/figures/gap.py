@@ -1,8 +1,8 @@
 """The efficiency gap: accuracy against operations on the left, against latency on the right, one y axis.
 
 The left panel says which network gets more accuracy out of its operations; its upper x axis is the same one as ideal latency, that of the
-peak. The right panel says which does out of time. How far a point moves from its ideal to its actual latency is the gap; their ratio is the computational
-efficiency (sim/analysis/efficiency.py).
+peak. The right panel says which does out of time. How far a point moves from its ideal to its actual latency is the gap; their ratio is the
+computational efficiency (sim/analysis/efficiency.py).
 
 Drawn as the figures of Lavin (arXiv 2404.03617) are: two panels, solid lines on the left and dashed ones on the right, a line a family, sizes beside
 the points, model and backend named on the right. Unlike there, each family has a marker of its own, so that the picture can be read in grey.

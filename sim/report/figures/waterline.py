@@ -1,7 +1,8 @@
 """A sequence of kernels and a machine's balance: each a bar as wide as its operations, as high as its intensity, and water up to the balance.
 
 Below, what that makes of the peak. There a bar is as wide as its kernel's time and as high as its attainable efficiency, so that its area is its
-operations, and the area of all is the waterline: the part of the peak that kernels one after another can reach. Beside it the roofline of all at once.
+operations, and the area of all is the waterline: the part of the peak that kernels one after another can reach. Beside it the roofline of all at
+once.
 
 How Lavin (arXiv 2404.03617) draws a waterline was not at hand. The water is that of the paper's figure of operational intensity.
 """
