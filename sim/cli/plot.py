@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from refconv.cli import Parser, in_options, positive
 from refconv.elements import LEGAL, element
+from refconv.published import lavin
 from sim.account.parallel import run_all
 from sim.analysis.intensity import LAVIN
 from sim.analysis.waterline import KernelCost
@@ -16,7 +17,6 @@ from sim.analysis.waterline import waterline as waterline_of
 from sim.cli import options as command
 from sim.cli import waterline
 from sim.machine.record import load_machine, presets
-from sim.published import lavin
 from sim.report.figures import gap, intensity, roofline, traffic
 from sim.report.figures.style import FORMATS, check_plot, save
 from sim.report.figures.waterline import waterline_figure as waterline_picture

@@ -10,8 +10,8 @@ the points, model and backend named on the right. Unlike there, each family has 
 
 from typing import NamedTuple
 
+from refconv.published import lavin
 from sim.analysis.efficiency import ideal_latency_s
-from sim.published import lavin
 from sim.report.figures.style import INK, LOOKS, WIDTH, figure_class, present, styled
 
 ABOVE, BELOW = {"xytext": (-5, 5), "ha": "right", "va": "bottom"}, {"xytext": (6, -4), "ha": "left", "va": "top"}
@@ -44,7 +44,7 @@ BACKENDS = {"ConvFirst": "Block-Fusion", "ConvNeXt": "Inductor", "EfficientNet":
 
 
 def lavin_families():
-    """The GapFamilies of Lavin's results (sim/published/lavin.py), labelled as there: B1 to B5, else by the first letter of the size."""
+    """The GapFamilies of Lavin's results (refconv/published/lavin.py), labelled as there: B1 to B5, else by the first letter of the size."""
     points = {name: [] for name in BACKENDS}
     for row in lavin.ROWS:
         family, size = row.model.split(" ")

@@ -7,7 +7,7 @@ from sim.report.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, WID
 MIB = 1 << 20
 LOOK = {
     "input": {"facecolor": BLUE},
-    "weights, biases": {"facecolor": PURPLE, "hatch": "...."},
+    "weights, biases": {"facecolor": PURPLE, "hatch": "||||"},
     "between layers": {"facecolor": ORANGE, "hatch": "////"},
     "workspace of a kernel": {"facecolor": GREY, "hatch": "xxxx"},
     "output": {"facecolor": GREEN, "hatch": "\\\\\\\\"},

@@ -28,6 +28,8 @@ from sim.report.figures.style import (
 LOOK = {False: {"facecolor": GREEN}, True: {"facecolor": ORANGE, "hatch": "////"}}
 WORDS = {False: "compute-bound kernel", True: "memory-bound, under water"}
 """Of a kernel, by whether it is under water."""
+NARROW = 0.01
+"""Of the width of a panel: a bar no wider has no edge, which would hide it."""
 HEADROOM = 1.25
 """Of the lower panel, for its legend."""
 
@@ -84,9 +86,8 @@ def _bars(axes, kernels, shares, heights):
     """Draw a bar a kernel, from the bottom of the axes, one beside the other; returns [(text, patch)] of their names."""
     bottom, starts, named = axes.get_ylim()[0], itertools.accumulate(shares, initial=0), []
     for kernel, start, share, height in zip(kernels, starts, shares, heights, strict=False):
-        (bar,) = axes.bar(
-            100 * start, height - bottom, 100 * share, bottom, align="edge", edgecolor="white", linewidth=0.5, zorder=1, **LOOK[kernel.under_water]
-        )
+        look = {**LOOK[kernel.under_water], "edgecolor": "white", "linewidth": 0.5 if share > NARROW else 0}
+        (bar,) = axes.bar(100 * start, height - bottom, 100 * share, bottom, align="edge", zorder=1, **look)
         at = (100 * (start + share / 2), bottom)
         text = axes.annotate(
             kernel.cost.name,
