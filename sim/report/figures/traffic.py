@@ -105,7 +105,7 @@ def kind_of(tensor):
 
 
 def groups_of(accounts):
-    """Groups of the accounts of layers and blocks, each as its JSON (`as_json()`, or an element of "layers" of sim.traffic --json).
+    """Groups of the accounts of layers and blocks, each as its JSON (`as_json()`, or an element of "layers" of what sim.traffic writes as JSON).
 
     Of a block two bars, layer by layer and fused; of a layer the one of its kernel. KeyError or TypeError of what is no such account.
     """
