@@ -7,6 +7,7 @@ DOORS = {
     "capacity": "DRAM traffic against the size of the cache",
     "plot": "pictures: efficiency gap, operational intensity, roofline, traffic, waterline",
     "waterline": "what a network can attain of a machine's peak, kernel after kernel",
+    "papers": "published latencies beside their waterlines, and what ranks them",
     "bench": "accesses simulated per second",
     "calibrate": "measure this computer's peak and bandwidth anew",
 }

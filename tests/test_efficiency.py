@@ -4,11 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refconv.elements import element
 from refconv.networks.layers import OPERATORS, STAGES
 from refconv.problem.conv import Conv2d, PartialConv2d
+from refconv.published import fasternet as published
+from refconv.published import lavin
 from sim.analysis import efficiency, fasternet
-from sim.published import fasternet as published
-from sim.published import lavin
+from sim.machine.record import load_machine
 
 positive = st.floats(1e-6, 1e18)
 
@@ -111,6 +113,8 @@ def test_fasternet_s_gpu_goes_beyond_its_direct_peak_on_dense_layers():
     """25.4 TFLOP/s of direct operations on a chip whose float32 peak is about half of that: Winograd's algorithm must be at work (our inference)."""
     best = max(published.OPERATORS, key=lambda row: row.gpu_gmacs_per_s)
     flops = 2 * published.LAYERS * OPERATORS["Conv"][STAGES.index((best.channels, best.size))].macs
-    run = efficiency.Execution(flops * published.GPU_BATCH, published.GPU_BATCH / best.gpu_images_per_s, 13.45e12)
+    run = efficiency.Execution(
+        flops * published.GPU_BATCH, published.GPU_BATCH / best.gpu_images_per_s, load_machine("rtx2080ti").peak_of(element("float32"))
+    )
     assert best.operator == "Conv"
     assert 1 < run.efficiency < 2.25  # what F(2x2, 3x3) saves at most

@@ -5,11 +5,13 @@ import pytest
 from refconv.networks import names, network
 from refconv.networks.language import Conv, ConvFirst, MBConv, Mean, Stage
 from refconv.networks.network import Network
+from refconv.published import lavin
 from sim.account.kernel_costs import block_costs, layer_costs
+from sim.account.layer import simulate
+from sim.account.trace_cost import TooLarge
 from sim.account.waterline import APART, FUSED, network_waterline
 from sim.analysis.efficiency import computational_efficiency
 from sim.machine.record import load_machine
-from sim.published import lavin
 
 A5000 = load_machine("a5000")
 ROWS = [row for row in lavin.ROWS if row.network in names()]
@@ -60,6 +62,22 @@ def test_what_a_block_takes_from_outside_is_read_once_and_its_gates_cost_nothing
     biases = 32 + 32 + 2 + 32 + 8
     assert block.bytes == 4 * (2 * 8 * 256 + weights + biases)
     assert (mean.macs, mean.bytes) == (0, 4 * (8 * 256 + 8))
+
+
+def test_simulated_bytes_are_those_of_the_convolutions_own_runs_and_the_rest_is_compulsory():
+    known = Network("one", "one", 14, (Stage("stem", (Conv(16, activation="relu", bias=True, batch_norm=False),)), Stage("head", (Mean(),))))
+    machine = load_machine("textbook")
+    least, made = (network_waterline(known, machine, simulated=simulated).kernels for simulated in (None, {"jobs": 1}))
+    run = simulate(None, "mb1ic3ih14oc16kh1", machine)
+    assert made[0].bytes == run.moved_bytes + 16 * 4  # the bias
+    assert made[0].bytes > least[0].bytes
+    assert made[1] == least[1]
+    with pytest.raises(TooLarge, match="no layer is small enough"):
+        network_waterline(known, machine, simulated={"limit": 1})
+    with pytest.raises(ValueError, match="simulated: must be None with fused = True"):
+        network_waterline(known, machine, fused=True, simulated={})
+    with pytest.raises(ValueError, match="machine a5000: levels: must be at least one cache"):
+        network_waterline(known, A5000, dtype="float16", simulated={})
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.model)

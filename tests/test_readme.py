@@ -11,12 +11,14 @@ import refconv.bench.__main__
 import refconv.warm
 import sim.cli.capacity
 import sim.cli.traffic
+import sim.cli.waterline
 from sim.machine.record import machine_from
 
 TEXT = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 PARSERS = {
     "sim.traffic": sim.cli.traffic.parser,
     "sim.capacity": sim.cli.capacity.parser,
+    "sim.waterline": sim.cli.waterline.parser,
     "refconv.bench": refconv.bench.__main__.parser,
     "refconv.warm": refconv.warm.parser,
 }

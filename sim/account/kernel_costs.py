@@ -9,9 +9,12 @@ one that cannot keep the hidden layer of squeeze-excitation on the chip moves or
 
 import math
 
+from refconv.graph.model import Model, ModelLayer
 from refconv.networks.draft import IMAGE_CHANNELS
 from refconv.networks.network import Network
 from refconv.problem.steps import CONVOLUTIONS, INPUT
+from sim.account.network import simulate_model
+from sim.account.trace_cost import TooLarge
 from sim.analysis.waterline import KernelCost
 
 
@@ -24,6 +27,25 @@ def layer_costs(network, n, size, itemsize):
         elements = merged.read + merged.written + _parameter_elements(graph, sized, (merged.name,), merged.parameters, folded)
         result.append(KernelCost(merged.name, problem.macs if problem else 0, elements * itemsize))
     return result
+
+
+def simulated_costs(network, n, size, machine, dtype, **options):
+    """As layer_costs, with what moves between the machine's caches and DRAM in a run of each convolution on empty caches, instead of what must.
+
+    What happens beside a convolution (a bias, the other tensor of a sum), and kernels that are no convolutions, move what they must. machine: a
+    Machine with caches; dtype: an Element; options: jobs and limit of simulate_model. TooLarge names a convolution that takes too many accesses.
+    """
+    costs, problems = layer_costs(network, n, size, dtype.itemsize), {}
+    for name, step in network.steps(n, size).items():
+        if step.step.op in CONVOLUTIONS:
+            problems[name] = step.problem
+    layers = tuple(ModelLayer(name, "Conv", problem) for name, problem in problems.items())
+    result = simulate_model(Model(network.name, layers, ()), machine, dtype=str(dtype), **options)
+    for node in result.totals.not_modelled:
+        raise TooLarge(f"{network.name}: layer {node.name} is {node.remark}")
+    moved = {layer.name: layer.moved_bytes for layer in result.layers}
+    least = {name: sum(problem.compulsory.values()) * dtype.itemsize for name, problem in problems.items()}
+    return [kernel._replace(bytes=kernel.bytes + moved.get(kernel.name, 0) - least.get(kernel.name, 0)) for kernel in costs]
 
 
 def block_costs(network, n, size, itemsize):

@@ -3,11 +3,12 @@
 from refconv.elements import element
 from refconv.graph.model import Model
 from refconv.problem.conv import is_integer
-from sim.account.kernel_costs import block_costs, file_costs, layer_costs
+from sim.account.kernel_costs import block_costs, file_costs, layer_costs, simulated_costs
 from sim.account.records import Record, record
 from sim.analysis.waterline import waterline
 from sim.machine.record import Machine, load_machine
 
+COMPULSORY, SIMULATED = "compulsory", "simulated"
 FUSED, APART = "fused, a kernel a block", "layer by layer"
 
 
@@ -31,13 +32,14 @@ class KernelAccount(Record):
 class WaterlineAccount(Record):
     """The waterline of a network.
 
-    kernels_are: FUSED or APART. waterline_efficiency: what is attainable of the peak, kernel after kernel; roofline_efficiency: of the
-    whole at once; memory_bound_share: the part of latency_s that memory-bound kernels take; all of 1. latency_s: of the whole batch, at least.
-    left_out: what of a file was not modelled, in words, None where nothing was.
+    kernels_are: FUSED or APART. traffic: whose bytes: COMPULSORY or SIMULATED. waterline_efficiency: what is attainable of the peak, kernel after
+    kernel; roofline_efficiency: of the whole at once; memory_bound_share: the part of latency_s that memory-bound kernels take; all of 1.
+    latency_s: of the whole batch, at least. left_out: what of a file was not modelled, in words, None where nothing was.
     """
 
     name: str
     kernels_are: str
+    traffic: str
     dtype: str
     batch: int | None
     size: int | None
@@ -56,7 +58,7 @@ class WaterlineAccount(Record):
 
     OPTIONAL = "batch", "size", "left_out"
     JSON = (
-        *("name", "kernels_are", "dtype", "batch", "size", "peak_flop_per_s", "bandwidth_bytes_per_s", "balance_flop_per_byte"),
+        *("name", "kernels_are", "traffic", "dtype", "batch", "size", "peak_flop_per_s", "bandwidth_bytes_per_s", "balance_flop_per_byte"),
         *("macs", "flops", "bytes", "intensity", "ideal_s", "latency_s", "waterline_efficiency", "roofline_efficiency", "memory_bound_share"),
         *("kernels", "left_out"),
     )
@@ -77,16 +79,20 @@ class WaterlineAccount(Record):
         return tuple(kernel for kernel in self.kernels if kernel.limited_by == "memory")
 
 
-def network_waterline(network, machine="host", *, fused=False, batch=None, size=None, dtype="float32"):
-    """The WaterlineAccount of a Network of refconv.networks, or of a Model (refconv.graph.read.read_model), with compulsory bytes.
+def network_waterline(network, machine="host", *, fused=False, batch=None, size=None, dtype="float32", simulated=None):
+    """The WaterlineAccount of a Network of refconv.networks, or of a Model (refconv.graph.read.read_model).
 
     machine: a sim.Machine, "host", a preset's name or a YAML path; rates are all that is needed of it. fused: a kernel a block of the network,
     else a kernel a layer (sim/account/kernel_costs.py). batch: images (None: 1); size: rows and columns of the input (None: the network's own);
-    both are in a Model already. dtype: of the tensors. ValueError says what is illegal: also fused = True with a Model, which has no
-    blocks, and a dtype that the machine has no peak for.
+    both are in a Model already. dtype: of the tensors. simulated: None for compulsory bytes; a dict of jobs and limit of sim.simulate_model,
+    which may be empty, for what a run of each convolution of a Network moves on the machine's caches, layer by layer.
+
+    ValueError says what is illegal: also fused = True with a Model, which has no blocks, and a dtype that the machine has no peak for.
     """
     machine, dtype = machine if isinstance(machine, Machine) else load_machine(machine), element(dtype)
     peak = machine.peak_of(dtype)
+    if simulated is not None and (fused or isinstance(network, Model)):
+        raise ValueError("simulated: must be None with fused = True or a file: legal with a network by name, layer by layer")
     if isinstance(model := network, Model):
         if fused:
             raise ValueError(
@@ -101,12 +107,16 @@ def network_waterline(network, machine="host", *, fused=False, batch=None, size=
         batch = 1 if batch is None else batch
         if not is_integer(batch) or batch < 1:
             raise ValueError(f"batch = {batch!r}: must be an integer of 1 or more")
-        costs = (block_costs if fused else layer_costs)(network, batch, size, dtype.itemsize)
+        if simulated is not None:
+            costs = simulated_costs(network, batch, size, machine.checked(), dtype, **simulated)
+        else:
+            costs = (block_costs if fused else layer_costs)(network, batch, size, dtype.itemsize)
         name, size, missing = network.name, network.size if size is None else size, None
     result = waterline(costs, peak, machine.bandwidth_bytes_per_s)
     return WaterlineAccount(
         name=name,
         kernels_are=FUSED if fused else APART,
+        traffic=COMPULSORY if simulated is None else SIMULATED,
         dtype=str(dtype),
         batch=batch,
         size=size,

@@ -6,7 +6,7 @@
     efficiency gap            t_a(n) - t_i(n): at equal accuracy, the horizontal distance of the two curves of an efficiency gap plot
 
 Source: Lavin, "On the Efficiency of Convolutional Neural Networks" (arXiv 2404.03617); the symbols are as a summary of the paper by others has
-them, the content agrees with the paper's abstract and with every row of its results (sim/published/lavin.py). 1 multiply-add is 2 operations.
+them, the content agrees with the paper's abstract and with every row of its results (refconv/published/lavin.py). 1 multiply-add is 2 operations.
 
 FasterNet's equation (1), Latency = FLOPs / FLOPS, is the same with R_a for FLOPS; there, FLOPs are multiply-adds (sim/analysis/fasternet.py).
 """

@@ -10,6 +10,8 @@ from refconv.cli import MODEL_OPTIONS, Parser, in_options, note, positive
 from refconv.elements import LEGAL
 from refconv.graph.read import read_model
 from refconv.networks import names, network
+from sim.account.parallel import available_cores
+from sim.account.trace_cost import MOST_ACCESSES
 from sim.account.waterline import network_waterline
 from sim.cli import options as command
 from sim.machine.record import load_machine, presets
@@ -40,6 +42,10 @@ def parser():
     add("--dtype", default="float32", help=f"{LEGAL} (default float32), of those that the machine has a peak for")
     shape = "sizes of an ONNX graph's input instead of its own; the name may be left out where there is one input; repeatable"
     add("--input-shape", action="append", default=[], metavar="NAME:1x3x224x224", help=shape)
+    about = "bytes that each convolution moves on the machine's caches, not those it must move; layer by layer, of a network by name"
+    add("--simulated", action="store_true", help=about)
+    add("--limit", type=positive, default=MOST_ACCESSES, metavar="N", help=f"with --simulated: accesses a layer may take (default {MOST_ACCESSES})")
+    add("--jobs", type=positive, metavar="N", help="with --simulated: layers side by side, in processes (default: the cores)")
     add("--json", action="store_true", help="JSON on stdout")
     add("--list", action="store_true", help="list networks and machines and exit")
     return result
@@ -50,7 +56,10 @@ def chosen_network(arguments):
     given = arguments.network
     if given is None:
         raise ValueError("NETWORK is missing: must be a network by name or a file (.onnx, .csv); --list tells the names")
-    if os.path.splitext(given)[1].lower() not in FILES:
+    is_file = os.path.splitext(given)[1].lower() in FILES
+    if arguments.simulated and (arguments.fused or is_file):
+        raise ValueError("--simulated: must be left out with --fused or a file; legal with a network by name, layer by layer")
+    if not is_file:
         if arguments.input_shape:
             raise ValueError(f"--input-shape {arguments.input_shape[0]!r}: is for an ONNX graph; legal with {given}: --size")
         return network(given), {"batch": arguments.batch, "size": arguments.size}
@@ -69,7 +78,9 @@ def accounted(arguments):
     """(machine, WaterlineAccount) of the command line."""
     chosen, open_ = chosen_network(arguments)
     machine = load_machine(arguments.machine)
-    with in_options(OPTIONS):
+    if arguments.simulated:
+        open_["simulated"] = {"limit": arguments.limit, "jobs": arguments.jobs or available_cores()}
+    with in_options(OPTIONS), command.advised(command.LARGER):
         return machine, network_waterline(chosen, machine, fused=arguments.fused, dtype=arguments.dtype, **open_)
 
 

@@ -3,6 +3,7 @@
 from rich.text import Text
 
 from refconv.graph.model import printable
+from sim.account.waterline import COMPULSORY
 from sim.machine.quantities import show_bytes, show_count
 from sim.report.network import share
 from sim.report.table import Table, count, size
@@ -37,7 +38,8 @@ def described(account):
 
 def kernel_table(account):
     """A row a kernel, and the whole."""
-    title = "Kernels one after another, each moving what it must, and no faster than its roof"
+    moving = "what it must" if account.traffic == COMPULSORY else "what its convolution is simulated to move on empty caches"
+    title = f"Kernels one after another, each moving {moving}, and no faster than its roof"
     table = Table(title, "kernel", "MACs", "bytes", "FLOP/B", "limited by", "of peak at most", "time at least us", "share of time")
 
     def row(name, record, limited_by, efficiency):
