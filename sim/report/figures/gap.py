@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from refconv.published import lavin
 from sim.analysis.efficiency import ideal_latency_s
-from sim.report.figures.style import INK, LOOKS, WIDTH, figure_class, present, styled
+from sim.report.figures.style import INK, LOOKS, WIDTH, figure_class, halo, present, styled
 
 ABOVE, BELOW = {"xytext": (-5, 5), "ha": "right", "va": "bottom"}, {"xytext": (6, -4), "ha": "left", "va": "top"}
 BESIDE = {"xytext": (7, 0), "ha": "left", "va": "center"}
@@ -63,7 +63,7 @@ def gap_figure(families, peak_flop_per_s, batch, title=""):
     for family in families:
         present(f"points of {family.name}", family.points)
     figure = figure_class()(figsize=(WIDTH, 4.8))
-    left, right = figure.subplots(1, 2, sharey=True)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(5, 4))
     for number, (family, look) in enumerate(zip(families, LOOKS * len(families), strict=False)):
         place = BESIDE if len(family.points) == 1 else BELOW if number else ABOVE
         accuracy = [point.accuracy_percent for point in family.points]
@@ -74,13 +74,14 @@ def gap_figure(families, peak_flop_per_s, batch, title=""):
         for axes, across in ((left, macs), (right, latency)):
             for x, point in zip(across, family.points, strict=True):
                 at = (x, point.accuracy_percent)
-                axes.annotate(point.label, at, textcoords="offset points", color=INK, fontsize=9, **place)
+                axes.annotate(point.label, at, textcoords="offset points", color=INK, fontsize=9, zorder=3, path_effects=halo(), **place)
     for axes, most in ((left, _most(families, "macs") / GIGA), (right, _most(families, "latency_s") / MILLI)):
         axes.set_xlim(-MARGIN * most, (1 + MARGIN) * most)
     ms_of_a_gmac = ideal_latency_s(2 * GIGA * batch, peak_flop_per_s) / MILLI
     above = left.secondary_xaxis("top", functions=(lambda gmacs: gmacs * ms_of_a_gmac, lambda ms: ms / ms_of_a_gmac))
     above.set_xlabel(f"ideal latency [ms], batch of {batch}")
     left.set_xlabel("multiply-adds of an image [billions]")
+    left.margins(y=0.1)
     left.set_ylabel("ImageNet top-1 accuracy [%]")
     right.set_xlabel(f"actual latency [ms], batch of {batch}")
     right.legend(loc="lower right")

@@ -19,6 +19,8 @@ WATER, WATERLINE = "#D6EAF8", "#1B4F72"
 """What lies below a machine's balance, where memory is the limit, and its surface."""
 INK, GREY = "0.15", "0.4"
 """Of text: beside what it names, and of less weight."""
+BACKING = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+"""Of a text that may lie over something: its box."""
 
 
 class Look(NamedTuple):
@@ -97,6 +99,13 @@ def fill_water(axes, balance_flop_per_byte, label):
 def balance_words(balance_flop_per_byte, machine):
     """The balance of a machine of that name, in words."""
     return f"balance of {machine}, {three_digits(balance_flop_per_byte)} FLOP/B"
+
+
+def halo():
+    """Path effects of a text that may lie over a line: white around its letters, which hides less than a BACKING."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2, foreground="white")]
 
 
 def plain_ticks(axis):

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sim.report.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, WIDTH, figure_class, keep_fitting, present, styled, three_digits
+from sim.report.figures.style import BACKING, BLUE, GREEN, GREY, INK, ORANGE, PURPLE, WIDTH, figure_class, keep_fitting, present, styled, three_digits
 
 MIB = 1 << 20
 LOOK = {
@@ -85,8 +85,7 @@ def draw_bar(axes, y, bar, seen):
             width = part.moved_bytes / MIB
             (patch,) = axes.barh(y, width, 0.86, start, edgecolor="white", linewidth=0.8, **LOOK[kind])
             seen.setdefault(kind, patch)
-            backing = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
-            text = axes.text(start + width / 2, y, part.tensor, ha="center", va="center", fontsize=8, color=INK, bbox=backing)
+            text = axes.text(start + width / 2, y, part.tensor, ha="center", va="center", fontsize=8, color=INK, bbox=BACKING)
             labels.append((text, patch))
             start += width
     return labels

@@ -11,6 +11,7 @@ import itertools
 import math
 
 from sim.report.figures.style import (
+    BACKING,
     GREEN,
     INK,
     ORANGE,
@@ -98,7 +99,7 @@ def _bars(axes, kernels, shares, heights):
             color=INK,
             fontsize=8,
             zorder=3,
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
+            bbox=BACKING,
         )
         named.append((text, bar))
     return named
