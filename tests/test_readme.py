@@ -11,6 +11,7 @@ import refconv.bench.__main__
 import refconv.networks.__main__
 import refconv.warm
 import sim.cli.capacity
+import sim.cli.plot
 import sim.cli.traffic
 import sim.cli.waterline
 from sim.machine.record import machine_from
@@ -30,7 +31,9 @@ COMMANDS = sorted({" ".join(text.split()) for text in re.findall(r"python -m ((?
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_options_of_a_command_are_legal(command):
     module, *words = shlex.split(command)
-    if module in PARSERS:
+    if module == "sim.plot":
+        sim.cli.plot.PICTURES[words[0]].parser().parse_args(words[1:])
+    elif module in PARSERS:
         PARSERS[module]().parse_args(words)
     else:
         assert (module, words) == ("sim.bench", [])

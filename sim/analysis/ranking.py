@@ -9,7 +9,7 @@ def kendall_tau(predicted, measured):
     try:
         from scipy.stats import kendalltau
     except ImportError:
-        raise ImportError("Kendall's tau needs scipy: pip install 'refconv[ranking]'") from None
+        raise ImportError("Kendall's tau needs scipy: pip install scipy (the extra ranking)") from None
     predicted, measured = list(predicted), list(measured)
     for name, values in (("predicted", predicted), ("measured", measured)):
         if len(values) < 2 or len(set(values)) < 2:
