@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from sim.report.network import share
+from sim.report.network import percent
 from sim.report.table import Table
 
 
@@ -19,12 +19,12 @@ def energy_report(layer, machine):
     energy = layer.energy
     table = Table(f"Energy ({energy.source})", "", "uJ", "share")
     for name, value in energy.by_level_pj.items():
-        table.add_row(name, f"{value * 1e-6:,.3f}", share(value / energy.total_pj))
+        table.add_row(name, f"{value * 1e-6:,.3f}", percent(value / energy.total_pj))
     table.add_section()
     for name, value in energy.by_tensor_pj.items():
-        table.add_row(f"  of {name}", f"{value * 1e-6:,.3f}", share(value / energy.total_pj))
+        table.add_row(f"  of {name}", f"{value * 1e-6:,.3f}", percent(value / energy.total_pj))
     table.add_section()
-    table.add_row("all", f"{energy.total_pj * 1e-6:,.3f}", share(1))
+    table.add_row("all", f"{energy.total_pj * 1e-6:,.3f}", percent(1))
     yield table
     yield Text(
         f"Energy-delay product {energy.delay_product_js:.4g} J s, the delay being the least under the roof, {1e3 * energy.delay_s:.3f} ms. "

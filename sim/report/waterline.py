@@ -5,7 +5,7 @@ from rich.text import Text
 from refconv.graph.model import printable
 from sim.account.waterline import COMPULSORY
 from sim.machine.quantities import show_bytes, show_count
-from sim.report.network import share
+from sim.report.network import percent
 from sim.report.table import Table, count, size
 
 
@@ -43,8 +43,8 @@ def kernel_table(account):
     table = Table(title, "kernel", "MACs", "bytes", "FLOP/B", "limited by", "of peak at most", "time at least us", "share of time")
 
     def row(name, record, limited_by, efficiency):
-        times = f"{1e6 * record.latency_s:,.1f}", share(record.latency_s / account.latency_s)
-        table.add_row(name, count(record.macs), size(record.bytes), f"{record.intensity:.2f}", limited_by, share(efficiency), *times)
+        times = f"{1e6 * record.latency_s:,.1f}", percent(record.latency_s / account.latency_s)
+        table.add_row(name, count(record.macs), size(record.bytes), f"{record.intensity:.2f}", limited_by, percent(efficiency), *times)
 
     for kernel in account.kernels:
         row(Text(printable(kernel.name)), kernel, kernel.limited_by, kernel.attainable_efficiency)
@@ -57,9 +57,9 @@ def verdict(account, machine):
     """The waterline in one sentence."""
     under = len(account.memory_bound)
     lie = f"none of its {len(account.kernels)} kernels lies" if not under else f"{under} of its {len(account.kernels)} kernels lie"
-    spent = f" and take {share(account.memory_bound_share)} of the time" if under else ""
+    spent = f" and take {percent(account.memory_bound_share)} of the time" if under else ""
     return (
-        f"On {machine.name}, {account.name} ({account.kernels_are}) reaches at most {share(account.waterline_efficiency)} of the peak, "
-        f"{1e3 * account.latency_s:,.3f} ms (the roofline of the whole would allow {share(account.roofline_efficiency)}): "
+        f"On {machine.name}, {account.name} ({account.kernels_are}) reaches at most {percent(account.waterline_efficiency)} of the peak, "
+        f"{1e3 * account.latency_s:,.3f} ms (the roofline of the whole would allow {percent(account.roofline_efficiency)}): "
         f"{lie} under water, below {account.balance_flop_per_byte:.1f} FLOP/B,{spent or ' and arithmetic takes all of the time'}."
     )
