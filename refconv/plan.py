@@ -34,7 +34,7 @@ MOST_PLANS = 256
 class Plan(NamedTuple):
     """A Call made ready: its compiled entry point for an element type, and what each call of it would else make again.
 
-    last: the entry's last arguments, a Part or units and threads; workspace_key: see Arena.workspace.
+    last: the entry's last arguments, a Part or units and threads; places: the call's; workspace_key: see Arena.workspace.
     """
 
     call: Call
@@ -43,6 +43,7 @@ class Plan(NamedTuple):
     out_shape: tuple
     no_bias: Any
     last: tuple
+    places: tuple
     workspace_key: str
 
     def run(self, operands, out):
@@ -79,7 +80,7 @@ class Program(NamedTuple):
                 tensors[call.out] = _ARENA.buffer(call.out, self.schedule.tensors[call.out], x.dtype)
             work = plan.run(call.kernel.operands._make([tensors[key] for key in call.inputs]), tensors[call.out])
             if len(self.plans) > 1:
-                tensors.update(zip(call.places, work, strict=True))
+                tensors.update(zip(plan.places, work, strict=True))
 
 
 def _bits(array, stored):
@@ -96,15 +97,16 @@ class Arena(threading.local):
     def buffer(self, key, elements, dtype):
         """A flat array that the next caller with that key may overwrite; one that has been let go stays valid for whoever holds it."""
         key, kept = (key, dtype), self.buffers
-        if key not in kept or len(kept[key]) < elements:
-            kept[key] = empty(elements, dtype)
-            self.workspaces = Recent(MOST_WORKSPACES)  # they are views of what was there before
+        buffer = kept.get(key)
+        if buffer is not None and len(buffer) >= elements:
+            kept.move_to_end(key)
+            return buffer[:elements]
+        self.workspaces = Recent(MOST_WORKSPACES)  # they are views of what was there before
+        kept[key] = buffer = empty(elements, dtype)
         kept.move_to_end(key)
-        found = kept[key][:elements]
         while sum(buffer.nbytes for buffer in kept.values()) > MOST_KEPT_BYTES:
             kept.popitem(last=False)
-            self.workspaces = Recent(MOST_WORKSPACES)
-        return found
+        return buffer
 
     def workspace(self, key, call, dtype):
         """The workspace of a Call, in its kernel's record: each buffer in the memory that all calls with that place share.
@@ -146,7 +148,7 @@ def plan_of(call, stored):
     else:
         last, entry = (call.units, call.threads), Split(row.run, signature)
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
-    return Plan(call, stored, entry, out_shape, no_bias, last, f"{call.places[:1]} {call.sizes} {stored.work} {type(workspace)}")
+    return Plan(call, stored, entry, out_shape, no_bias, last, call.places, f"{call.places[:1]} {call.sizes} {stored.work} {type(workspace)}")
 
 
 def make_program(schedule, parameters):
