@@ -12,6 +12,7 @@ import math
 from refconv.graph.model import Model, ModelLayer, OtherNode, printable
 from refconv.graph.onnx_branches import resolve
 from refconv.graph.onnx_convs import convolution
+from refconv.graph.onnx_fits import check_fits
 from refconv.graph.onnx_graph import Graph, NotModelled
 from refconv.graph.onnx_products import product, product_macs
 from refconv.graph.onnx_shapes import CARRIED, MICROSOFT, NCHWC, THEN, branches_of, is_loop, iterations, loop_inputs, standalone
@@ -55,7 +56,8 @@ def model_of(graph, path, scale):
 
 
 def nodes_of(graph, scale):
-    """(ModelLayers, OtherNodes) of a Graph in its order."""
+    """(ModelLayers, OtherNodes) of a Graph in its order; ValueError where a node cannot take what it is given."""
+    check_fits(graph)
     layers, taken, reasons, besides = {}, set(), {}, []
     for i, node in enumerate(graph.nodes):
         if kind(node) not in READERS or node.output[0] in graph.constants:
