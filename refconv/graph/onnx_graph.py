@@ -109,7 +109,8 @@ class Graph:
         """How to give the sizes of an input: its own where they are known, else some that its readers take."""
         own = self.known.shapes.get(name) or self._taken(name)
         filled = "x".join(str((1 if i == 0 else 224) if size is None else size) for i, size in enumerate(own))
-        only_batch = name in self.known.shapes and len(own) > 1 and own[0] is None and None not in own[1:]
+        open_first = [shape for given in self.inputs if len(shape := self.known.shapes.get(given, ())) > 1 and shape[0] is None]
+        only_batch = open_first == [own] and None not in own[1:]
         return f"input_shapes = {printable(name)}:{filled}" + (" or batch = 1" if only_batch else "")
 
     def _taken(self, name):

@@ -1,8 +1,8 @@
 """The sizes of an ONNX graph's inputs: those of the file, those that are given, and the batch.
 
-The batch is one symbol: the unknown first size of the inputs, set once, wherever it stands. An input that has none is left alone. Where all sizes
-are known, the graph stays as it is, and counts of what depends on inputs of the batch's size are scaled: graphs have their batch in the constants of
-Reshape nodes, too.
+The batch is one symbol: the unknown first size of the inputs, set once, wherever it stands. Sizes without a name are an unknown each. An input that
+has none is left alone. Where all sizes are known, the graph stays as it is, and counts of what depends on inputs of the batch's size are scaled:
+graphs have their batch in the constants of Reshape nodes, too.
 """
 
 from typing import NamedTuple
@@ -43,13 +43,16 @@ def set_inputs(graph, weights, input_shapes, batch, notes):
             kind.shape.dim.add().dim_value = size
     first = {name: symbol_of(kind.shape.dim[0]) for name, kind in inputs.items() if len(kind.shape.dim) > 1}
     first = {name: symbols.get(symbol, symbol) for name, symbol in first.items() if symbol is not None}
-    batches = {symbol for symbol in first.values() if isinstance(symbol, str)} if batch else set()
-    if len(batches) > 1:
-        raise ValueError(f"batch = {batch}: which symbol is the batch is in doubt; inputs: {listed(inputs)}; legal: {SHAPES} for all but one")
+    whose = [name for name, symbol in first.items() if isinstance(symbol, str)] if batch else []
+    batches = {first[name] for name in whose}
+    if len(batches) > 1 or (batches == {UNNAMED} and len(whose) > 1):
+        doubt = "symbol" if batches != {UNNAMED} else "unnamed size"
+        raise ValueError(f"batch = {batch}: which {doubt} is the batch is in doubt; inputs: {listed(inputs)}; legal: {SHAPES} for all but one")
     symbolic = bool(batches)
     if symbolic:
-        symbols[batches.pop()] = batch
-        whose = [name for name, symbol in first.items() if isinstance(symbol, str)]
+        symbol = batches.pop()
+        symbols[symbol] = batch
+        note_other_sizes(inputs, symbol, batch, notes)
         if len(inputs) > 1:
             notes[first_size(batch, whose)] = None
         for name in whose:
@@ -67,8 +70,20 @@ def symbol_of(dim):
 
 def listed(inputs):
     """Inputs and their shapes as text."""
-    sizes = lambda kind: ", ".join(str(dim.dim_value) if symbol_of(dim) is None else symbol_of(dim) or "?" for dim in kind.shape.dim)
-    return "; ".join(f"{printable(name)} [{printable(sizes(kind))}]" for name, kind in inputs.items())
+    return "; ".join(f"{printable(name)} [{printable(sizes_of(kind)) if kind.HasField('shape') else '?'}]" for name, kind in inputs.items())
+
+
+def sizes_of(kind):
+    """Sizes of a TypeProto.Tensor as text: symbols by their names, "?" for one without."""
+    return ", ".join(str(dim.dim_value) if symbol_of(dim) is None else symbol_of(dim) or "?" for dim in kind.shape.dim)
+
+
+def note_other_sizes(inputs, symbol, batch, notes):
+    """Note where the symbol of the batch stands for another size as well, such as those of the map."""
+    others = [name for name, kind in inputs.items() if symbol != UNNAMED and any(symbol_of(dim) == symbol for dim in kind.shape.dim[1:])]
+    if others:
+        told = "; ".join(f"{printable(name)} [{printable(sizes_of(inputs[name]))}]" for name in others)
+        notes[f"batch {batch} is {printable(symbol)}, which other sizes are, too: {told}"] = None
 
 
 def bind(graph, inputs, symbols):
@@ -128,7 +143,7 @@ def images(graph, batch, notes):
     sizes = {name: graph.shape(name) for name in graph.inputs}
     found = {sizes[name][0] for name in batched_inputs(graph)} or {shape[0] for shape in sizes.values() if shape and len(shape) > 1}
     if len(found) != 1:
-        told = "; ".join(f"{printable(name)} [{'?' if shape is None else ', '.join(map(str, shape))}]" for name, shape in sizes.items())
+        told = listed({value.name: value.type.tensor_type for value in graph.model.graph.input if value.name in sizes})
         legal = f"{SHAPES} with the sizes wanted, instead of batch = {batch}"
         raise ValueError(f"batch = {batch}: which size is the batch is in doubt; inputs: {told}; legal: {legal}")
     own = found.pop()
