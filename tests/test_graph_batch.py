@@ -65,11 +65,36 @@ def test_no_input_with_a_batch_is_doubt(tmp_path):
         layers_of(tmp_path / "m.onnx", nodes, [info("t", [2])], (), 4)
 
 
-def test_sizes_that_are_not_said(tmp_path):
-    """Sizes of 0 or -1, and without a name: Paddle's way to say that the batch is open."""
-    for unknown in (0, -1, None):
-        inputs = [info("t", [unknown, 2]), info("x", [unknown, 3, 8, 8])]
-        assert layers_of(tmp_path / "m.onnx", BESIDE, inputs, (), 4, outputs=("y", "z")) == [WHOLE, Conv2d(4, 2, 1, 1, 5, 1, 1)]
+@pytest.mark.parametrize("unknown", [0, -1, None])
+def test_sizes_that_are_not_said(tmp_path, unknown):
+    """Sizes of 0 or -1, and without a name: Paddle's way to say that the batch is open. Two of them need not be one."""
+    path = tmp_path / "m.onnx"
+    assert layers_of(path, SCALED, [info("t", [1, 1]), info("x", [unknown, 3, 8, 8])], (), 4) == [WHOLE]
+    path = write(path, BESIDE, [info("t", [unknown, 2]), info("x", [unknown, 3, 8, 8])], WEIGHTS, outputs=("y", "z"))
+    text = (
+        "batch = 4: which unnamed size is the batch is in doubt; inputs: t [?, 2]; x [?, 3, 8, 8]; legal: input_shapes = NAME:SIZES for all but one"
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        read_model(path, batch=4)
+    assert [layer.problem for layer in read_model(path, ["t:7x2"], 4).layers] == [WHOLE, Conv2d(7, 2, 1, 1, 5, 1, 1)]
+    with pytest.raises(ValueError, match=r"give input_shapes = x:1x3x8x8$" if unknown != 0 else "batch = 0: must be"):  # not batch = 1: in doubt
+        read_model(path)
+
+
+def test_a_batch_that_is_a_size_of_the_map_is_noted(tmp_path):
+    """One symbol for all: four images of 4 x 4."""
+    path = write(tmp_path / "m.onnx", [conv("y")], [info("x", ["N", 3, "N", "N"])], WEIGHTS)
+    model = read_model(path, batch=4)
+    assert [layer.problem for layer in model.layers] == [WHOLE._replace(h=4, w=4)]
+    assert model.notes == ("batch 4 is N, which other sizes are, too: x [N, 3, N, N]",)
+
+
+@pytest.mark.parametrize(("sizes", "told"), [(["N"], "N"), ([10, "N", 8], "10, N, 8"), ([10, None, 8], "10, ?, 8"), (None, "?")])
+def test_an_input_that_has_no_batch_is_listed_with_its_symbols(tmp_path, sizes, told):
+    nodes = [helper.make_node("MatMul", ["x", "m"], ["y"])]
+    path = write(tmp_path / "m.onnx", nodes, [info("x", sizes)], {"m": (8, 5)})
+    with pytest.raises(ValueError, match=re.escape(f"in doubt; inputs: x [{told}]; legal")):
+        read_model(path, batch=4)
 
 
 def test_what_the_file_says_of_an_unknown_operators_output_stays(tmp_path):

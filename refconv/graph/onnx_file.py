@@ -6,7 +6,7 @@ Weights are not needed for traffic: large ones, those in files of their own, and
 from refconv.graph.model import printable
 from refconv.graph.onnx_branches import copied, resolve
 from refconv.graph.onnx_graph import Graph
-from refconv.graph.onnx_inputs import images, set_inputs
+from refconv.graph.onnx_inputs import Scale, images, set_inputs
 from refconv.graph.onnx_layers import model_of
 from refconv.graph.onnx_shapes import NCHWC, REORDERS, SAME_SHAPES_AS
 from refconv.graph.onnx_values import PLAIN_DOMAINS, array_of, check_tensor, is_plain, named, reads, subgraphs
@@ -45,7 +45,7 @@ def read_onnx(path, input_shapes, batch):
         symbolic = set_inputs(model.graph, weights, input_shapes, batch, notes)
         known = resolve(model, notes)
         graph = Graph(model, weights, known)
-        scale = (1, 1) if symbolic or not batch else images(graph, batch)
+        scale = Scale() if symbolic or not batch else images(graph, batch, notes)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, DecodeError, UnicodeError, RuntimeError) as error:
         raise ValueError(f"is no valid ONNX graph: {printable(str(error).strip().splitlines()[0])}") from None
     return model_of(graph, path, scale)._replace(notes=tuple(notes))

@@ -4,11 +4,17 @@ import math
 from typing import Any, NamedTuple
 
 from refconv.graph.model import printable, sizes_text
-from refconv.graph.onnx_values import EVALUATED, evaluated, is_plain, reads
+from refconv.graph.onnx_shapes import MICROSOFT, NCHWC, SAME_SHAPES_AS
+from refconv.graph.onnx_values import EVALUATED, PLAIN_DOMAINS, array_of, attributes, evaluated, is_plain, reads, subgraphs
 
 FROM_SHAPES = ("Shape", "Size")
-RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+RANDOM = {
+    *(("", op) for op in ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")),
+    *((MICROSOFT, op) for op in ("BiasDropout", "BitmaskDropout", "BitmaskBiasDropout", "Sampling")),
+}
 """Operators that give other values in each run."""
+ALWAYS_TRAINS_BEFORE = 7
+"""Before this version of the operators a Dropout drops unless its attribute is_test says otherwise; from 12 on, where its third input says so."""
 MOST_INDICES = 1 << 24
 """The most elements of an array of indices that is evaluated."""
 
@@ -27,6 +33,30 @@ class NotModelled(Exception):
     """Why a node that multiplies is no layer."""
 
 
+def same_each_run(node, opset, values):
+    """Whether a node that reads constants alone gives one: nothing in it or its subgraphs is random, or of an operator that no one knows."""
+    from onnx import defs
+
+    domain = "" if is_plain(node) else node.domain
+    if not (domain in (MICROSOFT, NCHWC) or (domain, node.op_type) in SAME_SHAPES_AS or defs.has(node.op_type, domain)):
+        return False
+    if (domain, node.op_type) in RANDOM or (domain == "" and node.op_type == "Dropout" and trains(node, opset, values)):
+        return False
+    for graph in subgraphs(node).values():
+        within = values | {tensor.name: array for tensor in graph.initializer if (array := array_of(tensor)) is not None}
+        if not all(same_each_run(inner, opset, within) for inner in graph.node):
+            return False
+    return True
+
+
+def trains(node, opset, values):
+    """Whether a Dropout may drop anything."""
+    if opset < ALWAYS_TRAINS_BEFORE:
+        return not attributes(node).get("is_test", 0)
+    mode = node.input[2] if len(node.input) > 2 else ""
+    return mode != "" and (mode not in values or bool(values[mode].any()))
+
+
 class Graph:
     """A graph, and what is known of it. constants: names of values known before the run; makers, users: the nodes of a value."""
 
@@ -37,6 +67,7 @@ class Graph:
         self.outputs = {value.name for value in graph.output}
         weights = weights | {tensor.name for tensor in graph.initializer}
         self.makers, self.users, self.constants = {}, {}, {*weights, *known.values}
+        opset = min((given.version for given in model.opset_import if given.domain in PLAIN_DOMAINS), default=ALWAYS_TRAINS_BEFORE)
         for node in self.nodes:
             read = reads(node)
             for name in node.output:
@@ -44,8 +75,7 @@ class Graph:
             sizes_only = is_plain(node) and node.op_type in FROM_SHAPES
             for name in read if not sizes_only else ():
                 self.users.setdefault(name, []).append(node)
-            same_each_run = not (is_plain(node) and node.op_type in RANDOM)
-            if sizes_only or (read and same_each_run and all(name in self.constants for name in read)):
+            if sizes_only or (all(name in self.constants for name in read) and same_each_run(node, opset, known.values)):
                 self.constants.update(node.output)
 
     def shape(self, name):
@@ -79,7 +109,8 @@ class Graph:
         """How to give the sizes of an input: its own where they are known, else some that its readers take."""
         own = self.known.shapes.get(name) or self._taken(name)
         filled = "x".join(str((1 if i == 0 else 224) if size is None else size) for i, size in enumerate(own))
-        only_batch = name in self.known.shapes and len(own) > 1 and own[0] is None and None not in own[1:]
+        open_first = [shape for given in self.inputs if len(shape := self.known.shapes.get(given, ())) > 1 and shape[0] is None]
+        only_batch = open_first == [own] and None not in own[1:]
         return f"input_shapes = {printable(name)}:{filled}" + (" or batch = 1" if only_batch else "")
 
     def _taken(self, name):

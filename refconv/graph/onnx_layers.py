@@ -12,6 +12,7 @@ import math
 from refconv.graph.model import Model, ModelLayer, OtherNode, printable
 from refconv.graph.onnx_branches import resolve
 from refconv.graph.onnx_convs import convolution
+from refconv.graph.onnx_fits import check_fits
 from refconv.graph.onnx_graph import Graph, NotModelled
 from refconv.graph.onnx_products import product, product_macs
 from refconv.graph.onnx_shapes import CARRIED, MICROSOFT, NCHWC, THEN, branches_of, is_loop, iterations, loop_inputs, standalone
@@ -45,7 +46,7 @@ def kind(node):
 
 
 def model_of(graph, path, scale):
-    """The Model of a Graph; scale: (images asked for, images of the graph). ValueError where there is no layer."""
+    """The Model of a Graph; scale: its Scale. ValueError where there is no layer."""
     layers, others = nodes_of(graph, scale)
     if not layers:
         reasons = [f"{node.name} ({node.op}): {node.remark}" for node in others if node.macs != 0]
@@ -55,7 +56,8 @@ def model_of(graph, path, scale):
 
 
 def nodes_of(graph, scale):
-    """(ModelLayers, OtherNodes) of a Graph in its order."""
+    """(ModelLayers, OtherNodes) of a Graph in its order; ValueError where a node cannot take what it is given."""
+    check_fits(graph)
     layers, taken, reasons, besides = {}, set(), {}, []
     for i, node in enumerate(graph.nodes):
         if kind(node) not in READERS or node.output[0] in graph.constants:
@@ -63,7 +65,7 @@ def nodes_of(graph, scale):
         try:
             found = READERS[kind(node)](graph, node)
             if found:
-                layers[i] = ModelLayer(named(node), found.op, scaled(found.problem, scale).checked(), found.bias)
+                layers[i] = ModelLayer(named(node), found.op, scaled(found.problem, scale.of(node.output[0])).checked(), found.bias)
                 taken.update(map(id, found.parts))
                 besides += [(node, name) for name in found.besides]
         except NotModelled as error:
@@ -76,11 +78,12 @@ def nodes_of(graph, scale):
     return tuple(layers.values()), (*others, *added)
 
 
-def scaled(problem, scale):
-    """The problem for as many images as are asked for."""
-    images, rest = divmod(problem.n * scale[0], scale[1])
+def scaled(problem, ratio):
+    """The problem for as many images as are asked for; ratio: (images asked for, images of the graph)."""
+    asked, own = ratio
+    images, rest = divmod(problem.n * asked, own)
     if rest:
-        raise ValueError(f"batch = {scale[0]}: the graph is for {scale[1]} images, this node for {problem.n}; legal: a multiple of {scale[1]}")
+        raise ValueError(f"batch = {asked}: the graph is for {own} images, this node for {problem.n}; legal: a multiple of {own}")
     return problem._replace(n=images)
 
 
@@ -109,7 +112,8 @@ def other(graph, node, scale, reason):
         remark = FUSABLE
     else:
         macs = macs_of(graph, node)
-        macs = macs if macs is None or graph.constants.issuperset(node.output) else macs * scale[0] // scale[1]
+        asked, own = scale.of(next(filter(None, node.output), ""))
+        macs = None if macs is None else macs * asked // own
         two_activations = "MatMul" in op or "Gemm" in op
         remark = reason or (TWO_ACTIVATIONS if two_activations and not graph.constants.intersection(node.input[:2]) else NO_KERNEL)
     return OtherNode(named(node), printable(op if domain == "" else f"{domain}.{op}"), moved(graph, values, scale), remark, macs)
@@ -122,7 +126,7 @@ def moved(graph, names, scale):
         shape = graph.shape(name)
         if shape is None:
             return None
-        asked, own = (1, 1) if name in graph.constants else scale
+        asked, own = (1, 1) if name in graph.constants else scale.of(name)
         elements += math.prod(shape) * asked // own
     return elements
 
@@ -160,7 +164,7 @@ def macs_of(graph, node):
 def in_subgraphs(graph, node, scale):
     """(remark, multiply-adds) of an If, a Loop, or another node with subgraphs; None where how often they run is not known."""
     if branches := branches_of(node):
-        each = {name: subgraph_macs(graph, inner, [], scale) for name, inner in branches.items()}
+        each = {name: subgraph_macs(graph, node, inner, [], scale) for name, inner in branches.items()}
         if len(set(each.values())) == 1:
             return SUBGRAPH, each[THEN]
         return f"{SUBGRAPH}: {', '.join(f'{name} {count_text(macs)}' for name, macs in each.items())}", None
@@ -169,11 +173,11 @@ def in_subgraphs(graph, node, scale):
         sizes = [graph.known.shapes.get(name) for name in node.output[: len(node.input) - CARRIED]]
         alone = standalone(body, loop_inputs(sizes), graph.model, graph.known)
         inner = resolve(alone, {})
-        rounds, macs = iterations(node, graph.known.values, inner.values), subgraph_macs(graph, body, loop_inputs(sizes), scale)
+        rounds, macs = iterations(node, graph.known.values, inner.values), subgraph_macs(graph, node, body, loop_inputs(sizes), scale)
         if rounds is not None and macs is not None:
             return f"{SUBGRAPH}: {rounds} iterations of {count_text(macs)}", rounds * macs
         return f"{SUBGRAPH}: {'an unknown number of' if rounds is None else rounds} iterations of {count_text(macs)}", 0 if macs == 0 else None
-    each = [subgraph_macs(graph, inner, [None] * len(inner.input), scale) for inner in subgraphs(node).values()]
+    each = [subgraph_macs(graph, node, inner, [None] * len(inner.input), scale) for inner in subgraphs(node).values()]
     return SUBGRAPH, 0 if not any(each) and None not in each else None
 
 
@@ -182,13 +186,13 @@ def count_text(macs):
     return "an unknown number of MACs" if macs is None else f"{macs} MACs"
 
 
-def subgraph_macs(graph, body, sizes, scale):
-    """Multiply-adds of a subgraph whose inputs have these sizes; None where they are not known."""
+def subgraph_macs(graph, node, body, sizes, scale):
+    """Multiply-adds of a subgraph of a node whose inputs have these sizes; None where they are not known."""
     alone = standalone(body, sizes, graph.model, graph.known)
     known = resolve(alone, {})
     constants = {name for name in (value.name for value in alone.graph.input) if name in graph.constants}
     try:
-        layers, others = nodes_of(Graph(alone, constants, known), scale)
+        layers, others = nodes_of(Graph(alone, constants, known), scale.within(node, body, alone.graph.node))
     except ValueError:
         return None
     every = [node.macs for node in (*layers, *others)]
