@@ -20,7 +20,7 @@ def outputs_of(notebook):
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} == {"depthwise", "fusion", "waterline"}
+    assert {path.stem for path in NOTEBOOKS} == {"depthwise", "fusion", "own_kernel", "waterline"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
