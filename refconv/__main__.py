@@ -4,6 +4,7 @@ from refconv.cli import contents, door
 
 DOORS = {
     "bench": "time the kernels beside torch and onnxruntime",
+    "networks": "networks as data: parameters, MACs, published figures, blocks",
     "warm": "compile kernels ahead of their first call",
 }
 

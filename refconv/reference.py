@@ -71,6 +71,15 @@ def layer_norm(x, weight, bias, eps):
     return scaled if bias is None else scaled + _by_channel(bias)
 
 
+def max_pool(x, size, stride, padding):
+    """The largest of each window of size x size pixels of (N, C, H, W), at every `stride`-th; padding is never the largest."""
+    top, left, bottom, right = padding
+    x = np.pad(np.asarray(x, np.float64), ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=-np.inf)
+    rows, columns = x.shape[2] - size + 1, x.shape[3] - size + 1
+    shifted = [x[:, :, r : r + rows : stride, s : s + columns : stride] for r in range(size) for s in range(size)]
+    return np.max(shifted, axis=0)
+
+
 def blur_pool(x):
     """[1, 2, 1] x [1, 2, 1] / 16 at every second pixel of the map, which is reflected by 1: (N, C, ceil(H / 2), ceil(W / 2))."""
     x = np.pad(_wide("x", x), ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect")

@@ -6,6 +6,7 @@ _MODULES = {
     "Cores": "sim.account.layer",
     "Machine": "sim.machine.record",
     "load_machine": "sim.machine.record",
+    "network_waterline": "sim.account.waterline",
     "read_model": "refconv.graph.read",
     "simulate": "sim.account.layer",
     "simulate_block": "sim.account.block",

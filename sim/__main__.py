@@ -5,6 +5,9 @@ from refconv.cli import contents, door
 DOORS = {
     "traffic": "what a layer, a block or a network moves between caches and DRAM",
     "capacity": "DRAM traffic against the size of the cache",
+    "plot": "pictures: efficiency gap, operational intensity, roofline, traffic, waterline",
+    "waterline": "what a network can attain of a machine's peak, kernel after kernel",
+    "papers": "published latencies beside their waterlines, and what ranks them",
     "bench": "accesses simulated per second",
     "calibrate": "measure this computer's peak and bandwidth anew",
 }

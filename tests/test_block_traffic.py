@@ -175,7 +175,7 @@ def test_simulate_block_takes_records_and_names_what_is_wrong():
         (("resnet",), {}, ValueError, "block 'resnet': must be ffn, convfirst, convnext, mbconv, fusedmbconv, fasternet, or a record"),
         ((build(FFNBlock),), {}, ValueError, "h = None, w = None: must be the rows and columns"),
         ((build(FFNBlock), 1, 0, 4), {}, ValueError, "height = 0: must be from 1"),
-        ((build(ConvFirstBlock, stride=2), 1, 1, 4), {}, ValueError, "height = 1: must be 2 or more for a ConvFirstBlock of stride 2"),
+        ((build(ConvFirstBlock, stride=2), 1, 1, 4), {}, ValueError, "height = 1: must be 2 or more where a map is reflected by 1"),
         (("ffn",), {"halo": "maybe"}, ValueError, "halo = 'maybe': must be one of auto, recompute, cache"),
         (("ffn",), {"halo": "cache"}, ValueError, "halo = 'cache' for a FFNBlock without computed rows that steps share: must be 'auto'"),
         (("mbconv",), {"squeeze": "no"}, ValueError, "squeeze = 'no': must be one of auto, recompute, spill"),

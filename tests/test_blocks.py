@@ -305,7 +305,7 @@ ERRORS = [
     (lambda: squeeze_excite(activation="sofmax"), ValueError, "activation = 'sofmax'"),
     (lambda: build(FFNBlock).layers(1, 0, 5), ValueError, "height = 0: must be from 1"),
     (lambda: build(FFNBlock).macs(1.5, 5, 5), ValueError, "batch = 1.5: must be an integer"),
-    (lambda: build(ConvFirstBlock, stride=2).out_shape(1, 4, 1), ValueError, "width = 1: must be 2 or more for a ConvFirstBlock of stride 2"),
+    (lambda: build(ConvFirstBlock, stride=2).out_shape(1, 4, 1), ValueError, "width = 1: must be 2 or more where a map is reflected by 1"),
     (lambda: reference.block(zeros(1, 8, 1, 4), build(ConvFirstBlock, stride=2)), ValueError, "height = 1: must be 2 or more"),
     (lambda: reference.block(zeros(1, 7, 4, 4), build(FFNBlock)), ValueError, r"x of shape \(1, 7, 4, 4\): must have 8 channels, as the FFNBlock"),
     (lambda: fold(weight=1.0), TypeError, "weight of type float: must be a NumPy array"),

@@ -28,7 +28,16 @@ PERMITTED = (
     "def spread",
     "return spread",
     "python -m sim.capacity --layer conv2d",  # as a user types it: a preset
-    "depthwise Conv2d",  # a layer of that kind
+    "depthwise Conv2d",  # a layer of that kind, as are those that follow
+    "partial convolution",
+    "depthwise convolution",
+    "pointwise one",
+    "grouped one",
+    "grouped    g fixed",
+    "pointwise  T = 1",
+    "4.5 depthwise",
+    "depthwise 3x3",
+    "depthwise {taps}",
 )
 """Words of sim that are names of kernels and mean something else."""
 

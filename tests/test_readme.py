@@ -8,15 +8,20 @@ import pytest
 import yaml
 
 import refconv.bench.__main__
+import refconv.networks.__main__
 import refconv.warm
 import sim.cli.capacity
+import sim.cli.plot
 import sim.cli.traffic
+import sim.cli.waterline
 from sim.machine.record import machine_from
 
 TEXT = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 PARSERS = {
     "sim.traffic": sim.cli.traffic.parser,
     "sim.capacity": sim.cli.capacity.parser,
+    "sim.waterline": sim.cli.waterline.parser,
+    "refconv.networks": refconv.networks.__main__.parser,
     "refconv.bench": refconv.bench.__main__.parser,
     "refconv.warm": refconv.warm.parser,
 }
@@ -26,7 +31,9 @@ COMMANDS = sorted({" ".join(text.split()) for text in re.findall(r"python -m ((?
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_options_of_a_command_are_legal(command):
     module, *words = shlex.split(command)
-    if module in PARSERS:
+    if module == "sim.plot":
+        sim.cli.plot.PICTURES[words[0]].parser().parse_args(words[1:])
+    elif module in PARSERS:
         PARSERS[module]().parse_args(words)
     else:
         assert (module, words) == ("sim.bench", [])

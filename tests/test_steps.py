@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from block_problems import BLOCKS, STRIDED, blocks, build, normal, squeeze_excite
 from hypothesis import given
+from hypothesis import strategies as st
 
 import refconv
 from refconv import reference
 from refconv.bench.blocks import CASES, weights
 from refconv.bench.peer_blocks import PeerBlock
-from refconv.problem.steps import Graph, Step
+from refconv.networks import network
+from refconv.ops.steps import run_graph
+from refconv.problem.steps import Graph, Step, max_pool
 
 by_channel = lambda vector: np.asarray(vector, np.float64)[:, None, None]
 
@@ -18,9 +21,9 @@ def make(graph):
     """A step's output by the definitions of refconv/reference.py, NCHW and float64."""
 
     def conv(x, step, weight, bias):
-        top, left, bottom, right = step.attributes["pads"]
-        weight = weight[:, :, None, None] if weight.ndim == 2 else weight
-        return reference.conv2d(x, weight, bias, (step.attributes["stride"],) * 2, (top, left, bottom, right), (1, 1), step.attributes["groups"])
+        stride, weight = step.attributes["stride"], weight[:, :, None, None] if weight.ndim == 2 else weight
+        strides = stride if isinstance(stride, tuple) else (stride, stride)
+        return reference.conv2d(x, weight, bias, strides, step.attributes["pads"], (1, 1), step.attributes["groups"])
 
     def blurred(x):
         binomial = np.tile(np.outer([1, 2, 1], [1, 2, 1]) / 16, (x.shape[1], 1, 1, 1))
@@ -31,6 +34,7 @@ def make(graph):
         "partial_conv": lambda x, step, weight, bias: reference.partial_conv2d(x, weight, bias),
         "norm": lambda x, step, weight, bias: reference.layer_norm(x, weight, bias, step.attributes["eps"]),
         "mean": lambda x, step, *_: x.mean(axis=(2, 3), keepdims=True),
+        "max_pool": lambda x, step, *_: reference.max_pool(x, *(step.attributes[name] for name in ("size", "stride", "pads"))),
         "blur_pool": lambda x, step, *_: blurred(x),
         "pad": lambda x, step, *_: np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect"),
         "concatenate": lambda x, y, step, *_: np.concatenate([x, y], axis=1),
@@ -102,6 +106,43 @@ def test_merged_steps_take_every_array_and_tensor_once(kind, stride):
     for i, step in enumerate(merged):
         assert {step.source, *step.besides} <= set(stored[: i + 1]), "what a step reads was stored before"
     assert {name for step in merged for name in (step.source, *step.besides)} == set(stored[:-1]), "nothing is stored in vain"
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(0, 99))
+def test_a_max_pool_is_the_largest_of_each_window(size, stride, h, w, seed):
+    """The step run on arrays, its definition, and the definition once more, window by window."""
+    x = normal(np.random.default_rng(seed), (2, h, w, 3))
+    graph = Graph((max_pool("pool", "input", size, stride),), {})
+    (pool,) = graph.sized(2, h, w, 3).values()
+    out = run_graph(graph, x)
+    assert out.dtype == x.dtype
+    assert out.shape == pool.shape == (2, -(-h // stride), -(-w // stride), 3)
+    top = (size - 1) // 2
+    for p, q in np.ndindex(*out.shape[1:3]):
+        rows, columns = (slice(max(0, at * stride - top), at * stride - top + size) for at in (p, q))
+        np.testing.assert_array_equal(out[:, p, q], x[:, rows, columns].max(axis=(1, 2)))
+    attributes = pool.step.attributes
+    defined = reference.max_pool(x.transpose(0, 3, 1, 2), size, stride, attributes["pads"])
+    np.testing.assert_array_equal(out, defined.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenetv3_small", "efficientnetv2_s", "convnext_atto", "fasternet_t0", "isynet_n1", "convfirstnet_pico"]
+)
+def test_sizes_of_a_network_are_those_of_the_definitions(name):
+    """Walked with the definitions of its ops, every step of a network makes the tensor that is inferred; here from its zeros."""
+    known = network(name)
+    size, seen = 32, []
+    sized, apply = known.steps(1, size), make(known.graph)
+
+    def noted(step, tensors):
+        out = apply(step, tensors)
+        assert sized[step.name].shape == (out.shape[0], *out.shape[2:], out.shape[1])
+        seen.append(step.name)
+        return out
+
+    assert known.graph.run(np.zeros((1, 3, size, size)), noted).shape == (1, 1000, 1, 1)
+    assert seen == list(sized)
 
 
 class NumPyPeer(PeerBlock):

@@ -5,6 +5,8 @@ import os
 from refconv.graph.onnx_file import read_onnx
 from refconv.graph.scalesim import read_topology
 
+SUFFIXES = (".onnx", ".csv")
+"""Of the files that are read."""
 MOST_FILE_BYTES = 1 << 31
 """No protobuf message is larger; weights beyond it lie in files of their own, which are not read."""
 
@@ -16,7 +18,7 @@ def read_model(path, input_shapes=(), batch=None):
     argument, and what is legal.
     """
     suffix = os.path.splitext(path)[1].lower()
-    if suffix not in (".onnx", ".csv"):
+    if suffix not in SUFFIXES:
         raise ValueError(f"{path}: must be an ONNX graph (.onnx) or a SCALE-Sim topology (.csv)")
     try:
         size = os.path.getsize(path)

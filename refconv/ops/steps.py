@@ -2,6 +2,7 @@
 
 import numpy as np
 from numba import typeof, types
+from numpy.lib.stride_tricks import sliding_window_view
 
 from refconv.elements import element
 from refconv.jit import compiled, plain
@@ -43,6 +44,12 @@ def _mean(x, parameters, attributes, options):
     return x.astype(element(x.dtype).work).mean(axis=(1, 2), keepdims=True).astype(x.dtype)
 
 
+def _max_pool(x, parameters, attributes, options):
+    (top, left, bottom, right), size, stride = attributes["pads"], attributes["size"], attributes["stride"]
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=x.dtype.type(-np.inf))
+    return sliding_window_view(padded, (size, size), axis=(1, 2))[:, ::stride, ::stride].max(axis=(4, 5))
+
+
 def _blur_pool(x, parameters, attributes, options):
     binomial = np.tile(np.outer([1, 2, 1], [1, 2, 1]) / 16, (x.shape[3], 1, 1, 1)).astype(x.dtype)
     return depthwise_conv2d(x, binomial, stride=2, **options)
@@ -68,6 +75,7 @@ _RUN = {
     "partial_conv": _partial_conv,
     "norm": _norm,
     "mean": _mean,
+    "max_pool": _max_pool,
     "blur_pool": _blur_pool,
     "pad": _pad,
     "concatenate": lambda x, y, parameters, attributes, options: np.concatenate([x, y], axis=3),

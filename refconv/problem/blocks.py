@@ -134,14 +134,6 @@ class ConvFirstBlock(Block):
         both = Step("both", "concatenate", ("conv", INPUT)), Step("padded", "pad", ("both",), attributes={"border": 1})
         return [first, *both, Step("blur", "blur_pool", ("padded",)), *self._expanded("blur")]
 
-    def sized(self, n, h, w):
-        """As of every block; at stride 2 the map has two rows and columns or more."""
-        sized = Block.sized(self, n, h, w)
-        for name, size in (("height", h), ("width", w)):
-            if self.stride == 2 and size < 2:
-                raise ValueError(f"{name} = {size}: must be 2 or more for a ConvFirstBlock of stride 2, whose blur pool reflects the map")
-        return sized
-
 
 @record
 class ConvNeXtBlock(Block):

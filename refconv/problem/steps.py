@@ -3,10 +3,12 @@
 Tensors are NHWC. A step takes the outputs of others and makes one tensor; run layer by layer, every step is one pass over its tensors.
 
     op              sources   parameters     attributes                output, of sources (n, h, w, c)
-    "conv"          x         weight, bias   stride, pads, groups      the convolution by weight (K, C/groups, R, S) or (K, C)
+    "conv"          x         weight, bias   stride, pads, groups      the convolution by weight (K, C/groups, R, S) or (K, C); stride: a number,
+                                                                       or (vertical, horizontal)
     "partial_conv"  x         weight, bias                             the first Cp channels by weight (Cp, Cp, R, S), the others as they are
     "norm"          x         weight, bias   eps                       LayerNorm over the channels of each pixel
     "mean"          x                                                  the mean over the map: (n, 1, 1, c)
+    "max_pool"      x                        size, stride, pads        the largest of each window of size x size pixels, padding left out
     "blur_pool"     x                                                  [1, 2, 1] x [1, 2, 1] / 16 at every second pixel, without padding
     "pad"           x                        border                    the map reflected by `border` pixels on every side
     "concatenate"   x, y                                               the channels of one after those of the other
@@ -161,11 +163,17 @@ class Graph(NamedTuple):
         return result
 
 
-def conv(name, source, kernel=(1, 1), stride=1, groups=1):
-    """The Step of a convolution padded so that ceil(h / stride) rows come out; its arrays are <name>_weight and <name>_bias."""
-    (top, bottom), (left, right) = (same_pads(size, 1) for size in kernel)
+def conv(name, source, kernel=(1, 1), stride=1, groups=1, padded=True):
+    """The Step of a convolution padded so that ceil(h / stride) rows come out, or not at all; its arrays are <name>_weight and <name>_bias."""
+    (top, bottom), (left, right) = (same_pads(size if padded else 1, 1) for size in kernel)
     attributes = {"stride": stride, "pads": (top, left, bottom, right), "groups": groups}
     return Step(name, "conv", (source,), _arrays(name), attributes)
+
+
+def max_pool(name, source, size, stride):
+    """The Step of a max pool over size x size pixels, padded so that ceil(h / stride) rows come out."""
+    (before, after) = same_pads(size, 1)
+    return Step(name, "max_pool", (source,), attributes={"size": size, "stride": stride, "pads": (before, before, after, after)})
 
 
 def partial_conv(name, source):
@@ -195,13 +203,20 @@ def matrix_shape(weight):
 def _conv_shape(graph, step, shape):
     k, _, r, s = matrix_shape(graph.array(step, "weight"))
     (n, h, w, c), (top, left, bottom, right), stride = shape, step.attributes["pads"], step.attributes["stride"]
-    problem = Conv2d(n, c, h, w, k, r, s, stride, stride, top, left, bottom, right, 1, 1, step.attributes["groups"]).checked()
+    vertical, horizontal = stride if isinstance(stride, tuple) else (stride, stride)
+    problem = Conv2d(n, c, h, w, k, r, s, vertical, horizontal, top, left, bottom, right, 1, 1, step.attributes["groups"]).checked()
     return problem, (problem.n, problem.p, problem.q, problem.k)
 
 
 def _partial_shape(graph, step, shape):
     (n, h, w, c), (convolved, _, r, s) = shape, graph.array(step, "weight").shape
     return PartialConv2d(n, c, h, w, convolved, r, s).checked(), shape
+
+
+def _pool_shape(graph, step, shape):
+    (n, h, w, c), size, stride = shape, step.attributes["size"], step.attributes["stride"]
+    windows = Conv2d(n, c, h, w, c, size, size, stride, stride, *step.attributes["pads"], groups=c).checked()
+    return None, (n, windows.p, windows.q, c)
 
 
 def _blur_shape(graph, step, shape):
@@ -212,6 +227,9 @@ def _blur_shape(graph, step, shape):
 
 def _pad_shape(graph, step, shape):
     (n, h, w, c), border = shape, step.attributes["border"]
+    for name, size in (("height", h), ("width", w)):
+        if size <= border:
+            raise ValueError(f"{name} = {size}: must be {border + 1} or more where a map is reflected by {border}, as before a blur pool")
     return None, (n, h + 2 * border, w + 2 * border, c)
 
 
@@ -220,6 +238,7 @@ _SHAPES = {
     "partial_conv": _partial_shape,
     "norm": lambda graph, step, shape: (None, shape),
     "mean": lambda graph, step, shape: (None, (shape[0], 1, 1, shape[3])),
+    "max_pool": _pool_shape,
     "blur_pool": _blur_shape,
     "pad": _pad_shape,
     "concatenate": lambda graph, step, one, other: (None, (*one[:3], one[3] + other[3])),

@@ -14,6 +14,7 @@ from refconv.networks.layers import Layer, find_layer
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.schedule import OPERANDS, layer_schedule
 from refconv.tiling.checked import as_numbers
+from sim.account.energy import energy_of
 from sim.account.records import Account, Counters, Dram, LayerAccount, LevelCounters, TensorBytes, numbers_by_name
 from sim.analysis.bounds import Bound, fast_elements, layer_bound
 from sim.hierarchy.miss_classes import FIRST, FULL
@@ -99,6 +100,7 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
         start="warm" if warm else "cold",
         cores=tuple(dram_bytes(dram, machine) for _, dram in per_core) or None,
         cores_wanted=wanted if wanted > running else None,
+        energy=energy_of(moved, machine, dtype),
         simulation_s=seconds,
     )
 

@@ -203,7 +203,8 @@ class LayerAccount(Account):
     """The account of one kernel's run.
 
     tiling: {field: value}. start: "cold" or "warm". cores: the Dram of each of several cores, None where one ran. cores_wanted: how many were
-    asked for, where the kernel has fewer units of work than that and each runs on a core; else None. simulation_s: seconds it took.
+    asked for, where the kernel has fewer units of work than that and each runs on a core; else None. energy: an EnergyAccount
+    (sim/account/energy.py), None where the machine says nothing of it. simulation_s: seconds it took.
     """
 
     name: str
@@ -215,9 +216,10 @@ class LayerAccount(Account):
     start: str
     cores: tuple[Dram, ...] | None = None
     cores_wanted: int | None = None
+    energy: Record | None = None
     simulation_s: float
 
-    OPTIONAL = "cores", "cores_wanted"
+    OPTIONAL = "cores", "cores_wanted", "energy"
     JSON = ("name", "descriptor", "kernel", "tiling", "dtype", "stores", "start", *Account.JSON, *OPTIONAL, "simulation_s")
     halo = squeeze = NO_CHOICE
     recomputed_macs = 0

@@ -125,7 +125,7 @@ def main(argv=None):
     command.add_argument("--accesses", type=positive, default=10_000_000, metavar="N", help="of a stream (default 10000000)")
     arguments = command.parse_args(argv)
     try:
-        machine = load_machine(arguments.machine)
+        machine = load_machine(arguments.machine).checked()
         rows = [(f"{name} kernel", kernel_rate(machine, name), None) for name in PRESETS]
         rows += [nest(machine), *patterns(machine, arguments.accesses)]
     except (ValueError, OSError, MemoryError) as error:

@@ -7,6 +7,8 @@ from sim.account.capacity import against_capacity
 from sim.account.parallel import run_all
 from sim.cli import options as command
 from sim.report.capacity import capacity_report
+from sim.report.figures.capacity import capacity_figure
+from sim.report.figures.style import check_plot, save
 from sim.report.output import show, write_json, write_rows
 from sim.report.rows import capacity_rows
 
@@ -14,10 +16,8 @@ from sim.report.rows import capacity_rows
 def write(machine, records, arguments):
     """The CapacityAccounts in the form asked for, to stdout; the picture to its file."""
     if arguments.plot:
-        from sim.report.plot import plot_capacity
-
         try:
-            plot_capacity(records, machine, arguments.plot)
+            save(capacity_figure(records, machine), arguments.plot)
         except OSError as error:
             parser().error(f"--plot {arguments.plot}: {error.strerror or error}")
     if arguments.json:
@@ -43,8 +43,6 @@ def parser():
 def accounted(arguments):
     """(machine, CapacityAccounts) of the command line's layers."""
     if arguments.plot is not None:
-        from sim.report.plot import check_plot
-
         try:
             check_plot(arguments.plot)
         except (ValueError, ImportError) as error:

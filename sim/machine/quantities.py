@@ -4,6 +4,7 @@ import re
 
 BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 RATES = {f"{prefix}{unit}/s": scale for unit in ("FLOP", "B") for prefix, scale in (("K", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12))}
+ENERGIES = {"pJ": 1, "nJ": 1e3}
 QUANTITY = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z/]*)\s*")
 
 
@@ -22,6 +23,14 @@ def parse_rate(value, unit):
     if not given.endswith(f"{unit}/s") or number <= 0:
         raise ValueError(f"{value!r}: must be a rate such as 25 G{unit}/s")
     return number * RATES[given]
+
+
+def parse_energy(value):
+    """Picojoules in text such as "3.7 pJ"."""
+    number, unit = _split(value, ENERGIES, "an energy such as 3.7 pJ or 1.3 nJ")
+    if not unit or number <= 0:
+        raise ValueError(f"{value!r}: must be an energy such as 3.7 pJ or 1.3 nJ, above 0")
+    return number * ENERGIES[unit]
 
 
 def _split(value, units, legal):

@@ -14,6 +14,10 @@ line: a power of two of at least 4 bytes; a level's own, if it says one, is at l
 level writes back and allocates. policy: lru, fifo, plru (tree-PLRU: a power of two of at most 64 ways) or random, drawn from `seed` on. write:
 back or through. allocate: whether a store miss loads the line. What each means: sim/hierarchy/hierarchy.py and sim/hierarchy/sets.py.
 
+peak may be one rate a type of numbers, {float16: 76.68 TFLOP/s}; as one rate it is that of float32, which halves have too (kernels widen them), and
+float64 half of it. A machine that no kernel is simulated on, such as an accelerator, leaves out line, vector, registers and caches; its rates
+are those of the whole of it. energy: sim/machine/energy.py.
+
 Here and in sim/machine/level.py machines are plain data: reading a file loads neither the simulator nor the compiler.
 """
 
@@ -25,6 +29,7 @@ from typing import NamedTuple
 
 import yaml
 
+from sim.machine.energy import NUMBERS, Energy, read_energy
 from sim.machine.level import TAGS_AT_ONCE, Level, check_together, make_level
 from sim.machine.quantities import parse_bytes, parse_rate
 
@@ -35,7 +40,11 @@ MOST_CHARACTERS = 1 << 20
 
 
 class Machine(NamedTuple):
-    """A machine to account on. Rates are of one core; float64 has half the peak of float32."""
+    """A machine to account on. Rates are of one core; float64 has half the peak of float32.
+
+    levels, vector_bytes and registers are empty, None and None of a machine that has rates alone (an accelerator; rates of the whole of it);
+    peaks: {type of numbers: FLOP/s} where the file says more than one rate, with peak_flop_per_s that of float32 or None. energy: an Energy or None.
+    """
 
     name: str
     levels: tuple
@@ -45,6 +54,8 @@ class Machine(NamedTuple):
     bandwidth_bytes_per_s: float
     source: str
     inclusion: str = "nine"
+    peaks: dict | None = None
+    energy: Energy | None = None
 
     @property
     def line_bytes(self):
@@ -68,14 +79,29 @@ class Machine(NamedTuple):
         """Peak FLOP/s of one core for elements of itemsize bytes."""
         return self.peak_flop_per_s * 4 / itemsize
 
+    def peak_of(self, element):
+        """Peak FLOP/s for tensors of a refconv.elements.Element; ValueError where the machine says none for it."""
+        if self.peaks is None:
+            return self.peak_for(element.work.itemsize)
+        if element.name not in self.peaks:
+            raise ValueError(f"dtype = {element.name!r}: machine {self.name} says no peak for it: must be one of {', '.join(self.peaks)}")
+        return self.peaks[element.name]
+
     def balance(self, itemsize):
         """FLOP per byte at which arithmetic and memory take equally long: peak / bandwidth."""
         return self.peak_for(itemsize) / self.bandwidth_bytes_per_s
 
     def checked(self):
-        """This machine, or a ValueError that names what is wrong: every level legal, also below the others, not too many tags to simulate."""
-        if not self.levels:
-            raise ValueError("levels: must be at least one cache")
+        """This machine, or a ValueError that names what is wrong or missing for a simulation.
+
+        Every level must be legal, also below the others, with not too many tags to simulate.
+        """
+        needed = {"levels": self.levels, "vector": self.vector_bytes, "registers": self.registers, "peak of float32": self.peak_flop_per_s}
+        missing = [name for name, value in needed.items() if not value]
+        if missing:
+            way = "to run a kernel on; give a machine that has them (its file says how), or ask for what needs rates alone: python -m sim.waterline"
+            lacks = f"levels: must be at least one cache {way}" if missing[0] == "levels" else f"{' and '.join(missing)}: must be there {way}"
+            raise ValueError(f"machine {self.name}: {lacks}")
         for level in self.levels:
             make_level(*level)
         check_together(self.levels, self.inclusion)
@@ -96,23 +122,28 @@ class Machine(NamedTuple):
 
     def record(self, warm=False):
         """The machine as JSON."""
+        named = {"name": self.name, "source": self.source}
+        rates = {"peak_flop_per_s": self.peak_flop_per_s, "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s}
+        if self.peaks is not None:
+            rates["peaks_flop_per_s"] = dict(self.peaks)
+        if not self.levels:
+            return {**named, **rates}
         return {
-            "name": self.name,
-            "source": self.source,
+            **named,
             "vector_bytes": self.vector_bytes,
             "registers": self.registers,
-            "peak_flop_per_s": self.peak_flop_per_s,
-            "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
+            **rates,
             "inclusion": self.inclusion,
             "policy": self.policy(warm),
             "levels": [{"sets": level.sets, **level._asdict()} for level in self.levels],
+            **({"energy": self.energy._asdict()} if self.energy else {}),
         }
 
 
 def with_levels(machine, levels, build):
     """The machine with the given levels instead of its own of the same name; others are added, L<n> in the order of numbers.
 
-    build: exactly the given levels instead.
+    build: exactly the given levels instead. What the machine says of energy is that of its own caches, and left out.
     """
     merged = {} if build else {level.name: level for level in machine.levels}
     merged.update({level.name: level for level in levels})
@@ -120,11 +151,13 @@ def with_levels(machine, levels, build):
     if all(re.fullmatch(r"L\d+", level.name) for level in ordered):
         ordered.sort(key=lambda level: int(level.name[1:]))
     given = ", ".join(level.name for level in levels)
-    return machine._replace(levels=tuple(ordered), name=f"{machine.name} with {given} given").checked()
+    return machine._replace(levels=tuple(ordered), name=f"{machine.name} with {given} given", energy=None).checked()
 
 
-KEYS = {"name", "line", "vector", "registers", "peak", "bandwidth", "caches", "source", "inclusion"}
-OPTIONAL = {"name", "source", "inclusion"}
+KEYS = {"name", "line", "vector", "registers", "peak", "bandwidth", "caches", "source", "inclusion", "energy"}
+OPTIONAL = {"name", "source", "inclusion", "energy"}
+OF_KERNELS = {"line", "vector", "registers", "caches"}
+"""What a kernel is simulated with: all of them or, on a machine with rates alone, none."""
 CACHE_KEYS, CACHE_RULES = {"name", "size", "ways"}, {"line", "policy", "write", "allocate", "seed"}
 
 
@@ -166,8 +199,10 @@ def machine_from(document, path):
     for key in document:
         if key not in KEYS:
             raise ValueError(f"{path}: {key}: unknown key; legal: {', '.join(sorted(KEYS))}")
-    for key in sorted(KEYS - OPTIONAL - set(document)):
-        raise ValueError(f"{path}: {key}: is missing")
+    runs = bool(OF_KERNELS & set(document))
+    for key in sorted(KEYS - OPTIONAL - (set() if runs else OF_KERNELS) - set(document)):
+        also = f" (legal without: a machine with rates alone, which has none of {', '.join(sorted(OF_KERNELS))})" if key in OF_KERNELS else ""
+        raise ValueError(f"{path}: {key}: is missing{also}")
 
     def read(key, parse):
         try:
@@ -175,6 +210,36 @@ def machine_from(document, path):
         except ValueError as error:
             raise ValueError(f"{path}: {key}: {error}") from None
 
+    levels, vector, registers = _of_kernels(document, path, read) if runs else ((), None, None)
+    peaks = read("peak", _peaks) if isinstance(document["peak"], dict) else None
+    peak = peaks.get("float32") if peaks else read("peak", lambda value: parse_rate(value, "FLOP"))
+    if runs and peak is None:
+        raise ValueError(f"{path}: peak: float32: is missing; needed where there are caches, since kernels compute in it")
+    bandwidth = read("bandwidth", lambda value: parse_rate(value, "B"))
+    name, source = document.get("name", pathlib.Path(path).stem), document.get("source", str(path))
+    for key, value in (("name", name), ("source", source)):
+        if not isinstance(value, str) or not value.isprintable() or not value:
+            raise ValueError(f"{path}: {key}: {value!r}: must be a line of text")
+    for key in sorted({"energy", "inclusion"} & set(document)):
+        if not runs:
+            raise ValueError(f"{path}: {key}: is for a machine with caches: must be left out, or given with {', '.join(sorted(OF_KERNELS))}")
+    energy = read("energy", lambda value: read_energy(value, [level.name for level in levels])) if "energy" in document else None
+    machine = Machine(name, levels, vector, registers, peak, bandwidth, source, document.get("inclusion", "nine"), peaks, energy)
+    try:
+        return machine.checked() if runs else machine
+    except ValueError as error:
+        raise ValueError(f"{path}: caches: {error}") from None
+
+
+def _peaks(table):
+    """{type of numbers: FLOP/s} of a mapping in a document."""
+    if not table or not set(table) <= set(NUMBERS):
+        raise ValueError(f"{table!r}: must be a rate such as 25 GFLOP/s, or a mapping of rates with keys out of {', '.join(NUMBERS)}")
+    return {name: parse_rate(rate, "FLOP") for name, rate in table.items()}
+
+
+def _of_kernels(document, path, read):
+    """(levels, bytes of a vector, registers) of a document that has the keys OF_KERNELS."""
     line = read("line", parse_bytes)
     vector = read("vector", parse_bytes)
     if vector not in (8, 16, 32, 64, 128):
@@ -194,15 +259,7 @@ def machine_from(document, path):
             levels.append(make_level(**{"line": line, **cache}))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-    rates = read("peak", lambda v: parse_rate(v, "FLOP")), read("bandwidth", lambda v: parse_rate(v, "B"))
-    name, source = document.get("name", pathlib.Path(path).stem), document.get("source", str(path))
-    for key, value in (("name", name), ("source", source)):
-        if not isinstance(value, str) or not value.isprintable() or not value:
-            raise ValueError(f"{path}: {key}: {value!r}: must be a line of text")
-    try:
-        return Machine(name, tuple(levels), vector, registers, *rates, source, document.get("inclusion", "nine")).checked()
-    except ValueError as error:
-        raise ValueError(f"{path}: caches: {error}") from None
+    return tuple(levels), vector, registers
 
 
 def presets():

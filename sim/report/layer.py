@@ -3,6 +3,7 @@
 from rich.text import Text
 
 from sim.machine.quantities import show_bytes, show_count
+from sim.report.energy import energy_report
 from sim.report.table import Table, size
 from sim.trace.nontemporal import NONTEMPORAL
 
@@ -16,6 +17,7 @@ def layer_report(layer, machine):
         tensor_table(layer),
         Text(f"Lower bound {show_bytes(layer.bound_bytes)}: {layer.bound_source}; traffic is {layer.bound_ratio:.2f} times that"),
         verdict(layer, machine),
+        *energy_report(layer, machine),
         Text(""),
     ]
 
