@@ -5,8 +5,11 @@ import json
 import pytest
 from commands import TOPOLOGY_HEADER, run
 
+from refconv import PartialConv2d
+from refconv.graph.model import Model, ModelLayer
 from refconv.networks import names, network
 from refconv.networks.__main__ import main
+from refconv.networks.report import file_document
 
 
 def test_the_list():
@@ -86,3 +89,10 @@ def test_what_is_wrong_in_one_line(arguments, said):
     assert (status, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_partial_convolution_has_a_bias_of_its_own_channels_alone():
+    layer = ModelLayer("p", "PartialConv", PartialConv2d(1, 24, 5, 4, 20, 3, 3), bias=True)
+    assert (layer.bias_elements, layer.parameters) == (20, 20 * 20 * 9 + 20)
+    assert layer._replace(bias=False).parameters == 20 * 20 * 9
+    assert file_document(Model("m.onnx", (layer,), ()))["layers"][0]["weights"] == layer.parameters

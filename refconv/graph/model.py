@@ -17,6 +17,16 @@ class ModelLayer(NamedTuple):
         return sum(self.problem.tensors.values())
 
     @property
+    def bias_elements(self):
+        """Of its bias: one for each channel that is convolved, 0 without."""
+        return self.problem.weight_shape[0] if self.bias else 0
+
+    @property
+    def parameters(self):
+        """Elements of its weight and bias."""
+        return self.problem.tensors["weight"] + self.bias_elements
+
+    @property
     def macs(self):
         """Its multiply-adds."""
         return self.problem.macs
@@ -48,6 +58,11 @@ class Model(NamedTuple):
     def elements(self):
         """Elements moved by all nodes whose shapes are known: inputs and outputs of each, once."""
         return sum(node.elements or 0 for node in (*self.layers, *self.others))
+
+    @property
+    def modelled_share(self):
+        """The layers' part of `elements`, of 1."""
+        return sum(layer.elements for layer in self.layers) / self.elements
 
     @property
     def macs(self):

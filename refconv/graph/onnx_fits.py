@@ -91,7 +91,7 @@ def expand(graph, node):
 
 def elementwise(graph, node):
     """Why operands cannot be broadcast."""
-    since = min((opset.version for opset in graph.model.opset_import if opset.domain in ("", "ai.onnx")), default=BROADCAST_SINCE)
+    since = BROADCAST_SINCE if graph.opset is None else graph.opset
     shapes = [graph.shape(name) for name in node.input if name]
     if since < BROADCAST_SINCE or broadcasts([shape for shape in shapes if shape is not None]):
         return None

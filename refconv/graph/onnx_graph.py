@@ -51,14 +51,17 @@ def same_each_run(node, opset, values):
 
 def trains(node, opset, values):
     """Whether a Dropout may drop anything."""
-    if opset < ALWAYS_TRAINS_BEFORE:
+    if opset is not None and opset < ALWAYS_TRAINS_BEFORE:
         return not attributes(node).get("is_test", 0)
     mode = node.input[2] if len(node.input) > 2 else ""
     return mode != "" and (mode not in values or bool(values[mode].any()))
 
 
 class Graph:
-    """A graph, and what is known of it. constants: names of values known before the run; makers, users: the nodes of a value."""
+    """A graph, and what is known of it. constants: names of values known before the run; makers, users: the nodes of a value.
+
+    opset: the version of ONNX's own operators, None where the file does not say it.
+    """
 
     def __init__(self, model, weights, known):
         graph = model.graph
@@ -66,8 +69,8 @@ class Graph:
         self.nodes, self.inputs = list(graph.node), [value.name for value in graph.input if value.name not in weights]
         self.outputs = {value.name for value in graph.output}
         weights = weights | {tensor.name for tensor in graph.initializer}
+        self.opset = min((given.version for given in model.opset_import if given.domain in PLAIN_DOMAINS), default=None)
         self.makers, self.users, self.constants = {}, {}, {*weights, *known.values}
-        opset = min((given.version for given in model.opset_import if given.domain in PLAIN_DOMAINS), default=ALWAYS_TRAINS_BEFORE)
         for node in self.nodes:
             read = reads(node)
             for name in node.output:
@@ -75,7 +78,7 @@ class Graph:
             sizes_only = is_plain(node) and node.op_type in FROM_SHAPES
             for name in read if not sizes_only else ():
                 self.users.setdefault(name, []).append(node)
-            if sizes_only or (all(name in self.constants for name in read) and same_each_run(node, opset, known.values)):
+            if sizes_only or (all(name in self.constants for name in read) and same_each_run(node, self.opset, known.values)):
                 self.constants.update(node.output)
 
     def shape(self, name):

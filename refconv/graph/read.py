@@ -5,10 +5,16 @@ import os
 from refconv.graph.onnx_file import read_onnx
 from refconv.graph.scalesim import read_topology
 
-SUFFIXES = (".onnx", ".csv")
+ONNX = ".onnx"
+SUFFIXES = (ONNX, ".csv")
 """Of the files that are read."""
 MOST_FILE_BYTES = 1 << 31
 """No protobuf message is larger; weights beyond it lie in files of their own, which are not read."""
+
+
+def is_file(text):
+    """Whether a text that may also be the name of a network names a file that is read."""
+    return os.path.splitext(text)[1].lower() in SUFFIXES
 
 
 def read_model(path, input_shapes=(), batch=None):
@@ -17,8 +23,7 @@ def read_model(path, input_shapes=(), batch=None):
     input_shapes: texts such as "x:1x3x224x224" instead of an ONNX graph's own. ValueError names the file, what is wrong in it or with an
     argument, and what is legal.
     """
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix not in SUFFIXES:
+    if not is_file(path):
         raise ValueError(f"{path}: must be an ONNX graph (.onnx) or a SCALE-Sim topology (.csv)")
     try:
         size = os.path.getsize(path)
@@ -26,7 +31,7 @@ def read_model(path, input_shapes=(), batch=None):
             raise ValueError("must be a file")
         if size >= MOST_FILE_BYTES:
             raise ValueError(f"has {size} bytes: must have less than {MOST_FILE_BYTES}")
-        if suffix == ".onnx":
+        if path.lower().endswith(ONNX):
             return read_onnx(path, [parse_input_shape(text) for text in input_shapes], batch)
         if input_shapes:
             raise ValueError(f"input_shapes = {input_shapes[0]!r}: a topology has its shapes in the file; legal with .onnx")

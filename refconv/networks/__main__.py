@@ -4,11 +4,10 @@ Results go to stdout; bad input exits with status 2 and one line.
 """
 
 import json
-import os
 import sys
 
 from refconv.cli import MODEL_OPTIONS, Parser, door, in_options, note, positive
-from refconv.graph.read import SUFFIXES, read_model
+from refconv.graph.read import is_file, read_model
 from refconv.networks import names, network
 from refconv.networks.report import file_document, file_table, list_document, list_table, show, show_document, show_tables
 
@@ -22,11 +21,6 @@ def parser():
     add("--input-shape", action="append", default=[], metavar="NAME:1x3x224x224", help="sizes of a file's input instead of its own; repeatable")
     add("--json", action="store_true", help="JSON on stdout")
     return result
-
-
-def is_file(text):
-    """Whether the argument of --show is meant as a file."""
-    return os.path.splitext(text)[1].lower() in SUFFIXES
 
 
 def shown(arguments):

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from refconv.networks.draft import IMAGE_CHANNELS, Draft
 from refconv.problem.conv import is_integer
-from refconv.problem.steps import CONVOLUTIONS
 
 
 class Published(NamedTuple):
@@ -71,19 +70,25 @@ class Network:
         """Numbers learned in training: weights, biases, two a channel of each batch norm and LayerNorm, layer scales."""
         return self._draft.learned
 
+    def shape(self, n=1, size=None):
+        """(n, h, w, c) of the input: n images of size x size pixels (None: the network's own size). ValueError says what is wrong with n or size."""
+        size = self.size if size is None else size
+        for name, value in (("n", n), ("size", size)):
+            if not is_integer(value) or value < 1:
+                raise ValueError(f"{name} = {value!r}: must be an integer of 1 or more")
+        return n, size, size, IMAGE_CHANNELS
+
     def steps(self, n=1, size=None):
         """{name: refconv.problem.steps.SizedStep} in order, for n images of size x size pixels (None: the network's own size).
 
         ValueError says what is wrong with n or size: an image that is too small leaves a convolution no outputs.
         """
-        for name, value in (("n", n), ("size", self.size if size is None else size)):
-            if not is_integer(value) or value < 1:
-                raise ValueError(f"{name} = {value!r}: must be an integer of 1 or more")
+        shape = self.shape(n, size)
         try:
-            return self.graph.sized(n, value, value, IMAGE_CHANNELS)
+            return self.graph.sized(*shape)
         except ValueError as error:
-            raise ValueError(f"n = {n}, size = {value}: not legal for {self.name}: {error}") from None
+            raise ValueError(f"n = {n}, size = {shape[1]}: not legal for {self.name}: {error}") from None
 
     def macs(self, size=None):
         """Multiply-adds of the convolutions and matrix products for one image of size x size pixels; a pool, norm, activation or sum has none."""
-        return sum(sized.problem.macs for sized in self.steps(1, size).values() if sized.step.op in CONVOLUTIONS)
+        return sum(sized.macs for sized in self.steps(1, size).values())

@@ -6,7 +6,6 @@ from rich.table import Table
 
 from refconv.networks.counting import fvcore_macs
 from refconv.networks.network import Network
-from refconv.problem.steps import CONVOLUTIONS
 
 SCHEMA = 1
 TEXT_COLUMNS = 150
@@ -103,7 +102,7 @@ def _value_text(value):
 
 def block_macs(block, steps):
     """Multiply-adds of a block for one image; steps: the network's for one image."""
-    return sum(steps[name].problem.macs for name in block.steps if steps[name].step.op in CONVOLUTIONS)
+    return sum(steps[name].macs for name in block.steps)
 
 
 def show_tables(network, size):
@@ -166,9 +165,8 @@ def show_document(network, size):
 
 
 def _step(sized):
-    macs = sized.problem.macs if sized.step.op in CONVOLUTIONS else 0
     descriptor = None if sized.problem is None else str(sized.problem)
-    return {"name": sized.step.name, "op": sized.step.op, "problem": descriptor, "shape": list(sized.shape), "macs": macs}
+    return {"name": sized.step.name, "op": sized.step.op, "problem": descriptor, "shape": list(sized.shape), "macs": sized.macs}
 
 
 def _summary(network, size):
@@ -183,8 +181,7 @@ def file_table(model):
     for layer in model.layers:
         problem = layer.problem
         shape = f"{problem.p}x{problem.q}x{problem.k}"
-        weights = problem.tensors["weight"] + problem.k * layer.bias
-        result.add_row(layer.name, layer.op, str(problem), shape, f"{weights:,}", f"{layer.macs:,}")
+        result.add_row(layer.name, layer.op, str(problem), shape, f"{layer.parameters:,}", f"{layer.macs:,}")
     return result
 
 
@@ -195,7 +192,7 @@ def file_document(model):
             "name": layer.name,
             "op": layer.op,
             "problem": str(layer.problem),
-            "weights": layer.problem.tensors["weight"] + layer.problem.k * layer.bias,
+            "weights": layer.parameters,
             "macs": layer.macs,
         }
         for layer in model.layers

@@ -182,7 +182,7 @@ def result(out, shape, x, others, layout, batched):
             f"out with strides {out.strides}, writeable {out.flags.writeable}: must be writeable and contiguous in {layout} or NHWC order"
         )
     for name, array in (("x", x), *others):
-        if array is not None and isinstance(array, np.ndarray) and np.may_share_memory(out, array) and np.shares_memory(out, array):
+        if isinstance(array, np.ndarray) and np.may_share_memory(out, array) and np.shares_memory(out, array):
             raise ValueError(f"out overlaps {name} in memory: must be apart from every input")
     return view
 

@@ -54,6 +54,7 @@ class SizedStep(NamedTuple):
     shape: tuple
 
     elements = property(lambda self: math.prod(self.shape), doc="Of the output.")
+    macs = property(lambda self: self.problem.macs if self.step.op in CONVOLUTIONS else 0, doc="Multiply-adds: of convolutions and products alone.")
 
 
 class MergedStep(NamedTuple):
@@ -90,16 +91,21 @@ class Graph(NamedTuple):
             result[step.name], shapes[step.name] = SizedStep(step, problem, shape), shape
         return result
 
+    def takers(self):
+        """{name of a step, or "input": the Steps that take its output}; without those that none takes."""
+        found = {}
+        for step in self.steps:
+            for source in step.sources:
+                found.setdefault(source, []).append(step)
+        return found
+
     def foldable(self):
         """Names of the vectors that a program may fold into the arrays of a convolution beside them, beforehand: it need not read them.
 
         Factors of a "scale" that alone takes a convolution's output; weight and bias of a LayerNorm, factors and the bias of a convolution
         whose output reaches 1x1 convolutions without padding, by way of LINEAR steps at most, and nothing else. Derived here.
         """
-        takers, found = {}, set()
-        for step in self.steps:
-            for source in step.sources:
-                takers.setdefault(source, []).append(step)
+        takers, found = self.takers(), set()
         ops = {step.name: step.op for step in self.steps}
 
         def absorbs(step):
@@ -134,7 +140,7 @@ class Graph(NamedTuple):
     def merged(self, n, h, w, c):
         """The MergedSteps for an input of that shape, in order."""
         sized = self.sized(n, h, w, c)
-        elements = {INPUT: n * h * w * c, **{name: step.elements for name, step in sized.items()}}
+        elements = tensor_elements((n, h, w, c), sized)
         stored, groups = {INPUT: INPUT}, {}  # the step that stores a tensor; {step that others are merged into: [those others]}
         for step in self.steps:
             before = stored.get(step.sources[0])
@@ -161,6 +167,11 @@ class Graph(NamedTuple):
             read, besides = own + sum(elements[tensor] for tensor in besides), tuple(stored[tensor] for tensor in besides)
             result.append(MergedStep(name, problem, stored[source], besides, parameters, read, elements[last]))
         return result
+
+
+def tensor_elements(shape, sized):
+    """{tensor: elements} of a graph's input of that shape, and of the outputs of its SizedSteps."""
+    return {INPUT: math.prod(shape), **{name: step.elements for name, step in sized.items()}}
 
 
 def conv(name, source, kernel=(1, 1), stride=1, groups=1, padded=True):

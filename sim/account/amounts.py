@@ -2,8 +2,7 @@
 
 import math
 
-from refconv.networks.draft import IMAGE_CHANNELS
-from refconv.problem.steps import CONVOLUTIONS, INPUT
+from refconv.problem.steps import CONVOLUTIONS, tensor_elements
 from sim.analysis.matrix_efficiency import NOTHING, Amounts, convolution_amounts
 
 VIEWS = ("pad", "concatenate")
@@ -17,8 +16,8 @@ def layer_amounts(network, n=1, size=None, weights=None):
     from the convolution before it or to the one after it: an operation an element, no data of its own. A pool or mean reads more than it makes:
     an operation for each element read. weights: Weights, whose `narrowest` says which groups are vector work.
     """
-    sized, side = network.steps(n, size), network.size if size is None else size
-    elements = {INPUT: n * side * side * IMAGE_CHANNELS, **{name: step.elements for name, step in sized.items()}}
+    sized = network.steps(n, size)
+    elements = tensor_elements(network.shape(n, size), sized)
     return {name: _amounts(one, elements, weights) for name, one in sized.items()}
 
 

@@ -7,12 +7,9 @@ one that cannot keep the hidden layer of squeeze-excitation on the chip moves or
 (Graph.foldable) are not read. Derived here.
 """
 
-import math
-
 from refconv.graph.model import Model, ModelLayer
-from refconv.networks.draft import IMAGE_CHANNELS
 from refconv.networks.network import Network
-from refconv.problem.steps import CONVOLUTIONS, INPUT
+from refconv.problem.steps import CONVOLUTIONS, tensor_elements
 from sim.account.network import simulate_model
 from sim.account.trace_cost import TooLarge
 from sim.analysis.waterline import KernelCost
@@ -52,11 +49,8 @@ def block_costs(network, n, size, itemsize):
     """As layer_costs, a kernel a Block of the network."""
     sized, shape = _sized(network, n, size)
     graph, folded, result = network.graph, network.graph.foldable(), []
-    elements = {INPUT: math.prod(shape), **{name: step.elements for name, step in sized.items()}}
-    takers = {}
-    for name, step in sized.items():
-        for source in step.step.sources:
-            takers.setdefault(source, []).append(name)
+    elements = tensor_elements(shape, sized)
+    takers = {name: {step.name for step in steps} for name, steps in graph.takers().items()}
     for block in network.blocks:
         own, read = set(block.steps), {}
         for name in block.steps:
@@ -68,25 +62,21 @@ def block_costs(network, n, size, itemsize):
         written = sum(elements[name] for name in block.steps if name not in takers or not own.issuperset(takers[name]))
         names = tuple(array for name in block.steps for array in sized[name].step.parameters.values() if array in graph.parameters)
         moved = sum(read.values()) + written + _parameter_elements(graph, sized, block.steps, names, folded)
-        macs = sum(sized[name].problem.macs for name in block.steps if sized[name].step.op in CONVOLUTIONS)
+        macs = sum(sized[name].macs for name in block.steps)
         result.append(KernelCost(block.name, macs, moved * itemsize))
     return result
 
 
 def file_costs(model, itemsize):
     """The KernelCosts of a Model read from a file: a kernel a layer; what was not modelled is left out."""
-    return [
-        KernelCost(layer.name, layer.macs, (sum(layer.problem.compulsory.values()) + layer.bias * layer.problem.weight_shape[0]) * itemsize)
-        for layer in model.layers
-    ]
+    return [KernelCost(layer.name, layer.macs, (sum(layer.problem.compulsory.values()) + layer.bias_elements) * itemsize) for layer in model.layers]
 
 
 def _sized(network, n, size):
     """({name: SizedStep}, shape of the input) of a Network."""
     if not isinstance(network, Network):
         raise ValueError(f"network = {network!r}: must be a Network of refconv.networks")
-    size = network.size if size is None else size
-    return network.steps(n, size), (n, size, size, IMAGE_CHANNELS)
+    return network.steps(n, size), network.shape(n, size)
 
 
 def _parameter_elements(graph, sized, steps, names, folded):

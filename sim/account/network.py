@@ -82,7 +82,7 @@ def totals(model, layers):
         workspace_bytes=max(layer.workspace_bytes for layer in layers),
         attainable_efficiency=add(lambda layer: layer.flops) / add(lambda layer: layer.flops / layer.attainable_efficiency),
         elements=whole,
-        modelled_share=of_all(sum(layer.elements for layer in model.layers)),
+        modelled_share=model.modelled_share,
         not_modelled=tuple(LeftOut(**node._asdict(), share=of_all(node.elements)) for node in model.others),
         notes=tuple(model.notes),
     )

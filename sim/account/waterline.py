@@ -142,8 +142,7 @@ def left_out(model):
         return None
     kinds = ", ".join(dict.fromkeys(node.op for node in nodes))
     unknown = sum(node.elements is None for node in nodes)
-    share = sum(node.elements or 0 for node in nodes) / model.elements
-    text = f"{len(nodes)} nodes ({kinds}), {100 * share:.1f} % of the elements that all nodes move"
+    text = f"{len(nodes)} nodes ({kinds}), {100 * (1 - model.modelled_share):.1f} % of the elements that all nodes move"
     return text + (f", those of {unknown} nodes not known" if unknown else "")
 
 

@@ -4,11 +4,10 @@ What is attainable of a machine's arithmetic peak by kernels that run one after 
 """
 
 import argparse
-import os
 
 from refconv.cli import MODEL_OPTIONS, Parser, in_options, note, positive
 from refconv.elements import LEGAL
-from refconv.graph.read import read_model
+from refconv.graph.read import is_file, read_model
 from refconv.networks import names, network
 from sim.account.parallel import available_cores
 from sim.account.trace_cost import MOST_ACCESSES
@@ -18,7 +17,6 @@ from sim.machine.record import load_machine, presets
 from sim.report.output import show_parts, write_json
 from sim.report.waterline import waterline_report
 
-FILES = (".onnx", ".csv")
 OPTIONS = {"dtype": "--dtype", "batch": "--batch", "n": "--batch", "size": "--size"}
 """The options by the argument of the library that they set."""
 
@@ -56,10 +54,9 @@ def chosen_network(arguments):
     given = arguments.network
     if given is None:
         raise ValueError("NETWORK is missing: must be a network by name or a file (.onnx, .csv); --list tells the names")
-    is_file = os.path.splitext(given)[1].lower() in FILES
-    if arguments.simulated and (arguments.fused or is_file):
+    if arguments.simulated and (arguments.fused or is_file(given)):
         raise ValueError("--simulated: must be left out with --fused or a file; legal with a network by name, layer by layer")
-    if not is_file:
+    if not is_file(given):
         if arguments.input_shape:
             raise ValueError(f"--input-shape {arguments.input_shape[0]!r}: is for an ONNX graph; legal with {given}: --size")
         return network(given), {"batch": arguments.batch, "size": arguments.size}
