@@ -1,23 +1,15 @@
 """The benchmark's tables for a terminal."""
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 from refconv.bench.measure import geometric_mean
-
-
-def _table(title, *columns):
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 or "best" in column else "right", no_wrap=True)
-    return table
+from refconv.tables import TEXT_COLUMNS, table
 
 
 def report(host, results, stacked, threads, arguments):
     """Print a table for each set, and for FasterNet's operators."""
     console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=150)
+    console = console if console.is_terminal else Console(highlight=False, width=TEXT_COLUMNS)
     console.print(
         f"peak {host['peak_flop_per_s'] / 1e9:.1f} GFLOP/s of one core at best ({arguments.dtype}), copy {host['copy_bytes_per_s'] / 1e9:.1f} GB/s; "
         f"{threads} thread{'s' if threads > 1 else ''}, {arguments.layout}, medians of {arguments.rounds} interleaved rounds"
@@ -39,19 +31,19 @@ def set_table(name, records):
     heading = "block" if name == "blocks" else "layer"
     converts = any(record["conversion_share"] for record in records)
     optional = [*["conversion"] * converts, *["float32 ms"] * halves]
-    table = _table(name, heading, "ms", "GFLOP/s", "% of peak", *optional, "best peer", "its ms", "ratio")
+    result = table(name, heading, "ms", "GFLOP/s", "% of peak", *optional, "best peer", "its ms", "ratio", left=("best peer",))
     for record in records:
         peer = (record["best_peer"] or "-", _shown(record["best_peer_s"], 1e3, 3), _shown(record["ratio"], 1, 2))
         numbers = (_shown(record["seconds"], 1e3, 3), _shown(record["flop_per_s"], 1e-9, 1), _shown(record["efficiency"], 100, 1))
         share = (f"{100 * record['conversion_share']:.0f} %" if record["conversion_share"] else "-",) if converts else ()
         wide = (_shown(record["float32_s"], 1e3, 3),) if halves else ()
-        table.add_row(record["descriptor"], *numbers, *share, *wide, *peer)
-    table.add_section()
+        result.add_row(record["descriptor"], *numbers, *share, *wide, *peer)
+    result.add_section()
     rate, efficiency, ratio = (_mean(record[key] for record in records) for key in ("flop_per_s", "efficiency", "ratio"))
     gain = (f"{_mean(record['float32_s'] and record['float32_s'] / record['seconds'] for record in records):.2f} x",) if halves else ()
     means = (_shown(rate, 1e-9, 1), _shown(efficiency, 100, 1), *[""] * converts, *gain, "", "", _shown(ratio, 1, 2))
-    table.add_row("geometric mean", "", *means)
-    return table
+    result.add_row("geometric mean", "", *means)
+    return result
 
 
 def _mean(values):
@@ -63,16 +55,16 @@ def _mean(values):
 def operator_table(records):
     """FasterNet's Table 1 here and in the paper, and PConv's FLOP/s as a multiple of DWConv's in each."""
     title = "FasterNet Table 1: ten stacked layers, float32, here and on the paper's CPU (one thread; 1 MAC = 2 FLOP in both)"
-    table = _table(title, "operator", "map", "MFLOP", "ms", "GFLOP/s", "% of peak", "paper ms", "paper GFLOP/s")
+    result = table(title, "operator", "map", "MFLOP", "ms", "GFLOP/s", "% of peak", "paper ms", "paper GFLOP/s")
     for record in records:
         numbers = (f"{1e3 * record['seconds']:.2f}", f"{record['flop_per_s'] / 1e9:.1f}", f"{100 * record['efficiency']:.1f}")
         paper = (f"{1e3 * record['paper_s']:.2f}", f"{record['paper_flop_per_s'] / 1e9:.1f}")
-        table.add_row(record["operator"], record["map"], f"{record['flops'] / 1e6:.1f}", *numbers, *paper)
-    table.add_section()
+        result.add_row(record["operator"], record["map"], f"{record['flops'] / 1e6:.1f}", *numbers, *paper)
+    result.add_section()
     for side, key in (("here", "flop_per_s"), ("paper", "paper_flop_per_s")):
         rate = {name: [r[key] for r in records if r["operator"] == name] for name in ("PConv", "DWConv")}
         times = sum(rate["PConv"]) / sum(rate["DWConv"])
-        table.add_row(
+        result.add_row(
             f"PConv / DWConv, {side}", "", "", "", f"{times:.1f} x" if side == "here" else "", "", "", f"{times:.1f} x" if side == "paper" else ""
         )
-    return table
+    return result

@@ -1,15 +1,12 @@
 """What `python -m refconv.networks` shows: tables for a terminal, documents for JSON."""
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 from refconv.networks.counting import fvcore_macs
 from refconv.networks.network import Network
+from refconv.tables import TEXT_COLUMNS, table
 
 SCHEMA = 1
-TEXT_COLUMNS = 150
-"""The width of text where stdout is no terminal."""
 SCALES = {"": 1, "M": 10**6, "G": 10**9}
 """What units of parameters and MACs stand for."""
 
@@ -22,14 +19,6 @@ def show(parts):
     for part in parts:
         needed = 0 if isinstance(part, str) else wide.measure(part).maximum
         Console(highlight=False, width=max(columns, needed)).print(part, markup=False)
-
-
-def table(title, *columns, left=1):
-    """An empty table; the first `left` columns are text."""
-    result = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
-    for i, column in enumerate(columns):
-        result.add_column(column, justify="left" if i < left else "right", no_wrap=True)
-    return result
 
 
 def digits(value):
@@ -108,7 +97,7 @@ def block_macs(block, steps):
 def show_tables(network, size):
     """Tables of a network on an input of that size: its blocks, and what has been published about it."""
     steps = network.steps(1, size)
-    result = table(f"{network.name} ({network.family}), input {size}x{size}x3", "block", "made of", "output", "parameters", "MACs", left=2)
+    result = table(f"{network.name} ({network.family}), input {size}x{size}x3", "block", "made of", "output", "parameters", "MACs", left=("made of",))
     stage = None
     for block in network.blocks:
         if stage not in (None, block.stage):
@@ -131,7 +120,7 @@ def published_table(network):
         "value",
         "here",
         "fvcore's",
-        left=3,
+        left=("source", "where"),
     )
     for one in network.published:
         where = [one.machine, one.batch and f"batch {one.batch}", one.dtype, one.size and f"{one.size} px"]
@@ -177,7 +166,7 @@ def _summary(network, size):
 
 def file_table(model):
     """A row a layer of a Model read from a file."""
-    result = table(model.path, "layer", "made of", "problem", "output", "weights", "MACs", left=3)
+    result = table(model.path, "layer", "made of", "problem", "output", "weights", "MACs", left=("made of", "problem"))
     for layer in model.layers:
         problem = layer.problem
         shape = f"{problem.p}x{problem.q}x{problem.k}"
