@@ -25,7 +25,7 @@ def parser():
     """The command line of refconv.warm."""
     result = Parser(prog="refconv.warm", description="Compile kernels for this CPU ahead of their first call, and keep them on disk.")
     add = result.add_argument
-    add("--layer", action="append", default=[], metavar="NAME|DESCRIPTOR", help=f"{', '.join(PRESETS)}, or benchdnn text; repeatable")
+    add("--layer", action="append", default=[], metavar="NAME|DESCRIPTOR", help=f"{', '.join(PRESETS)}, or a benchdnn descriptor; repeatable")
     add("--set", action="append", default=[], metavar="NAME", help=f"{', '.join(NAMES)}; repeatable (default all, if no --layer or --model)")
     add("--model", metavar="FILE", help="every layer of an ONNX graph (.onnx; needs the extra onnx) or of a SCALE-Sim topology (.csv)")
     add("--input-shape", action="append", default=[], metavar="NAME:1x3x224x224", help="sizes of an input instead of the graph's own; repeatable")

@@ -26,7 +26,7 @@ def test_command_line():
     assert rows[2]["halo"] == "none"
     status, out, err = run("--layer", "ffn", "--machine", "zen4", "--batch", "2")
     assert (status, err) == (0, "")
-    for text in ("FFNBlock mb2ic96ih56iw56", "Fused beside layer by layer", "hidden layer", "side of the roof", "231.2"):
+    for text in ("FFNBlock mb2ic96ih56iw56", "Fused beside layer by layer", "hidden layer", "limited by", "231.2"):
         assert text in out
 
 

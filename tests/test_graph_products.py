@@ -108,3 +108,54 @@ def test_recurrent_layers_say_their_macs(tmp_path):
     assert [layer.problem for layer in model.layers] == [Conv2d(7, 36, 1, 1, 4, 1, 1)]
     assert model.others[0].macs == 7 * 3 * 2 * 4 * 6 * (5 + 6)
     assert np.isclose(model.macs, 7 * 36 * 4 + 7 * 3 * 2 * 24 * 11)
+
+
+FUSED = {
+    # attributes of a FusedMatMul: sizes of its operands x and m, and of its output
+    "transA": ([2, 16, 9], [16, 10], [2, 9, 10]),
+    "transB": ([2, 9, 16], [10, 16], [2, 9, 10]),
+    "transA transB": ([16, 9], [10, 16], [9, 10]),
+    "transBatchA": ([9, 2, 16], [16, 10], [2, 9, 10]),
+    "transBatchA transA": ([16, 2, 9], [16, 10], [2, 9, 10]),
+    "transB transBatchB": ([2, 3, 9, 16], [10, 2, 3, 16], [2, 3, 9, 10]),
+}
+
+
+@pytest.mark.parametrize("given", FUSED)
+@pytest.mark.parametrize("constant", [True, False])
+def test_products_of_onnxruntime_give_shapes_to_what_follows(tmp_path, given, constant):
+    """With transposed operands, too: sizes by what NumPy makes of operands transposed as onnxruntime's documentation says."""
+    x, m, y = FUSED[given]
+    flags = dict.fromkeys(given.split(), 1)
+    arrays = []
+    for sizes, side in ((x, "A"), (m, "B")):
+        array = np.zeros(sizes)
+        array = np.moveaxis(array, 0, -2) if flags.get(f"transBatch{side}") else array
+        arrays.append(array.swapaxes(-1, -2) if flags.get(f"trans{side}") else array)
+    assert list(np.matmul(*arrays).shape) == y
+    nodes = [
+        helper.make_node("FusedMatMul", ["x", "m"], ["f"], domain="com.microsoft", alpha=0.5, **flags),
+        helper.make_node("MatMul", ["f", "v"], ["y"]),
+    ]
+    constants = {"v": (10, 8)} | ({"m": tuple(m)} if constant else {})
+    inputs = [info("x", x)] + ([] if constant else [info("m", m)])
+    model = read_model(write(tmp_path / "m.onnx", nodes, inputs, constants, domains=["com.microsoft"]))
+    assert [layer.macs for layer in model.layers] == ([math.prod(y) * 16] if constant else []) + [math.prod(y) * 8]
+    assert model.macs == math.prod(y) * (16 + 8)
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes"),
+    [
+        ("DynamicQuantizeMatMul", ["x", "m", "s"], {}),
+        ("MatMulIntegerToFloat", ["x", "m", "s", "s"], {}),
+        ("MatMulNBits", ["x", "packed", "s"], {"K": 16, "N": 10, "bits": 4, "block_size": 16}),
+        ("MatMulBnb4", ["x", "packed", "s"], {"K": 16, "N": 10, "block_size": 16, "quant_type": 1}),
+    ],
+)
+def test_quantized_products_are_no_layers_but_their_macs_and_shapes_are_known(tmp_path, op, inputs, attributes):
+    nodes = [helper.make_node(op, inputs, ["f"], domain="com.microsoft", **attributes), helper.make_node("MatMul", ["f", "v"], ["y"])]
+    constants = {"m": (16, 10), "packed": (10, 1, 8), "s": (1,), "v": (10, 8)}
+    model = read_model(write(tmp_path / "m.onnx", nodes, [info("x", [2, 9, 16])], constants, domains=["com.microsoft"]))
+    assert [(node.op, node.macs) for node in model.others] == [(f"com.microsoft.{op}", 2 * 9 * 16 * 10)]
+    assert [layer.problem for layer in model.layers] == [Conv2d(2, 10, 1, 9, 8, 1, 1)]

@@ -23,7 +23,7 @@ def parser():
     """The command line of refconv.bench."""
     result = Parser(prog="refconv.bench", description="Time the kernels beside torch and onnxruntime, one thread unless told otherwise.")
     add = result.add_argument
-    add("--layer", action="append", metavar="NAME|DESCRIPTOR", help=f"{', '.join(PRESETS)}, or benchdnn text; repeatable")
+    add("--layer", action="append", metavar="NAME|DESCRIPTOR", help=f"{', '.join(PRESETS)}, or a benchdnn descriptor; repeatable")
     add(
         "--set",
         action="append",

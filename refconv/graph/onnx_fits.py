@@ -7,7 +7,7 @@ counted for another input than what comes before. No count is right then, and th
 import math
 
 from refconv.graph.model import printable, sizes_text
-from refconv.graph.onnx_products import oriented
+from refconv.graph.onnx_matrices import oriented
 from refconv.graph.onnx_values import attributes, is_plain, named
 
 BROADCAST = {

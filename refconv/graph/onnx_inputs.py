@@ -8,9 +8,12 @@ graphs have their batch in the constants of Reshape nodes, too.
 from typing import NamedTuple
 
 from refconv.graph.model import printable, sizes_text
+from refconv.graph.onnx_matrices import PACKED, PRODUCTS
 from refconv.graph.onnx_shapes import SAME_SHAPES_AS
 from refconv.graph.onnx_values import captured, is_plain, reads
 
+MULTIPLY = {"Conv", "FusedConv"} | PRODUCTS | PACKED
+"""Operators whose first two inputs are operands of a layer."""
 UNNAMED = ""
 """The symbol of sizes that are not known and have no name."""
 SIZES_BESIDE = ("Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "TopK", "Unsqueeze", "Upsample")
@@ -170,7 +173,7 @@ def reached(nodes, names):
 
 def batched_inputs(graph):
     """Inputs of more than one dimension whose first size reaches the operands of layers, through nodes that keep it."""
-    waiting = [name for node in graph.nodes if node.op_type in ("Conv", "FusedConv", "Gemm", "MatMul") for name in node.input[:2]]
+    waiting = [name for node in graph.nodes if node.op_type in MULTIPLY for name in node.input[:2]]
     found, seen = {}, set()
     while waiting:
         name = waiting.pop()

@@ -14,9 +14,10 @@ from refconv.graph.onnx_branches import resolve
 from refconv.graph.onnx_convs import convolution
 from refconv.graph.onnx_fits import check_fits
 from refconv.graph.onnx_graph import Graph, NotModelled
-from refconv.graph.onnx_products import product, product_macs
+from refconv.graph.onnx_matrices import PACKED, PRODUCTS, product_macs
+from refconv.graph.onnx_products import product
 from refconv.graph.onnx_shapes import CARRIED, MICROSOFT, NCHWC, THEN, branches_of, is_loop, iterations, loop_inputs, standalone
-from refconv.graph.onnx_values import attributes, is_plain, named, subgraphs
+from refconv.graph.onnx_values import is_plain, named, subgraphs
 
 VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"}
 ELEMENTWISE = {
@@ -131,10 +132,9 @@ def moved(graph, names, scale):
     return elements
 
 
-OPERANDS = {"QLinearConv": (0, 3), "QLinearMatMul": (0, 3)}
-"""Which inputs are multiplied; else the first two."""
+SECOND = {"QLinearConv": 3}
+"""Which input is the weight of a convolution; else the one after the first."""
 CONVOLUTIONS = {"Conv", "FusedConv", "ConvInteger", "QLinearConv", "DeformConv"}
-PRODUCTS = {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul"}
 RECURRENT = {"LSTM", "GRU", "RNN"}
 UNKNOWN = {"Einsum", "Attention", "LinearAttention"}
 """Operators of ONNX itself that multiply; how often is not counted here."""
@@ -146,12 +146,12 @@ def macs_of(graph, node):
     from onnx import defs
 
     domain, op = kind(node)
-    first, second = ((*node.input, "", "", "", "")[i] for i in OPERANDS.get(op, (0, 1)))
-    x, weight, out = graph.shape(first), graph.shape(second), graph.shape(node.output[0]) if node.output else None
+    inputs = (*node.input, "", "", "", "")
+    x, weight, out = graph.shape(inputs[0]), graph.shape(inputs[SECOND.get(op, 1)]), graph.shape(node.output[0]) if node.output else None
     if domain in DOMAINS and op in CONVOLUTIONS:
         return None if not weight or out is None else math.prod(out) * math.prod(weight[1:])
-    if domain in DOMAINS and op in PRODUCTS:
-        return product_macs([x, weight], attributes(node))
+    if domain in DOMAINS and op in PRODUCTS | PACKED:
+        return product_macs(node, graph.known.shapes)
     if domain == "" and op == "ConvTranspose":
         return None if x is None or not weight else math.prod(x) * math.prod(weight[1:])
     if domain == "" and op in RECURRENT:

@@ -1,4 +1,4 @@
-"""Gemm and MatMul nodes of an activation with a constant matrix, or with several, as pointwise layers; and the multiply-adds of any product.
+"""Gemm and MatMul nodes of an activation with a constant matrix, or with several, as pointwise layers.
 
 Derived here: a product of x (..., P, K) with a constant (..., K, O) convolves P pixels of K channels to O. Where the constant has batch dimensions of
 its own, each that x has, too, is one of groups of channels; each that x does not have multiplies the outputs. A constant on the left is the
@@ -6,16 +6,14 @@ transposed product: channels come first.
 """
 
 import math
-from itertools import zip_longest
 from typing import NamedTuple
 
 from refconv.graph.onnx_graph import Found
+from refconv.graph.onnx_matrices import broadcast, oriented
 from refconv.graph.onnx_values import attributes
 from refconv.problem.conv import Conv2d
 
 GEMM_OPERANDS = 2
-TRANSPOSED = ("transA", "transB")
-TRANSPOSED_BATCH = ("transBatchA", "transBatchB")
 
 
 class Operands(NamedTuple):
@@ -29,10 +27,9 @@ class Operands(NamedTuple):
 def product(graph, node):
     """The Found of a product of an activation with constants; None where both operands are activations, or the shapes are no product."""
     constant = [name in graph.constants for name in node.input[:2]]
-    given = attributes(node)
-    if not any(constant) or any(given.get(name) for name in TRANSPOSED_BATCH):
+    if not any(constant):
         return None
-    shapes = oriented([graph.needed_shape(name) for name in node.input[:2]], given)
+    shapes = oriented([graph.needed_shape(name) for name in node.input[:2]], attributes(node))
     if shapes is None:
         return None
     a, b = shapes
@@ -50,21 +47,6 @@ def product(graph, node):
     if problem.groups == 1 and any(name in graph.constants and graph.shape(name) == (outputs,) for name in added):
         return Found(f"{op}-Add", problem, True, [after])
     return Found(op, problem, False)
-
-
-def oriented(shapes, given):
-    """Shapes of two operands as matrices, (rows, inner) and (inner, columns); a vector has one row or column. None where they do not fit."""
-    if not all(shapes):
-        return None
-    a, b = ((*s[:-2], s[-1], s[-2]) if given.get(name) and len(s) > 1 else s for s, name in zip(shapes, TRANSPOSED, strict=True))
-    a, b = (1, *a) if len(a) == 1 else a, (*b, 1) if len(b) == 1 else b
-    return (a, b) if a[-1] == b[-2] and broadcast(a[:-2], b[:-2]) is not None else None
-
-
-def broadcast(one, other):
-    """[(size of one, size of other)] of batch dimensions from the last on, 1 where there is none; None where they do not fit."""
-    pairs = list(zip_longest(reversed(one), reversed(other), fillvalue=1))
-    return pairs if all(a == b or 1 in (a, b) for a, b in pairs) else None
 
 
 def pointwise(operands, plain_vector):
@@ -86,12 +68,3 @@ def is_bias(shape, outputs, left):
     if shape is None or math.prod(shape) == 1:
         return True
     return shape == (outputs, 1) if left else shape in ((outputs,), (1, outputs))
-
-
-def product_macs(shapes, given):
-    """Multiply-adds of a product of two operands of these shapes; None where one is not known."""
-    known = None if None in shapes or any(given.get(name) for name in TRANSPOSED_BATCH) else oriented(shapes, given)
-    if known is None:
-        return None
-    a, b = known
-    return math.prod(max(pair) for pair in broadcast(a[:-2], b[:-2])) * a[-2] * a[-1] * b[-1]

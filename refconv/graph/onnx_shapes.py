@@ -8,6 +8,7 @@ a Loop carries from one iteration to the next.
 
 from typing import NamedTuple
 
+from refconv.graph.onnx_matrices import PACKED, PRODUCTS, product_sizes
 from refconv.graph.onnx_values import array_of, attributes, captured, evaluated, is_plain, subgraphs
 
 NO_INPUT_NEEDED = 4
@@ -18,7 +19,6 @@ FIRST_INPUT = "Relu"
 SAME_SHAPES_AS = {
     (MICROSOFT, "FusedConv"): "Conv",
     (MICROSOFT, "FusedGemm"): "Gemm",
-    (MICROSOFT, "FusedMatMul"): "MatMul",
     **{(MICROSOFT, op): FIRST_INPUT for op in ("BiasGelu", "FastGelu", "Gelu", "QuickGelu")},
     **{(MICROSOFT, op): FIRST_INPUT for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")},
     **{("", op): FIRST_INPUT for op in ("SimplifiedLayerNormalization", "LayerNormalization")},
@@ -106,9 +106,7 @@ def stand_in(model):
         op = SAME_SHAPES_AS.get((node.domain, node.op_type))
         if op is None or (node.domain == "" and defs.has(node.op_type)):
             continue
-        schema, given = defs.get_schema(op), attributes(node)
-        if node.op_type == "FusedMatMul" and any(given.get(name) for name in ("transA", "transB", "transBatchA", "transBatchB")):
-            continue  # the MatMul that it stands for would be another one
+        schema = defs.get_schema(op)
         kept = [attribute for attribute in node.attribute if attribute.name in schema.attributes]
         del node.attribute[:], node.input[schema.max_input :], node.output[schema.max_output :]
         node.attribute.extend(kept)
@@ -121,6 +119,8 @@ def own_shapes(model, known):
     for node in model.graph.node:
         if node.domain == NCHWC and node.op_type in REORDERS:
             found.update(reordered(node, known.shapes))
+        elif node.domain == MICROSOFT and node.op_type in PRODUCTS | PACKED:
+            found[node.output[0]] = product_sizes(node, known.shapes)
         elif any(None in known.shapes.get(name, (None,)) for name in node.output):
             if is_loop(node):
                 found.update(loop_shapes(node, model, known))

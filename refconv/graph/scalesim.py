@@ -81,7 +81,7 @@ def read_topology(path, batch=None):
         raise ValueError(f"has no layers: must have rows of a layer name and {', '.join(CONVOLUTION)}, or {', '.join(PRODUCT)}")
     if batch and len(images) > 1:
         told = ", ".join(f"{size} (line {line})" for size, line in images.items())
-        raise ValueError(f"batch = {batch}: the file's layers are for different numbers of images, {told}; legal: to leave it out")
+        raise ValueError(f"batch = {batch}: the file's layers are for different numbers of images, {told}; legal: no batch")
     made = []
     for line, name, values in layers:
         try:

@@ -42,7 +42,7 @@ def parser(prog, description, **forms):
         action="append",
         default=[],
         metavar="NAME|DESCRIPTOR",
-        help="layer or block below, or benchdnn text such as g96mb1ic96ih56oc96kh7ph3; repeatable",
+        help="layer or block below, or a benchdnn descriptor such as g96mb1ic96ih56oc96kh7ph3; repeatable",
     )
     add("--machine", metavar="NAME|FILE", help="a machine below or a YAML file (default host)")
     add(

@@ -13,8 +13,8 @@ def block_report(block, machine):
 
 
 def layers_table(account):
-    """What each layer moves to and from DRAM while it runs, and which side of the roof that puts it on."""
-    table = Table("Layer by layer", "layer", "kernel", "MACs", "DRAM read", "written", "FLOP/B", "limited by", "of peak at most")
+    """What each layer moves to and from DRAM while it runs, and whether memory or compute limits it."""
+    table = Table("Layer by layer", "layer", "kernel", "MACs", "DRAM read", "written", "FLOP/B", "limited by", "attainable")
     for layer in account.layers:
         moved = map(size, (layer.dram.read_bytes, layer.dram.write_bytes))
         roof = f"{layer.intensity.simulated:.2f}", layer.limited_by, f"{100 * layer.attainable_efficiency:.0f} %"
@@ -43,8 +43,8 @@ def comparison(block):
         fused, apart = (getattr(run.intensity, name) for run in both)
         at = "simulated" if name == "simulated" else "at compulsory traffic"
         table.add_row(f"FLOP/B {at}", f"{fused:.2f}", f"{apart:.2f}", f"{fused / apart:.2f}")
-    table.add_row("side of the roof", *(f"{run.limited_by}-bound" for run in both), "")
-    table.add_row("of peak at most", *(f"{100 * run.attainable_efficiency:.0f} %" for run in both), "")
+    table.add_row("limited by", *(run.limited_by for run in both), "")
+    table.add_row("attainable", *(f"{100 * run.attainable_efficiency:.0f} %" for run in both), "")
     for mode in ("halo", "squeeze"):
         table.add_row(mode, *(getattr(run, mode) for run in both), "")
     return table
@@ -55,6 +55,6 @@ def hidden_share(account):
     return Text(
         f"Layer by layer, {100 * account.hidden_share:.1f} % of the DRAM bytes of activations are those of the hidden layer, which its activation "
         "reads and writes once more (Lavin Sec. 5.2 counts it as part of the layer before: alpha / (alpha + 1) for a feed-forward network without "
-        "residual, cold caches).\nEvery step is a pass over its tensors, as unfused_block runs it. Of peak at most: the layers one after another, "
+        "residual, cold caches).\nEvery step is a pass over its tensors, as unfused_block runs it. Attainable: the layers one after another, "
         "each under its own roof."
     )

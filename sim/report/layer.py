@@ -1,4 +1,4 @@
-"""The report of a simulated layer for a terminal: one look tells what moves, and which side of the roof the layer is on."""
+"""The report of a simulated layer for a terminal: one look tells what moves, and whether memory or compute limits it."""
 
 from rich.text import Text
 
@@ -90,7 +90,7 @@ def tensor_table(layer):
 
 
 def verdict(layer, machine):
-    """Intensity against the machine's balance: the roof's side, and what fraction of the peak memory allows."""
+    """Intensity against the machine's balance: which of the two limits the layer, and what fraction of the peak memory allows."""
     intensity, balance, cores = layer.intensity, layer.balance_flop_per_byte, layer.number_of_cores
     whose = machine.name if cores == 1 else f"{cores} cores of {machine.name}"
     text = Text.assemble(

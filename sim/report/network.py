@@ -13,7 +13,7 @@ def model_report(model, layers):
     yield Text.assemble((model.file, "bold"), f"   {kinds(layers)}: {show_count(model.macs, 'MAC')} = {show_count(model.flops, 'FLOP')}")
     yield layers_table(model, layers)
     caches = "empty caches" if layers[0].start == "cold" else "caches as it left them"
-    yield Text(f"Each layer on {caches}, dirty lines written at its end. Of peak at most, one layer after another: {efficiency(model)}.")
+    yield Text(f"Each layer on {caches}, dirty lines written at its end. Attainable, one layer after another: {efficiency(model)} of the peak.")
     yield Text(f"Lower bound {show_bytes(model.bound_bytes)}, the layers' own added up; traffic is {model.bound_ratio:.2f} times that.")
     if model.not_modelled:
         yield from not_modelled(model)
@@ -32,7 +32,7 @@ def efficiency(record):
 
 def layers_table(model, layers):
     """A row a layer, and the totals."""
-    table = Table("Layers", "layer", "problem", "kernel", "MACs", "DRAM read", "written", "ratio", "FLOP/B", "limited by", "of peak at most")
+    table = Table("Layers", "layer", "problem", "kernel", "MACs", "DRAM read", "written", "ratio", "FLOP/B", "limited by", "attainable")
 
     def row(record, limited_by, *names):
         moved = map(size, (record.dram.read_bytes, record.dram.write_bytes))

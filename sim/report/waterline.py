@@ -40,7 +40,7 @@ def kernel_table(account):
     """A row a kernel, and the whole."""
     moving = "what it must" if account.traffic == COMPULSORY else "what its convolution is simulated to move on empty caches"
     title = f"Kernels one after another, each moving {moving}, and no faster than its roof"
-    table = Table(title, "kernel", "MACs", "bytes", "FLOP/B", "limited by", "of peak at most", "time at least us", "share of time")
+    table = Table(title, "kernel", "MACs", "bytes", "FLOP/B", "limited by", "attainable", "time at least us", "share of time")
 
     def row(name, record, limited_by, efficiency):
         times = f"{1e6 * record.latency_s:,.1f}", percent(record.latency_s / account.latency_s)
