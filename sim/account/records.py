@@ -184,7 +184,7 @@ class Account(Traffic, Record):
 
     @property
     def limited_by(self):
-        """"memory" where the intensity as simulated is below the balance, else "compute"."""
+        """ "memory" where the intensity as simulated is below the balance, else "compute"."""
         return "memory" if self.intensity.simulated < self.balance_flop_per_byte else "compute"
 
     @property
