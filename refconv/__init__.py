@@ -20,6 +20,7 @@ from refconv.problem.blocks import (
     fold_batch_norm,
 )
 from refconv.problem.conv import Conv2d, PartialConv2d
+from refconv.tune.search import tune
 from refconv.version import __version__
 from refconv.weights.packed import empty
 
@@ -46,5 +47,6 @@ __all__ = [
     "pointwise_conv2d",
     "reference",
     "tilings",
+    "tune",
     "unfused_block",
 ]

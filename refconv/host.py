@@ -6,6 +6,8 @@ NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may set to less than the silicon has.
 
 import functools
 import pathlib
+import platform
+import re
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
@@ -106,6 +108,16 @@ def caches(cpu=SYSFS_CPU):
             return ()
         found.append(cache)
     return tuple(sorted(found))
+
+
+@functools.cache
+def processor():
+    """The CPU's own name for itself, as the operating system tells it; "" where it does not."""
+    try:
+        named = re.search(r"^model name\s*:\s*(.+)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        named = None
+    return named[1].strip() if named else platform.processor()
 
 
 @functools.cache

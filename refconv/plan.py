@@ -19,6 +19,7 @@ from refconv.problem.conv import is_integer
 from refconv.recent import Recent
 from refconv.schedule import Call, Schedule, prepared
 from refconv.threads import Split
+from refconv.tiling.measured import Subject, look_up
 from refconv.weights.packed import empty
 
 MOST_WORKSPACE_BYTES = 1 << 33
@@ -127,9 +128,14 @@ _ARENA = Arena()
 
 @functools.lru_cache(maxsize=MOST_PLANS, typed=True)
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
-    """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
-    stored = element(dtype)
-    return plan_of(prepared(KERNELS[name], problem, stored, host.target()._replace(threads=threads), wanted_tiling), stored)
+    """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape.
+
+    The tiling is the one wanted, else what has been measured on this CPU (refconv.tune), else the rule's.
+    """
+    row, stored = KERNELS[name], element(dtype)
+    known = look_up(Subject(row, problem, stored, threads)) if wanted_tiling is None else None
+    tiling = known.tiling if known else wanted_tiling
+    return plan_of(prepared(row, problem, stored, host.target()._replace(threads=threads), tiling), stored)
 
 
 def plan_of(call, stored):

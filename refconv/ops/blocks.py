@@ -13,8 +13,9 @@ from refconv.ops.steps import run_graph
 from refconv.plan import make_program, thread_count
 from refconv.problem.block_base import Block
 from refconv.recent import Recent
-from refconv.schedule import block_schedule, check_modes, parameters
+from refconv.schedule import block_schedule, check_modes, parameters, subject_of
 from refconv.tiling.checked import normalised
+from refconv.tiling.measured import look_up
 from refconv.weights.blocks import pack_block
 from refconv.weights.packed import empty
 
@@ -25,8 +26,8 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C); of the dtype of the record. weights: a record of
     refconv.problem.blocks. Copies of its arrays are packed at its first call and kept as long as it lives: later changes of them are not seen.
     out: an array to write to, contiguous in `layout`, sharing no memory with x and the record's arrays. tiling: of refconv.tiling.blocks, instead
-    of the rule's. halo: what is done about rows that two steps need, hidden ones of an MBConvBlock, convolved ones of a ConvFirstBlock of stride 2:
-    "cache" keeps them in a ring, "recompute" makes them again, "auto" is "cache"; the other blocks compute no such rows and take only "auto".
+    of what refconv.tune has measured, or of the rule's. halo: what is done about rows that two steps need, hidden ones of an MBConvBlock,
+    convolved ones of a ConvFirstBlock of stride 2: "cache" keeps them in a ring, "recompute" makes them again, "auto" is "cache"; the other blocks compute no such rows and take only "auto".
     squeeze: what squeeze-excitation does, whose gates need the whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory,
     where float16 and bfloat16 round it once more. "auto" is "recompute" for those two, so that neither the caches of this computer nor N have
     a part in the result; for float32 and float64, where both give the same bits, it spills where the hidden layer stays in the L2. Blocks
@@ -57,6 +58,9 @@ def _program(block, sizes, tiling, halo, squeeze, threads):
     def make():
         kind, target = element(block.dtype), host.target()._replace(threads=threads)
         schedule = block_schedule(block, *sizes, kind, target, tiling=tiling, halo=halo, squeeze=squeeze)
+        known = look_up(subject_of(schedule, threads)) if tiling is None and halo == "auto" else None
+        if known:
+            schedule = block_schedule(block, *sizes, kind, target, tiling=known.tiling, squeeze=squeeze)
         return make_program(schedule, parameters(pack_block(block, target.lanes(kind.work.itemsize))))
 
     check_modes(block, halo=halo, squeeze=squeeze)
@@ -68,6 +72,11 @@ def _program(block, sizes, tiling, halo, squeeze, threads):
     if kept is None:
         kept = _PROGRAMS[block] = Recent(MOST_PROGRAMS)
     return kept.get(key) or kept.keep(key, make())
+
+
+def forget_programs():
+    """Decide anew what is run for each record, at its next call: after a tiling has been measured."""
+    _PROGRAMS.clear()
 
 
 def unfused_block(x, weights, *, layout="NCHW", threads=None):
