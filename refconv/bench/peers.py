@@ -8,8 +8,9 @@ import importlib.util
 
 import numpy as np
 
-import refconv
+from refconv.ops.layers import conv2d, pack, partial_conv2d
 from refconv.problem.conv import PartialConv2d
+from refconv.weights.packed import empty
 
 PEERS = {"torch": "torch", "onnxruntime": "onnxruntime"}
 
@@ -23,7 +24,7 @@ class Operands:
         self.problem, self.dtype = problem, np.dtype(dtype)
         self.conv = problem.conv if isinstance(problem, PartialConv2d) else problem
         self.x = rng.standard_normal((problem.n, problem.c, problem.h, problem.w)).astype(dtype)
-        self.x_last = refconv.empty((problem.n, problem.h, problem.w, problem.c), dtype)  # on a cache line, as torch's tensors are
+        self.x_last = empty((problem.n, problem.h, problem.w, problem.c), dtype)  # on a cache line, as torch's tensors are
         self.x_last[...] = self.x.transpose(0, 2, 3, 1)
         self.weight = rng.standard_normal(problem.weight_shape).astype(dtype)
 
@@ -46,14 +47,14 @@ def _without_unread(problem):
 def ours(operands, threads, layout="NHWC"):
     """The function of this project: NHWC arrays in and out, packed weights; or NCHW arrays, which pay the conversion."""
     problem, conv = operands.problem, operands.conv
-    packed = refconv.pack(operands.weight, conv.groups)
+    packed = pack(operands.weight, conv.groups)
     shape = (problem.n, problem.p, problem.q, problem.k) if layout == "NHWC" else (problem.n, problem.k, problem.p, problem.q)
-    x, out = operands.x_last if layout == "NHWC" else operands.x, refconv.empty(shape, operands.dtype)
+    x, out = operands.x_last if layout == "NHWC" else operands.x, empty(shape, operands.dtype)
     options = {"layout": layout, "out": out, "threads": threads}
     if isinstance(problem, PartialConv2d):
-        return lambda: refconv.partial_conv2d(x, packed, **options)
+        return lambda: partial_conv2d(x, packed, **options)
     stride, dilation, sides = (conv.stride_h, conv.stride_w), (conv.dilation_h, conv.dilation_w), operands.sides
-    return lambda: refconv.conv2d(x, packed, None, stride, sides, dilation, conv.groups, **options)
+    return lambda: conv2d(x, packed, None, stride, sides, dilation, conv.groups, **options)
 
 
 def torch_forms(operands, threads):

@@ -27,12 +27,12 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     refconv.problem.blocks. Copies of its arrays are packed at its first call and kept as long as it lives: later changes of them are not seen.
     out: an array to write to, contiguous in `layout`, sharing no memory with x and the record's arrays. tiling: of refconv.tiling.blocks, instead
     of what refconv.tune has measured, or of the rule's. halo: what is done about rows that two steps need, hidden ones of an MBConvBlock,
-    convolved ones of a ConvFirstBlock of stride 2: "cache" keeps them in a ring, "recompute" makes them again, "auto" is "cache"; the other blocks compute no such rows and take only "auto".
-    squeeze: what squeeze-excitation does, whose gates need the whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory,
-    where float16 and bfloat16 round it once more. "auto" is "recompute" for those two, so that neither the caches of this computer nor N have
-    a part in the result; for float32 and float64, where both give the same bits, it spills where the hidden layer stays in the L2. Blocks
-    without squeeze-excitation take only "auto". threads: at most this many (None: Numba's current number); but for the sums of
-    squeeze-excitation, which every thread begins with zero, the result does not depend on it.
+    convolved ones of a ConvFirstBlock of stride 2: "cache" keeps them in a ring, "recompute" makes them again, "auto" is "cache"; the other
+    blocks compute no such rows and take only "auto". squeeze: what squeeze-excitation does, whose gates need the whole map: "recompute" makes
+    the hidden layer twice, "spill" keeps it in memory, where float16 and bfloat16 round it once more. "auto" is "recompute" for those two, so
+    that neither the caches of this computer nor N have a part in the result; for float32 and float64, where both give the same bits, it spills
+    where the hidden layer stays in the L2. Blocks without squeeze-excitation take only "auto". threads: at most this many (None: Numba's
+    current number); but for the sums of squeeze-excitation, which every thread begins with zero, the result does not depend on it.
 
     Padding is zeros that are multiplied, as in conv2d.
 

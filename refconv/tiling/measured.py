@@ -48,7 +48,10 @@ class Measured(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What a tiling has been measured for: kernel (its row of the table), problem, Element, number of threads, a block's mode of squeeze-excitation."""
+    """What a tiling has been measured for.
+
+    kernel: its row of the table; element: of the tensors; threads: that a call may use; squeeze: a block's mode of squeeze-excitation.
+    """
 
     kernel: Any
     problem: Any
@@ -130,6 +133,11 @@ def keep(subject, measured):
     except OSError as error:
         _UNKEPT[str(subject)] = measured
         _tell(f"{path or 'what has been measured'}: cannot be kept, so it holds for this process alone: {said(error)}")
+
+
+def lost():
+    """Whether there is something that this process has measured and could not keep."""
+    return bool(_UNKEPT)
 
 
 def _path(subject):

@@ -57,23 +57,36 @@ def tune(problem, shape=None, *, dtype=np.float32, threads=None, budget_s=None, 
     """
     if budget_s is not None and not (isinstance(budget_s, int | float) and budget_s > 0):
         raise ValueError(f"budget_s = {budget_s!r}: must be a number of seconds above 0, or None")
+    return settle(task(problem, shape, dtype, threads), budget_s, again)
+
+
+def task(problem, shape=None, dtype=np.float32, threads=None):
+    """The Task of arguments as of `tune`."""
     threads = thread_count(threads)
-    task = _block_task(problem, shape, threads) if isinstance(problem, Block) else _layer_task(problem, shape, dtype, threads)
-    subject, kept = task.subject, read(task.subject)
+    return _block_task(problem, shape, threads) if isinstance(problem, Block) else _layer_task(problem, shape, dtype, threads)
+
+
+def settle(wanted, budget_s=None, again=False, label=""):
+    """The Tuned of a Task, read if it is kept and settled; else measured and kept. label: what progress begins with."""
+    subject, kept = wanted.subject, read(wanted.subject)
     if again or kept is None or not kept.settled:
         deadline = math.inf if budget_s is None else time.perf_counter() + budget_s
-        kept = _search(task, subject.rule if again or kept is None else kept.tiling, deadline)
+        kept = _search(wanted, subject.rule if again or kept is None else kept.tiling, deadline, label)
         keep(subject, kept)
         make_plan.cache_clear()
         forget_programs()
     return Tuned(subject, subject.rule, kept)
 
 
-class _Task(NamedTuple):
-    """What is measured: run(tiling) makes a function without arguments that computes it once."""
+class Task(NamedTuple):
+    """What is measured: run(tiling) makes a function without arguments that computes it once; name: for a reader."""
 
     subject: Subject
     run: Any
+    name: str
+
+    def __str__(self):
+        return self.name
 
 
 def _layer_task(problem, shape, dtype, threads):
@@ -94,7 +107,7 @@ def _layer_task(problem, shape, dtype, threads):
         plan = plan_of(prepared(subject.kernel, problem, stored, subject.target, tiling), stored)
         return lambda: plan.run(operands, out)
 
-    return _Task(subject, run)
+    return Task(subject, run, str(problem))
 
 
 def _block_task(block, shape, threads):
@@ -112,7 +125,7 @@ def _block_task(block, shape, threads):
         program = make_program(schedule(tiling=tiling), packed)
         return lambda: program.run(x, out)
 
-    return _Task(subject_of(rule, threads), run)
+    return Task(subject_of(rule, threads), run, f"{type(block).__name__} {block.c}@{shape[1]}x{shape[2]}")
 
 
 def _lanes(stored):
@@ -125,15 +138,16 @@ def _random(elements, stored):
     return array
 
 
-def _search(task, start, deadline):
-    """The Measured of a task, beginning with the tiling `start`."""
-    subject = task.subject
+def _search(wanted, start, deadline, label):
+    """The Measured of a Task, beginning with the tiling `start`."""
+    subject = wanted.subject
     rule, tried = subject.rule, {}
+    clock = time.thread_time if subject.threads == 1 else time.perf_counter
     place = Place(subject.problem, rule, subject.lanes, subject.target)
 
     def runner(tiling):
-        progress(f"{subject.problem}: tiling {len(tried) + 1}")
-        return tried.setdefault(tiling, Runner(task.run(tiling)))
+        progress(f"{label}{wanted}: tiling {len(tried) + 1}")
+        return tried.setdefault(tiling, Runner(wanted.run(tiling), clock))
 
     runner(rule)
     best = start
