@@ -19,7 +19,7 @@ from refconv.problem.conv import is_integer
 from refconv.recent import Recent
 from refconv.schedule import Call, Schedule, prepared
 from refconv.threads import Split
-from refconv.tiling.measured import Subject, look_up
+from refconv.tiling.measured import Subject, look_up, when_measured
 from refconv.weights.packed import empty
 
 MOST_WORKSPACE_BYTES = 1 << 33
@@ -136,6 +136,9 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
     known = look_up(Subject(row, problem, stored, threads)) if wanted_tiling is None else None
     tiling = known.tiling if known else wanted_tiling
     return plan_of(prepared(row, problem, stored, host.target()._replace(threads=threads), tiling), stored)
+
+
+when_measured(make_plan.cache_clear)
 
 
 def plan_of(call, stored):

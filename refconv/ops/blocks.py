@@ -15,7 +15,7 @@ from refconv.problem.block_base import Block
 from refconv.recent import Recent
 from refconv.schedule import block_schedule, check_modes, parameters, subject_of
 from refconv.tiling.checked import normalised
-from refconv.tiling.measured import look_up
+from refconv.tiling.measured import look_up, when_measured
 from refconv.weights.blocks import pack_block
 from refconv.weights.packed import empty
 
@@ -48,6 +48,7 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
 
 
 _PROGRAMS = weakref.WeakKeyDictionary()
+when_measured(_PROGRAMS.clear)
 MOST_PROGRAMS = 64
 """The most Programs kept of one record: one for each combination of shape, tiling and modes."""
 
@@ -72,11 +73,6 @@ def _program(block, sizes, tiling, halo, squeeze, threads):
     if kept is None:
         kept = _PROGRAMS[block] = Recent(MOST_PROGRAMS)
     return kept.get(key) or kept.keep(key, make())
-
-
-def forget_programs():
-    """Decide anew what is run for each record, at its next call: after a tiling has been measured."""
-    _PROGRAMS.clear()
 
 
 def unfused_block(x, weights, *, layout="NCHW", threads=None):

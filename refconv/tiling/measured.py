@@ -27,6 +27,10 @@ _UNKEPT = {}
 """{subject: Measured} of this process where the disk did not take it."""
 
 
+_FORGET = []
+"""What forgets the plans that are made already."""
+
+
 class Measured(NamedTuple):
     """The fastest tiling found for a problem, or the rule's where none was faster.
 
@@ -41,10 +45,10 @@ class Measured(NamedTuple):
 
     def __str__(self):
         """What refconv.choose says of it."""
-        searched = f"{self.tried} tilings" + ("" if self.settled else ", not all that were to be tried")
+        searched = f"{self.tried} tiling{'s' * (self.tried != 1)}" + ("" if self.settled else ", not all that were to be tried")
         if self.ratio == 1:
-            return f"measured: none of {searched} is faster"
-        return f"measured: {self.ratio:.2f} of the rule's time, best of {searched}"
+            return f"measured: the rule's is the fastest of {searched}"
+        return f"measured: {self.ratio:.2f} of the rule's time, the fastest of {searched}"
 
 
 class Subject(NamedTuple):
@@ -77,6 +81,11 @@ class Subject(NamedTuple):
     def __str__(self):
         modes = f" squeeze={self.squeeze}" if self.squeeze else ""
         return f"{self.kernel.name} {self.problem!r} {self.element.name} threads={self.threads}{modes}"
+
+
+def when_measured(forget):
+    """From now on call `forget` whenever this process has measured a tiling: of whatever keeps plans from call to call."""
+    _FORGET.append(forget)
 
 
 def folder():
@@ -123,7 +132,10 @@ def _parsed(document, subject):
 
 
 def keep(subject, measured):
-    """Keep what has been measured for a Subject: on disk, or where that is not possible, which is said once, for this process."""
+    """Keep what has been measured for a Subject: on disk, or where that is not possible, which is said once, for this process.
+
+    The next call on its problem takes it.
+    """
     path, document = _path(subject), {"subject": str(subject), **measured._asdict(), "tiling": as_numbers(measured.tiling), "cpu": host.processor()}
     _UNKEPT.pop(str(subject), None)
     try:
@@ -133,6 +145,8 @@ def keep(subject, measured):
     except OSError as error:
         _UNKEPT[str(subject)] = measured
         _tell(f"{path or 'what has been measured'}: cannot be kept, so it holds for this process alone: {said(error)}")
+    for forget in _FORGET:
+        forget()
 
 
 def lost():

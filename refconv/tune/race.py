@@ -23,12 +23,9 @@ DUEL_ROUNDS = 25
 
 
 class Runner:
-    """Times a function without arguments in samples of about SAMPLE_S; compiled and warm before the first. clock: seconds, as a float.
+    """Times a function without arguments in samples of about SAMPLE_S; compiled and warm before the first. clock(): seconds, as a float."""
 
-    For a function of one thread that is its CPU time, of which what else runs on the computer has no part.
-    """
-
-    def __init__(self, run, clock=time.thread_time):
+    def __init__(self, run, clock):
         self.run, self.clock = run, clock
         run()
         times = []

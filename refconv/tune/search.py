@@ -16,9 +16,8 @@ from refconv import host
 from refconv.cli import progress
 from refconv.elements import element
 from refconv.kernels import kernel_for
-from refconv.ops.blocks import forget_programs
 from refconv.parts.operands import LayerOperands
-from refconv.plan import make_plan, make_program, plan_of, thread_count
+from refconv.plan import make_program, plan_of, thread_count
 from refconv.problem.block_base import Block
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.schedule import block_schedule, parameters, prepared, subject_of, weight_elements
@@ -73,17 +72,16 @@ def settle(wanted, budget_s=None, again=False, label=""):
         deadline = math.inf if budget_s is None else time.perf_counter() + budget_s
         kept = _search(wanted, subject.rule if again or kept is None else kept.tiling, deadline, label)
         keep(subject, kept)
-        make_plan.cache_clear()
-        forget_programs()
     return Tuned(subject, subject.rule, kept)
 
 
 class Task(NamedTuple):
-    """What is measured: run(tiling) makes a function without arguments that computes it once; name: for a reader."""
+    """What is measured: run(tiling) makes a function without arguments that computes it once; name: for a reader; clock: as of a Runner."""
 
     subject: Subject
     run: Any
     name: str
+    clock: Any
 
     def __str__(self):
         return self.name
@@ -107,7 +105,7 @@ def _layer_task(problem, shape, dtype, threads):
         plan = plan_of(prepared(subject.kernel, problem, stored, subject.target, tiling), stored)
         return lambda: plan.run(operands, out)
 
-    return Task(subject, run, str(problem))
+    return Task(subject, run, str(problem), _clock(threads))
 
 
 def _block_task(block, shape, threads):
@@ -116,7 +114,6 @@ def _block_task(block, shape, threads):
         raise ValueError(f"shape = {shape!r}: must be (n, h, w), the images of the block")
     stored = element(block.dtype)
     packed = parameters(pack_block(block, _lanes(stored)))
-
     schedule = functools.partial(block_schedule, block, *shape, stored, host.target()._replace(threads=threads))
     rule = schedule()
     x, out = _random(rule.tensors["input"], stored), empty(rule.tensors["output"], stored.dtype)
@@ -125,7 +122,12 @@ def _block_task(block, shape, threads):
         program = make_program(schedule(tiling=tiling), packed)
         return lambda: program.run(x, out)
 
-    return Task(subject_of(rule, threads), run, f"{type(block).__name__} {block.c}@{shape[1]}x{shape[2]}")
+    return Task(subject_of(rule, threads), run, f"{type(block).__name__} {block.c}@{shape[1]}x{shape[2]}", _clock(threads))
+
+
+def _clock(threads):
+    """CPU time, of which what else runs on the computer has no part; with several threads, of which one may wait for another, time."""
+    return time.thread_time if threads == 1 else time.perf_counter
 
 
 def _lanes(stored):
@@ -142,16 +144,15 @@ def _search(wanted, start, deadline, label):
     """The Measured of a Task, beginning with the tiling `start`."""
     subject = wanted.subject
     rule, tried = subject.rule, {}
-    clock = time.thread_time if subject.threads == 1 else time.perf_counter
     place = Place(subject.problem, rule, subject.lanes, subject.target)
 
     def runner(tiling):
         progress(f"{label}{wanted}: tiling {len(tried) + 1}")
-        return tried.setdefault(tiling, Runner(wanted.run(tiling), clock))
+        return tried.setdefault(tiling, Runner(wanted.run(tiling), wanted.clock))
 
-    runner(rule)
+    for tiling in dict.fromkeys((rule, start)):
+        runner(tiling)
     best = start
-    runner(best) if best not in tried else None
     names = list(neighbours(rule, place))
     turn = unmoved = 0
     while unmoved < len(names) and time.perf_counter() < deadline:
