@@ -40,15 +40,17 @@ def tilings(problem, kernel=None, dtype=np.float32, target=None):
             yield checked(candidate, rule, problem, lanes)
 
 
-def choose(problem, dtype=np.float32, target=None, *, threads=1):
+def choose(problem, dtype=np.float32, target=None, *, threads=None):
     """The Choice for a problem: kernel, tiling, and in one line the bytes of what each cache is meant to hold.
 
-    The tiling is the rule's for the target. Without a target it is that of a call on this computer with so many threads, which takes what
-    refconv.tune has measured, if it has: the line then says so. ValueError or TypeError says what is wrong with an argument.
+    The tiling is the rule's for the target. Without a target it is that of a call on this computer with so many threads (None: one), which
+    takes what refconv.tune has measured, if it has: the line then says so. ValueError or TypeError says what is wrong with an argument.
     """
-    threads = thread_count(threads)
     here = target is None
+    if not here and threads is not None:
+        raise ValueError(f"threads = {threads!r} with a target: must be None, since the target has its own")
     problem, itemsize, target = _asked(problem, dtype, target)
+    threads = thread_count(1 if threads is None else threads)
     target = target._replace(threads=threads) if here else target
     row = kernel_for(problem, target.lanes(itemsize))
     known = look_up(Subject(row, problem, element(dtype), threads)) if here else None

@@ -18,7 +18,7 @@ from refconv.schedule import block_schedule, subject_of
 from refconv.tiling import measured
 from refconv.tiling.checked import as_numbers, checked
 from refconv.tiling.measured import Measured, Subject, keep, look_up
-from refconv.tiling.neighbours import Place, neighbours
+from refconv.tiling.neighbours import Space, neighbours
 from refconv.tune.race import CLEARLY, MOST_ROUNDS, Runner, duel, race
 from refconv.tune.search import Task, settle, task
 
@@ -72,13 +72,13 @@ def subject(name, threads=1):
     return Subject(kernel_for(problem, LANES), problem, FLOAT, threads)
 
 
-def place_of(about):
-    return Place(about.problem, about.rule, about.lanes, about.target)
+def space_of(about):
+    return Space(about.problem, about.rule, about.lanes, about.target)
 
 
 def another(about, field=None):
     """A tiling beside the rule's, in `field`; else the first that there is, block sizes first."""
-    found = neighbours(about.rule, place_of(about))
+    found = neighbours(about.rule, space_of(about))
     return found[field or next(iter(found))][0]
 
 
@@ -124,14 +124,14 @@ def test_neighbours_are_legal_a_step_away_and_fit_the_registers(name, target):
     else:
         kernel = kernel_for(problem, target.lanes(4))
     rule = kernel.tiling(problem, 4, target)
-    place, tilings, fields = Place(problem, rule, target.lanes(4), target), [rule], set()
-    for tiling in tilings[:1] + [other for steps in neighbours(rule, place).values() for other in steps]:
-        for field, steps in neighbours(tiling, place).items():
+    space, tilings, fields = Space(problem, rule, target.lanes(4), target), [rule], set()
+    for tiling in tilings[:1] + [other for steps in neighbours(rule, space).values() for other in steps]:
+        for field, steps in neighbours(tiling, space).items():
             assert steps
             fields.add(field)
             for other in steps:
                 assert getattr(other, field) != getattr(tiling, field)
-                assert checked(other, rule, problem, place.lanes) == other
+                assert checked(other, rule, problem, space.lanes) == other
                 shape = getattr(other, field)
                 if isinstance(shape, tuple):
                     width = getattr(shape, "inputs", 1) if shape.kind == "grouped" else getattr(shape, "vectors", 1)
@@ -158,9 +158,9 @@ def pretend(about, seconds_of):
 def test_a_search_walks_to_the_best_of_a_smooth_valley(name):
     """The time grows with the distance from a tiling two steps away from the rule's; that one is found, and its regret is right."""
     about = subject(name)
-    place, goal, other = place_of(about), about.rule, []
-    for i, field in enumerate([*neighbours(about.rule, place)][:3]):
-        goal = neighbours(goal, place).get(field, [goal])[-1 if i else 0]
+    space, goal, other = space_of(about), about.rule, []
+    for i, field in enumerate([*neighbours(about.rule, space)][:3]):
+        goal = neighbours(goal, space).get(field, [goal])[-1 if i else 0]
     wanted = as_numbers(goal)
 
     def seconds_of(tiling):
@@ -201,13 +201,12 @@ def test_a_search_that_is_out_of_time_goes_on_when_asked_again():
     third = settle(pretended, again=True)
     assert (third.measured.settled, third.tiling) == (True, second.tiling)
     assert tried[0] == about.rule
-    assert tried[1] in [tiling for steps in neighbours(about.rule, place_of(about)).values() for tiling in steps]
+    assert tried[1] in [tiling for steps in neighbours(about.rule, space_of(about)).values() for tiling in steps]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("name", OF_EACH_KERNEL)
+@pytest.mark.parametrize(("name", "threads"), [*((name, 1) for name in OF_EACH_KERNEL), ("depthwise", 2)])
 def test_calls_take_what_is_kept_and_results_are_the_same_bits(name, threads, monkeypatch):
-    """Numbers that are not exact; another register tile or strip."""
+    """Numbers that are not exact; another register tile or strip. REFCONV_TUNED=0 and a tiling of the call override it."""
     problem, about = OF_EACH_KERNEL[name], subject(name, threads)
     x, weight, bias = operands(problem, make=lambda rng, shape, dtype: rng.standard_normal(shape).astype(dtype))
     field = "tile" if hasattr(about.rule, "tile") else "strip"
@@ -292,6 +291,7 @@ ERRORS = [
     (lambda: refconv.tune("mb1ic8ih6oc8kh3", threads=0), ValueError, "threads = 0"),
     (lambda: refconv.tune("mb1ic8ih6oc8kh3", budget_s=0), ValueError, "budget_s = 0: must be a number of seconds above 0"),
     (lambda: refconv.choose("mb1ic8ih6oc8kh3", threads=0), ValueError, "threads = 0"),
+    (lambda: refconv.choose("mb1ic8ih6oc8kh3", target=host.target(), threads=2), ValueError, "threads = 2 with a target: must be None"),
 ]
 
 
@@ -324,7 +324,7 @@ def test_the_simulator_counts_the_rule_on_every_machine_and_what_is_asked_for():
     import sim
 
     about = subject("pointwise")
-    count = lambda machine, tiling=None: sim.simulate(None, about.problem, machine, tiling).as_json()
+    count = lambda machine, tiling=None: {**sim.simulate(None, about.problem, machine, tiling).as_json(), "simulation_s": None}
     before = [count(machine) for machine in ("zen4", "host")]
     other = another(about)
     keep(about, Measured(other, 0.5, 2, True))

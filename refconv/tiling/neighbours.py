@@ -15,7 +15,7 @@ from refconv.tiling.shapes import Tile
 from refconv.weights.packed import ceil_div
 
 
-class Place(NamedTuple):
+class Space(NamedTuple):
     """Where tilings are looked for: the problem, the rule's tiling for it, the target and its lanes for the problem's element type."""
 
     problem: Any
@@ -35,34 +35,34 @@ class _Fields(NamedTuple):
     shapes: dict
 
 
-def neighbours(tiling, place):
+def neighbours(tiling, space):
     """{field: [tilings that differ from `tiling` by a step in it]}, legal ones; block sizes, for which nothing is compiled, first."""
-    fields, found = _fields(tiling, place), {}
+    fields, found = _fields(tiling, space), {}
     for name in fields.sizes:
         found[name] = _size_steps(tiling, name, *fields.sizes[name])
     for name, about in fields.shapes.items():
-        now, rule = getattr(tiling, name), getattr(place.rule, name)
-        steps = tile_steps(now, *about, place) if isinstance(now, Tile) else strip_steps(now, rule, about, place)
-        found[name] = [_with_shape(tiling, name, shape, place) for shape in steps]
+        now, rule = getattr(tiling, name), getattr(space.rule, name)
+        steps = tile_steps(now, *about, space) if isinstance(now, Tile) else strip_steps(now, rule, about, space)
+        found[name] = [_with_shape(tiling, name, shape, space) for shape in steps]
     if hasattr(tiling, "ahead"):
-        found["ahead"] = [tiling._replace(ahead=type(tiling.ahead)(ahead)) for ahead in {0, int(place.rule.ahead)} - {int(tiling.ahead)}]
-    return {name: legal for name, made in found.items() if (legal := [other for other in made if is_legal(other, place)])}
+        found["ahead"] = [tiling._replace(ahead=type(tiling.ahead)(ahead)) for ahead in {0, int(space.rule.ahead)} - {int(tiling.ahead)}]
+    return {name: legal for name, made in found.items() if (legal := [other for other in made if is_legal(other, space)])}
 
 
-def is_legal(tiling, place):
+def is_legal(tiling, space):
     """Whether a tiling is legal for the problem."""
     try:
-        checked(tiling, place.rule, place.problem, place.lanes)
+        checked(tiling, space.rule, space.problem, space.lanes)
     except ValueError:
         return False
     return True
 
 
-def tile_steps(tile, pixels, channels, place):
+def tile_steps(tile, pixels, channels, space):
     """Register tiles beside a tile, for calls of `pixels` pixels: of its width the next lower and the next higher, of each width beside its own
     the two whose accumulators are nearest in number."""
     heights = {}
-    for other in matrix_tiles(pixels, channels, place.lanes, place.target):
+    for other in matrix_tiles(pixels, channels, space.lanes, space.target):
         heights.setdefault(int(other.vectors), []).append(other)
     rows, found = int(tile.rows), []
     same = _efficient(heights.pop(int(tile.vectors), []), pixels)
@@ -73,10 +73,10 @@ def tile_steps(tile, pixels, channels, place):
     return found
 
 
-def strip_steps(strip, rule, conv, place):
+def strip_steps(strip, rule, conv, space):
     """Strips beside a strip: the next lower and the next higher, and the highest of every other slide; rule: the strip that the rule takes."""
     slides = {}
-    for other in strips(rule, conv, place.target):
+    for other in strips(rule, conv, space.target):
         slides.setdefault((int(other.taps), int(other.stride)), []).append(other)
     same = _efficient(slides.pop((int(strip.taps), int(strip.stride)), []), conv.q)
     found = [other for other in same if other.rows < strip.rows][-1:] + [other for other in same if other.rows > strip.rows][:1]
@@ -101,17 +101,17 @@ def _size_steps(tiling, name, most, multiple):
     return [tiling._replace(**{name: size}) for size in sorted(sizes)]
 
 
-def _with_shape(tiling, name, shape, place):
+def _with_shape(tiling, name, shape, space):
     """The tiling with another shape, its block sizes in multiples of the shape's."""
     made = tiling._replace(**{name: shape})
-    for size, (_, multiple) in _fields(made, place).sizes.items():
+    for size, (_, multiple) in _fields(made, space).sizes.items():
         made = made._replace(**{size: ceil_div(getattr(made, size), multiple) * multiple})
     return made
 
 
-def _fields(t, place):
+def _fields(t, space):
     """The _Fields of a tiling."""
-    problem, lanes = place.problem, place.lanes
+    problem, lanes = space.problem, space.lanes
     if type(t) in _CONV_OF_BLOCK:
         return _fields_of_block(t, problem, lanes)
     rows = {"lines": (problem.p, 1)}

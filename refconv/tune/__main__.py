@@ -65,7 +65,7 @@ def tuned(made, budget_s, again):
     """Yield (name, Tuned) of each task, which has an even share of the seconds that are left."""
     end = None if budget_s is None else time.perf_counter() + budget_s
     for i, (name, make) in enumerate(made.items()):
-        share = None if end is None else max(1e-3, (end - time.perf_counter()) / (len(made) - i))
+        share = None if end is None else max(1e-9, (end - time.perf_counter()) / (len(made) - i))
         yield name, settle(make(), share, again, f"{i} of {len(made)}: ")
 
 

@@ -1,7 +1,7 @@
 """Which tiling is fastest here: a search that begins with the rule's and goes on to neighbours of the best so far, as long as one is faster.
 
 A step in one field at a time (refconv/tiling/neighbours.py): first block sizes, for which nothing is compiled, then shapes of registers, each
-of which takes seconds to compile. All steps in a field are measured beside the best so far (race.py), the fastest takes its place, and the
+of which takes seconds to compile. All steps in a field are measured beside the best so far (race.py), the fastest takes its space, and the
 search is over when no step in any field is faster. At the end the best is measured beside the rule's tiling once more: that ratio is kept.
 """
 
@@ -22,7 +22,7 @@ from refconv.problem.block_base import Block
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.schedule import block_schedule, parameters, prepared, subject_of, weight_elements
 from refconv.tiling.measured import Measured, Subject, keep, read
-from refconv.tiling.neighbours import Place, neighbours
+from refconv.tiling.neighbours import Space, neighbours
 from refconv.tune.race import WORTH, Runner, duel, race
 from refconv.weights.blocks import pack_block
 from refconv.weights.packed import empty
@@ -144,7 +144,7 @@ def _search(wanted, start, deadline, label):
     """The Measured of a Task, beginning with the tiling `start`."""
     subject = wanted.subject
     rule, tried = subject.rule, {}
-    place = Place(subject.problem, rule, subject.lanes, subject.target)
+    space = Space(subject.problem, rule, subject.lanes, subject.target)
 
     def runner(tiling):
         progress(f"{label}{wanted}: tiling {len(tried) + 1}")
@@ -153,11 +153,11 @@ def _search(wanted, start, deadline, label):
     for tiling in dict.fromkeys((rule, start)):
         runner(tiling)
     best = start
-    names = list(neighbours(rule, place))
+    names = list(neighbours(rule, space))
     turn = unmoved = 0
     while unmoved < len(names) and time.perf_counter() < deadline:
         contenders, complete = {best: tried[best]}, True
-        for tiling in neighbours(best, place).get(names[turn], []):
+        for tiling in neighbours(best, space).get(names[turn], []):
             if tiling not in tried:
                 if time.perf_counter() > deadline:
                     complete = False
