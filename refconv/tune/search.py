@@ -1,7 +1,7 @@
 """Which tiling is fastest here: a search that begins with the rule's and goes on to neighbours of the best so far, as long as one is faster.
 
 A step in one field at a time (refconv/tiling/neighbours.py): first block sizes, for which nothing is compiled, then shapes of registers, each
-of which takes seconds to compile. All steps in a field are measured beside the best so far (race.py), the fastest takes its space, and the
+of which takes seconds to compile. All steps in a field are measured beside the best so far (race.py), the fastest takes its place, and the
 search is over when no step in any field is faster. At the end the best is measured beside the rule's tiling once more: that ratio is kept.
 """
 
