@@ -21,6 +21,7 @@ from refconv.plan import make_program, plan_of, thread_count
 from refconv.problem.block_base import Block
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.schedule import block_schedule, parameters, prepared, subject_of, weight_elements
+from refconv.static import Static
 from refconv.tiling.measured import Measured, Subject, keep, read
 from refconv.tiling.neighbours import Space, neighbours
 from refconv.tune.race import WORTH, Runner, duel, race
@@ -141,13 +142,17 @@ def _random(elements, stored):
 
 
 def _search(wanted, start, deadline, label):
-    """The Measured of a Task, beginning with the tiling `start`."""
+    """The Measured of a Task, beginning with the tiling `start`.
+
+    A shape that has lost is not tried again with other shapes beside it, each combination of which a fused block would be compiled for.
+    """
     subject = wanted.subject
-    rule, tried = subject.rule, {}
+    rule, tried, codes, lost = subject.rule, {}, set(), set()
     space = Space(subject.problem, rule, subject.lanes, subject.target)
 
     def runner(tiling):
         progress(f"{label}{wanted}: tiling {len(tried) + 1}")
+        codes.add(_code(tiling))
         return tried.setdefault(tiling, Runner(wanted.run(tiling), wanted.clock))
 
     for tiling in dict.fromkeys((rule, start)):
@@ -156,22 +161,27 @@ def _search(wanted, start, deadline, label):
     names = list(neighbours(rule, space))
     turn = unmoved = 0
     while unmoved < len(names) and time.perf_counter() < deadline:
-        contenders, complete = {best: tried[best]}, True
-        for tiling in neighbours(best, space).get(names[turn], []):
-            if tiling not in tried:
-                if time.perf_counter() > deadline:
-                    complete = False
-                    break
-                contenders[tiling] = runner(tiling)
+        name, contenders, complete = names[turn], {best: tried[best]}, True
+        for tiling in neighbours(best, space).get(name, []):
+            if tiling in tried or ((name, getattr(tiling, name)) in lost and _code(tiling) not in codes):
+                continue
+            if time.perf_counter() > deadline:
+                complete = False
+                break
+            contenders[tiling] = runner(tiling)
         fastest = race(contenders, deadline) if len(contenders) > 1 else best
+        lost |= {(name, getattr(tiling, name)) for tiling in contenders if tiling != fastest}
         moved, best = fastest != best, fastest
         if moved:
             unmoved = 0
         elif complete:
             turn, unmoved = (turn + 1) % len(names), unmoved + 1
-    settled = unmoved == len(names)
     ratio = duel(tried[best], tried[rule]) if best != rule else 1.0
     progress()
-    if ratio > WORTH:
-        return Measured(rule, 1.0, len(tried), settled)
-    return Measured(best, ratio, len(tried), settled)
+    best, ratio = (rule, 1.0) if ratio > WORTH else (best, ratio)
+    return Measured(best, ratio, len(tried), settled=unmoved == len(names))
+
+
+def _code(tiling):
+    """What of a tiling the compiled code is made for."""
+    return tuple(value for value in tiling if isinstance(value, Static | tuple))
