@@ -79,6 +79,6 @@ def test_without_it_there_is_none_and_the_reason_is_told():
     assert simulate(None, SMALL, MACHINE, dtype="float64").energy is None
     assert simulate(None, SMALL, MACHINE, dtype="float16").energy.by_level_pj[ARITHMETIC] == pytest.approx(4.6 * simulate(None, SMALL, MACHINE).macs)
     out = run("--layer", SMALL, "--machine", "textbook-45nm", "--dtype", "float64")[1]
-    assert "No energy: textbook-45nm says what a multiply-add of float32, float16 costs" in " ".join(out.split())
+    assert "sums here are float64; it takes a machine file with energy: mac: {float64: ... pJ}" in " ".join(out.split())
     assert "nergy" not in run("--layer", SMALL, "--machine", "textbook")[1]
     assert "nergy" not in run("--layer", SMALL, "--machine", "textbook-45nm", "--cache", "L1=16KiB,4,32")[1].partition("given")[2]

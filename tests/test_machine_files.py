@@ -90,7 +90,7 @@ def test_machine_files_are_refused_by_key(change, text):
 def test_machine_files_that_are_none(tmp_path):
     assert machine_from(GOOD, "my.yaml").name == "my"
     for key in GOOD:
-        with pytest.raises(ValueError, match=f"{key}: is missing"):
+        with pytest.raises(ValueError, match=f"{key}: missing; such as {key}: "):
             machine_from({name: value for name, value in GOOD.items() if name != key}, "my.yaml")
     for content in (b"", b"- a\n- b", b"\xff\xfe\x00", b"a: [1", b"&a [*a]", b"a: !!python/object:os.system {}", b"line: 8 B\nline: 16 B"):
         path = tmp_path / "bad.yaml"

@@ -83,8 +83,8 @@ def test_an_onnx_graph_s_layers_are_kernels_and_what_is_left_out_is_said(tmp_pat
     path = graphs.save(tmp_path / "net.onnx", nodes, {"x": [1, 4, 16, 16]}, {"w": (8, 4, 3, 3)})
     status, out, _ = run(path, *FP16)
     assert status == 0
-    assert "Left out, so that the true level is lower: 1 nodes (MaxPool)" in out
-    assert json.loads(run(path, *FP16, "--json")[1])["waterline"]["left_out"].startswith("1 nodes (MaxPool)")
+    assert "Left out, so that what can be attained is less: 1 node (MaxPool)" in out
+    assert json.loads(run(path, *FP16, "--json")[1])["waterline"]["left_out"].startswith("1 node (MaxPool)")
 
 
 def test_list_names_networks_and_machines():
@@ -98,7 +98,7 @@ def test_list_names_networks_and_machines():
     ("arguments", "text"),
     [
         ((), "NETWORK is missing: must be a network by name or a file"),
-        (("resnet5", *FP16), "network 'resnet5': must be resnet50"),
+        (("resnet5", *FP16), "network 'resnet5': must be one of refconv.networks.names(), such as resnet50"),
         (("resnet18", "--machine", "a5000"), "--dtype 'float32': machine a5000 says no peak for it: must be one of float16"),
         (("resnet18", *FP16, "--dtype", "int3"), "--dtype 'int3': must be float32"),
         (("resnet18", *FP16, "--batch", "0"), "--batch: '0': must be a positive integer"),

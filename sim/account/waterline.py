@@ -147,7 +147,7 @@ def left_out(model):
         return None
     kinds = ", ".join(dict.fromkeys(node.op for node in nodes))
     unknown = sum(node.elements is None for node in nodes)
-    text = f"{len(nodes)} nodes ({kinds}), {100 * (1 - model.modelled_share):.1f} % of the elements that all nodes move"
+    text = f"{len(nodes)} node{'s' if len(nodes) > 1 else ''} ({kinds}), {100 * (1 - model.modelled_share):.1f} % of the elements that all nodes move"
     return text + (f", those of {unknown} nodes not known" if unknown else "")
 
 

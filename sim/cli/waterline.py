@@ -9,12 +9,13 @@ from refconv.cli import MODEL_OPTIONS, Parser, in_options, note, positive
 from refconv.elements import LEGAL
 from refconv.graph.read import is_file, read_model
 from refconv.networks import names, network
+from refconv.tables import show_parts
 from sim.account.parallel import available_cores
 from sim.account.trace_cost import MOST_ACCESSES
 from sim.account.waterline import network_waterline
 from sim.cli import options as command
 from sim.machine.record import load_machine, presets
-from sim.report.output import show_parts, write_json, write_rows
+from sim.report.output import write_json, write_rows
 from sim.report.waterline import waterline_report
 
 OPTIONS = {"dtype": "--dtype", "batch": "--batch", "n": "--batch", "size": "--size"}

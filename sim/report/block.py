@@ -2,8 +2,8 @@
 
 from rich.text import Text
 
+from refconv.tables import BYTES, COUNTS, Table, count, size, texts, unit_for
 from sim.report.layer import layer_report
-from sim.report.table import BYTES, COUNTS, Table, count, size, texts, unit_for
 
 
 def block_report(block, machine):
