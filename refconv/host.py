@@ -59,21 +59,35 @@ def assembly(source):
     return machine.emit_assembly(llvm.parse_assembly(source))
 
 
+def is_x86():
+    """Whether the compiler's target is an x86-64."""
+    return llvm.get_process_triple().split("-")[0] in ("x86_64", "amd64")
+
+
 @functools.cache
-def vector_unit():
-    """(bytes of a vector register, number of them): read off the assembly LLVM emits for a 64-byte multiply-add."""
+def _multiply_add():
+    """The assembly LLVM emits for a 64-byte multiply-add."""
     vector = "<16 x float>"
     signature = f"{vector} @llvm.fmuladd.v16f32({vector}, {vector}, {vector})"
-    emitted = assembly(
+    return assembly(
         f"define {vector} @f({vector} %a, {vector} %b, {vector} %c) {{\n"
         f"  %r = call {vector} @llvm.fmuladd.v16f32({vector} %a, {vector} %b, {vector} %c)\n  ret {vector} %r\n}}\n"
         f"declare {signature}"
     )
-    if "zmm" in emitted:
+
+
+def fuses():
+    """Whether a multiply-add is one instruction on the compiler's target: on x86-64 FMA, elsewhere always."""
+    return not is_x86() or "vfmadd" in _multiply_add()
+
+
+def vector_unit():
+    """(bytes of a vector register, number of them): read off the assembly LLVM emits for a 64-byte multiply-add."""
+    if "zmm" in _multiply_add():
         return 64, 32
-    if "ymm" in emitted:
+    if "ymm" in _multiply_add():
         return 32, 16
-    return 16, 16 if "86" in llvm.get_process_triple().split("-")[0] else 32
+    return 16, 16 if is_x86() else 32
 
 
 def parse_size(text):
