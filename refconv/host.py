@@ -6,10 +6,12 @@ NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may set to less than the silicon has.
 
 import functools
 import pathlib
+import warnings
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
 from numba.core import config
+from numba.core.registry import cpu_target
 
 SYSFS_CPU = pathlib.Path("/sys/devices/system/cpu/cpu0")
 
@@ -37,17 +39,21 @@ class Target(NamedTuple):
         return self.vector_bytes // itemsize
 
 
+@functools.cache
 def compiler_target():
-    """(CPU name, feature string) that Numba compiles for.
+    """(CPU name, feature string) that Numba's code generator is set to: by NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, else this CPU's.
 
-    Numba itself keeps the features of the real CPU when only NUMBA_CPU_NAME is set; here a name alone stands for that
-    CPU's own features, so that NUMBA_CPU_NAME=haswell means AVX2 tiles.
+    With NUMBA_CPU_NAME alone Numba keeps the features of the real CPU, wider vectors included. Tiles are then made for those, too, with a warning.
     """
-    if config.CPU_FEATURES is not None:
-        return config.CPU_NAME or llvm.get_host_cpu_name(), config.CPU_FEATURES
-    if config.CPU_NAME is not None:
-        return config.CPU_NAME, ""
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    if config.CPU_NAME is not None and features and config.CPU_FEATURES is None:
+        warnings.warn(
+            f"NUMBA_CPU_NAME={config.CPU_NAME} alone: Numba adds this CPU's features, so code and tiles are not those of a {config.CPU_NAME}; "
+            "set NUMBA_CPU_FEATURES too (empty for the named CPU's own)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return name, features
 
 
 def assembly(source):
