@@ -26,13 +26,23 @@ class Cache(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a tiling is chosen for: bytes of a vector register, their number, bytes of the first two caches of one core; threads."""
+    """What a tiling is chosen for.
+
+    vector_bytes: of a vector register; registers: their number; l1_bytes, l2_bytes: of the first two caches of one core; threads.
+    fused: whether a multiply-add is one instruction. multiply_adds_per_cycle: vectors of them that a core can start in a cycle, and
+    latency_cycles: from the start of one until the next may add to its result; two and four on every x86-64 with FMA since 2013 (Agner
+    Fog's instruction tables: 4 or 5). beyond_l2_bytes_per_cycle: what one core gets from the L3 or memory while it computes.
+    """
 
     vector_bytes: int
     registers: int
     l1_bytes: int
     l2_bytes: int
     threads: int = 1
+    fused: bool = True
+    multiply_adds_per_cycle: float = 2
+    latency_cycles: float = 4
+    beyond_l2_bytes_per_cycle: float = 4
 
     def lanes(self, itemsize):
         """Elements of `itemsize` bytes in one vector."""
@@ -132,4 +142,5 @@ def caches(cpu=SYSFS_CPU):
 def target():
     """The Target of this computer. Where the caches are unknown, 32 KiB and 512 KiB: they decide about speed only."""
     sizes = {cache.name: cache.size_bytes for cache in caches()}
-    return Target(*vector_unit(), sizes.get("L1", 32 << 10), sizes.get("L2", 512 << 10))
+    rate = 2 if fuses() else 1  # a multiplication and an addition take a slot each
+    return Target(*vector_unit(), sizes.get("L1", 32 << 10), sizes.get("L2", 512 << 10), fused=fuses(), multiply_adds_per_cycle=rate)
