@@ -9,8 +9,8 @@ from refconv.parts.staging import staged_count, staged_step
 from refconv.problem.conv import out_width
 from refconv.static import Static
 from refconv.tile.activations import activate
-from refconv.tile.instructions import lanes, outer, prefetch, store, zero
-from refconv.tile.operands import Place, View, Weights, moved, shifted
+from refconv.tile.instructions import lanes, outer_sum, store, zero
+from refconv.tile.operands import Ahead, Place, View, Weights, moved, shifted
 
 L2 = Static(2)
 NO_PREFETCH = Static(0)
@@ -39,12 +39,10 @@ def window(acc, staged, at, line, weights, ahead_at, ahead):
     for r in range(conv.r):
         for s in range(runs):
             tap_at = at + r * conv.dilation_h * line + s * conv.dilation_w * channels
-            for i in range(run):
-                acc = outer(acc, staged.buffer, tap_at + i, pixel_step, weights.buffer, weight_at, weights.stride)
-                weight_at += n
-                if ahead > 0:
-                    prefetch(weights.buffer, ahead_at, L2)
-                    ahead_at += ahead
+            here = Weights(weights.buffer, weight_at, weights.stride)
+            acc = outer_sum(acc, View(staged.buffer, tap_at, pixel_step), here, run, Ahead(weights.buffer, ahead_at, ahead, L2))
+            weight_at += run * n
+            ahead_at += run * ahead
     return acc
 
 

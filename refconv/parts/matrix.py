@@ -8,44 +8,28 @@ from refconv.parts.operands import L1, first_sum, with_bias
 from refconv.parts.workspace import widen
 from refconv.routine_code import INLINED
 from refconv.tile.activations import activate
-from refconv.tile.instructions import lanes, outer, prefetch, store
-from refconv.tile.operands import Place, moved
+from refconv.tile.instructions import outer_sum, store
+from refconv.tile.operands import Ahead, Place, moved, shifted
 
 
-def sum_products(acc, pixels, at, weights, depth, stretch, steps):
-    """acc + the products of a tile of pixels, the first at `at` in the View `pixels`, with a block of weights: a sum of `depth` steps.
-
-    stretch: a Prefetch, of which `steps` steps have been asked for already, or None. Either way the loop is instructions alone: a call of a
-    piece within it leaves a branch for its status, and LLVM then moves the multiply-adds of a step behind all its loads, out of
-    registers (measured: half the speed).
-    """
+def wanted_ahead(stretch, steps):
+    """The Ahead of a sum in which `steps` steps of the Prefetch `stretch` have been asked for already, or None where there is none."""
     if stretch is None:
-        return _sum(acc, pixels, at, weights, depth, stretch, steps)
-    return _sum_and_prefetch(acc, pixels, at, weights, depth, stretch, steps)
+        return None
+    return _next_of(stretch, steps)
 
 
-def _sum(acc, pixels, at, weights, depth, stretch, steps):
-    n_lanes, w_at = lanes(weights.buffer), weights.at
-    for c in range(depth):
-        acc = outer(acc, pixels.buffer, at + c, pixels.pitch, weights.buffer, w_at, weights.stride)
-        w_at += n_lanes
-    return acc
+@routine
+def _next_of(stretch, steps):
+    gone = steps * stretch.step
+    return Ahead(stretch.buffer, stretch.at + gone // stretch.run * stretch.jump + gone % stretch.run, stretch.step, L1)
 
 
-def _sum_and_prefetch(acc, pixels, at, weights, depth, stretch, steps):
-    n_lanes, w_at, gone = lanes(weights.buffer), weights.at, steps * stretch.step
-    ahead_at = stretch.at + gone // stretch.run * stretch.jump + gone % stretch.run
-    for c in range(depth):
-        acc = outer(acc, pixels.buffer, at + c, pixels.pitch, weights.buffer, w_at, weights.stride)
-        prefetch(stretch.buffer, ahead_at, L1)
-        w_at += n_lanes
-        ahead_at += stretch.step
-    return acc
-
-
-@overload(sum_products, jit_options=INLINED)
-def _sum_products(acc, pixels, at, weights, depth, stretch, steps):
-    return _sum if stretch == types.none else _sum_and_prefetch
+@overload(wanted_ahead, jit_options=INLINED)
+def _wanted_ahead(stretch, steps):
+    if stretch == types.none:
+        return lambda stretch, steps: None
+    return lambda stretch, steps: _next_of(stretch, steps)
 
 
 @routine
@@ -62,7 +46,7 @@ def matrix_block(to, columns, source, span, weights, bias, start, stretch, activ
         acc, pixel_at = first_sum(start, i, columns, tile, to.buffer), pixels.at + i * pixels.pitch
         if source.fresh:
             widen(Place(pixels.buffer, pixel_at), moved(source.raw, i * span.depth), tile.rows * span.depth)
-        acc = sum_products(acc, pixels, pixel_at, weights, span.depth, stretch, steps)
+        acc = outer_sum(acc, shifted(pixels, i * pixels.pitch), weights, span.depth, wanted_ahead(stretch, steps))
         steps += span.depth
         acc = activate(with_bias(acc, bias, columns, tile.vectors), activation)
         store(to.buffer, to.at + i * to.pitch, to.pitch, acc, columns, i_next - i)
