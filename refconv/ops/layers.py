@@ -97,7 +97,8 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
         raise ValueError(f"weight of shape {packed.shape}: must convolve at most the {x.shape[3]} channels of x")
     n, h, w, channels = x.shape
     problem = _partial(n, channels, h, w, packed.shape[0], *packed.shape[2:])
-    return _run(_plan("partial", problem, x.dtype, tiling, threads), x, (weight, packed), bias, batched, layout, out)
+    plan = make_plan("partial", problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
+    return _run(plan, x, (weight, packed), bias, batched, layout, out)
 
 
 @functools.lru_cache(maxsize=MOST_PLANS)
@@ -112,13 +113,16 @@ def _convolve(x, weight, bias, window, groups, layout, out, tiling, threads):
         groups = x.shape[3]
         weight = _depthwise_weight(weight, groups)
     packed = _weight(weight, groups, x.dtype)
-    geometry = _geometry if all(map(_exact, window)) else _geometry.__wrapped__
-    name, problem = geometry(x.shape, packed.shape, *window, packed.groups, x.dtype)
-    return _run(_plan(name, problem, x.dtype, tiling, threads), x, (weight, packed), bias, batched, layout, out)
+    planned = _planned if all(map(_exact, window)) else _planned.__wrapped__
+    tiling = tiling if tiling is None else normalised(tiling)
+    plan = planned(x.shape, packed.shape, window, packed.groups, x.dtype, tiling, thread_count(threads))
+    return _run(plan, x, (weight, packed), bias, batched, layout, out)
 
 
-def _plan(name, problem, dtype, tiling, threads):
-    return make_plan(name, problem, dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
+@functools.lru_cache(maxsize=MOST_PLANS, typed=True)
+def _planned(x_shape, weight_shape, window, groups, dtype, tiling, threads):
+    """The plan for arrays of these shapes; `_planned.__wrapped__` is the same without this cache, whose keys are found faster than a problem."""
+    return make_plan(*_geometry(x_shape, weight_shape, *window, groups, dtype), dtype, tiling, threads)
 
 
 def _run(plan, x, weights, bias, batched, layout, out):
@@ -227,9 +231,8 @@ def _exact(value):
     return type(value) is int or type(value) is str or (type(value) is tuple and {*map(type, value)} == {int})
 
 
-@functools.lru_cache(maxsize=MOST_PLANS)
 def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, dtype):
-    """(kernel name, checked Conv2d) for an NHWC input and a weight; `_geometry.__wrapped__` is the same without the cache."""
+    """(kernel name, checked Conv2d) for an NHWC input and a weight."""
     n, h, w, c = x_shape
     k, c_group, r, s = weight_shape
     stride, dilation = _pair("stride", stride), _pair("dilation", dilation)
