@@ -60,7 +60,9 @@ def _words(kind, value):
         return [0]
     if isinstance(kind, types.Integer | types.Boolean):
         return [int(value)]
-    raise TypeError(f"{value!r}: a frame holds flat arrays, integers and tuples of them")
+    if kind == types.float64:
+        return [int(np.float64(value).view(np.int64))]
+    raise TypeError(f"{value!r}: a frame holds flat arrays, numbers of 64 bits and tuples of them")
 
 
 def frame(calls, x_strides, out_strides):
@@ -80,7 +82,7 @@ _NUMBERS = itertools.count()
 @functools.cache
 @global_compiler_lock
 def _runner(calls):
-    """The address of code f(frame, input, output) -> 0, or the status of the call that failed. calls: ((argument types, which word is a Given), ...)."""
+    """The address of code f(frame, input, output): 0, or the status of the call that failed. calls: ((types, which are Given), ...)."""
     context = cpu_target.target_context
     library = context.codegen().create_library(f"refconv_runner_{next(_NUMBERS)}")
     module = library.create_ir_module(library.name)
@@ -108,6 +110,8 @@ def _as(builder, word, kind):
     """A word as an argument of an LLVM type."""
     if isinstance(kind, ir.PointerType):
         return builder.inttoptr(word, kind)
+    if isinstance(kind, ir.DoubleType):
+        return builder.bitcast(word, kind)
     return word if kind == _WORD else builder.trunc(word, kind)
 
 
@@ -132,10 +136,10 @@ def _run(typing_context, frame, x, out):
 @routine
 def _lies(array, frame, at):
     """Whether the array has the strides in the frame's words from `at` on, along all axes on which it has more than one element."""
+    wrong = 0
     for i in range(array.ndim):
-        if array.shape[i] > 1 and array.strides[i] != _word(frame, at + i):
-            return False
-    return True
+        wrong += array.shape[i] > 1 and array.strides[i] != _word(frame, at + i)
+    return wrong == 0
 
 
 @kernel

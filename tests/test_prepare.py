@@ -255,5 +255,5 @@ def test_bad_arguments_are_named_when_it_is_prepared():
 
 
 def test_what_a_frame_does_not_hold():
-    with pytest.raises(TypeError, match="a frame holds flat arrays, integers and tuples of them"):
-        frames.frame([frames.NativeCall(0, (numba.types.float64,), (1.5,))], (), ())
+    with pytest.raises(TypeError, match="a frame holds flat arrays, numbers of 64 bits and tuples of them"):
+        frames.frame([frames.NativeCall(0, (numba.types.complex128,), (1.5j,))], (), ())

@@ -18,7 +18,7 @@ from refconv.weights.packed import empty
 
 
 def prepare(op, x, *arguments, **options):
-    """An operation made ready for calls with other arrays: `prepare(conv2d, x, weight, padding=1)(y)` is `conv2d(y, weight, padding=1)`, the same bits.
+    """An operation made ready for calls with other arrays: `prepare(conv2d, x, weight, padding=1)(y)` is `conv2d(y, weight, padding=1)`, bit for bit.
 
     op: conv2d, depthwise_conv2d, pointwise_conv2d, partial_conv2d or fused_block; x, arguments, options: those of a call of it. Of x only the
     shape, the dtype and the order of its elements in memory count: contiguous in NHWC or in NCHW order. Weights and biases are copied: later
