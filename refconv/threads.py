@@ -11,7 +11,6 @@ There the calling thread computes the same shares one after another: the same ad
 
 import os
 import threading
-import warnings
 
 import numba
 from numba import types
@@ -19,6 +18,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as layers
 
 from refconv.jit import compiled, native, parallel, part_of
+from refconv.messages import warn_caller
 
 _FORKED = []
 """Not empty in a process whose parent had started OpenMP: None, and "told" once that has been said."""
@@ -81,7 +81,7 @@ def _tell():
         _FORKED.append("told")
         text = "this process was forked from one that had started GNU OpenMP, which does not survive that: the shares of `threads` are computed one "
         text += "after another; start processes with 'spawn', or set NUMBA_THREADING_LAYER to tbb or workqueue"
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        warn_caller(text)
 
 
 _LOCKS = (global_compiler_lock, layers._backend_init_thread_lock, _ONE_AT_A_TIME)

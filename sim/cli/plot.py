@@ -212,8 +212,9 @@ def waterline_parser():
 
 def waterline_figure(arguments):
     """The Figure of a waterline."""
-    if arguments.json:
-        raise ValueError("--json: is legal with sim.waterline, which prints; legal here: -o FILE")
+    for form in ("json", "csv"):
+        if getattr(arguments, form):
+            raise ValueError(f"--{form}: is legal with sim.waterline, which prints; legal here: -o FILE")
     machine, account = waterline.accounted(arguments)
     costs = [KernelCost(kernel.name, kernel.macs, kernel.bytes) for kernel in account.kernels]
     line = waterline_of(costs, account.peak_flop_per_s, account.bandwidth_bytes_per_s)

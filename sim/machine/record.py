@@ -24,11 +24,11 @@ Here and in sim/machine/level.py machines are plain data: reading a file loads n
 import importlib.resources
 import pathlib
 import re
-import warnings
 from typing import NamedTuple
 
 import yaml
 
+from refconv.messages import warn_caller
 from sim.machine.energy import NUMBERS, Energy, read_energy
 from sim.machine.level import TAGS_AT_ONCE, Level, check_together, make_level
 from sim.machine.quantities import parse_bytes, parse_rate
@@ -282,7 +282,7 @@ def host_machine():
     levels = tuple(Level(*cache) for cache in host.caches())
     if not levels:
         levels = read_machine(presets()[STAND_IN]).levels
-        warnings.warn(f"{host.SYSFS_CPU}/cache does not describe this host's caches: those of {STAND_IN} stand in", stacklevel=2)
+        warn_caller(f"{host.SYSFS_CPU}/cache does not describe this host's caches: those of {STAND_IN} stand in", "sim")
     vector_bytes, registers = host.vector_unit()
     source = "sysfs; peak and bandwidth measured by sim.calibrate"
     return Machine("host", levels, vector_bytes, registers, *host_rates(), source).checked()

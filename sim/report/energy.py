@@ -7,13 +7,16 @@ from sim.report.table import Table
 
 
 def energy_report(layer, machine):
-    """The renderables of a LayerAccount's energy; one line that says why there is none on a machine that knows of energy; nothing on others."""
+    """The renderables of the energy of a layer, or of a block's fused kernel; of nothing on a machine that says nothing of energy.
+
+    One line says why there is none where the machine says it of other types of numbers.
+    """
     if machine.energy is None:
         return
     if layer.energy is None:
         yield Text(
             f"No energy: {machine.name} says what a multiply-add of {', '.join(machine.energy.mac_pj)} costs (energy: mac: in its file), "
-            "and it is told of layers whose sums have such a type, not of blocks."
+            f"and sums for {layer.dtype} have none of these types."
         )
         return
     energy = layer.energy

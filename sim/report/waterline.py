@@ -38,7 +38,7 @@ def described(account):
 
 def kernel_table(account):
     """A row a kernel, and the whole."""
-    moving = "what it must" if account.traffic == COMPULSORY else "what its convolution is simulated to move on empty caches"
+    moving = "what it must" if account.traffic == COMPULSORY else "what its convolution or block is simulated to move on empty caches"
     title = f"Kernels one after another, each moving {moving}, and no faster than its roof"
     table = Table(title, "kernel", "MACs", "bytes", "FLOP/B", "limited by", "attainable", "time at least us", "share of time")
 

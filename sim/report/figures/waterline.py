@@ -74,7 +74,7 @@ def draw_efficiencies(axes, line):
     axes.set_ylim(0, 100 * HEADROOM)
     axes.set_yticks(range(0, 101, 25))
     axes.set_xlabel(f"time, kernel after kernel [% of {three_digits(1e3 * line.latency_s)} ms]")
-    axes.set_ylabel("attainable share of the peak [%]")
+    axes.set_ylabel("attainable [% of peak]")
     for what, part, style in (("waterline", line.efficiency, "-"), ("roofline of all at once", line.roofline_efficiency, "--")):
         axes.axhline(100 * part, color=WATERLINE, linestyle=style, label=f"{what}: {three_digits(100 * part)} % of peak")
     axes.legend(loc="upper left", ncols=2, borderaxespad=0)
