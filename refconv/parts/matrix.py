@@ -9,7 +9,7 @@ from refconv.parts.workspace import widen
 from refconv.routine_code import INLINED
 from refconv.tile.activations import activate
 from refconv.tile.instructions import outer_sum, store
-from refconv.tile.operands import Ahead, Place, moved, shifted
+from refconv.tile.operands import Ahead, Place, View, moved
 
 
 def wanted_ahead(stretch, steps):
@@ -37,16 +37,19 @@ def matrix_block(to, columns, source, span, weights, bias, start, stretch, activ
     """to[i, k] = activation(start[i, k] + bias[k] + sum_(c < depth) source[i, c] * weights[k, c]) for the pixels of the Span, k < columns.
 
     to: a View from the block's first channel on; source: a Source; weights: the block's; bias: its Place, or None; start: a Start, or None;
-    stretch: a Prefetch of what the caller wants next, or None. Tiles of tile.rows pixels; the last is moved back to overlap its neighbour,
-    so pixel last - rows must exist, and what is stored is not stored again.
+    stretch: a Prefetch of what the caller wants next, or None. Tiles of tile.rows pixels; the last is moved back to overlap its neighbour, and
+    what is stored is not stored again. Where there are fewer pixels than that, 0 to last - 1, each has a tile whose rows are all that pixel
+    (their pitch is 0), and the last row is stored: no height is compiled for them.
     """
-    pixels, steps = source.pixels, 0
-    for i_next in range(span.first, span.last, tile.rows):
-        i = min(i_next, span.last - tile.rows)
-        acc, pixel_at = first_sum(start, i, columns, tile, to.buffer), pixels.at + i * pixels.pitch
+    pixels, steps, few = source.pixels, 0, span.last < tile.rows
+    step, pitch = (1, 0) if few else (tile.rows + 0, pixels.pitch)
+    for i_next in range(span.first, span.last, step):
+        i = min(i_next, span.last - step)
+        skipped = tile.rows - 1 if few else i_next - i
+        acc, pixel_at = first_sum(start, i, few, columns, tile, to.buffer), pixels.at + i * pixels.pitch
         if source.fresh:
-            widen(Place(pixels.buffer, pixel_at), moved(source.raw, i * span.depth), tile.rows * span.depth)
-        acc = outer_sum(acc, shifted(pixels, i * pixels.pitch), weights, span.depth, wanted_ahead(stretch, steps))
+            widen(Place(pixels.buffer, pixel_at), moved(source.raw, i * span.depth), step * span.depth)
+        acc = outer_sum(acc, View(pixels.buffer, pixel_at, pitch), weights, span.depth, wanted_ahead(stretch, steps))
         steps += span.depth
         acc = activate(with_bias(acc, bias, columns, tile.vectors), activation)
-        store(to.buffer, to.at + i * to.pitch, to.pitch, acc, columns, i_next - i)
+        store(to.buffer, to.at + (i_next - skipped) * to.pitch, to.pitch, acc, columns, skipped)

@@ -77,7 +77,7 @@ class DepthwiseTiling(NamedTuple):
     def check(self, chosen, problem, lanes):
         """As DenseTiling.check."""
         check_channels(self.channels, lanes)
-        check_strip("strip", self.strip, chosen.strip, problem)
+        check_strip("strip", self.strip, chosen.strip, problem, problem.q)
 
 
 class GroupedTiling(NamedTuple):
@@ -89,7 +89,7 @@ class GroupedTiling(NamedTuple):
 
     def check(self, chosen, problem, lanes):
         """As DenseTiling.check."""
-        check_strip("strip", self.strip, chosen.strip, problem)
+        check_strip("strip", self.strip, chosen.strip, problem, problem.q)
 
 
 class SpreadTiling(NamedTuple):
@@ -101,7 +101,7 @@ class SpreadTiling(NamedTuple):
 
     def check(self, chosen, problem, lanes):
         """As DenseTiling.check."""
-        check_strip("strip", self.strip, chosen.strip, problem)
+        check_strip("strip", self.strip, chosen.strip, problem, problem.q)
 
 
 class PartialTiling(NamedTuple):
