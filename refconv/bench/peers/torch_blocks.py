@@ -5,8 +5,9 @@ import functools
 import torch
 from torch.nn import Module, Parameter, functional
 
-from refconv.bench.peer_blocks import Entry, PeerBlock
-from refconv.bench.peers import tensor
+from refconv.bench.entry import Entry
+from refconv.bench.peers.steps import PeerBlock
+from refconv.bench.peers.torch import tensor
 from refconv.cli import note
 from refconv.problem.blocks import ConvNeXtBlock, FFNBlock
 
