@@ -81,7 +81,7 @@ def ours(operands, threads, layout="NHWC"):
 
 
 def peer(name):
-    """The module of a peer; imports nothing of the peer's own packages."""
+    """The module of an installed peer, whose packages it imports."""
     return importlib.import_module(f"refconv.bench.peers.{name}")
 
 

@@ -8,6 +8,7 @@ import functools
 import os
 import tempfile
 
+import ncnn
 import numpy as np
 
 from refconv.bench.entry import Entry
@@ -69,9 +70,7 @@ class Network:
     """
 
     def __init__(self, layers, weights, threads, winograd):
-        import ncnn
-
-        self.ncnn, self.net = ncnn, ncnn.Net()
+        self.net = ncnn.Net()
         options = self.net.opt
         options.num_threads, options.use_winograd_convolution = threads, winograd
         self.pools = ncnn.UnlockedPoolAllocator(), ncnn.PoolAllocator()  # memory of one call for the next; as its own benchmark does
@@ -103,7 +102,7 @@ class Network:
 
     def entry(self, x, packed, winograd):
         """The Entry on x, NCHW, images one after another; packed: input and output in ncnn's own layout."""
-        images = [self.ncnn.Mat(np.ascontiguousarray(image)).clone() for image in x]
+        images = [ncnn.Mat(np.ascontiguousarray(image)).clone() for image in x]
         if packed:
             images = [self._packed(image) for image in images]
         outputs = lambda: [self.output(image, packed) for image in images]
@@ -114,18 +113,16 @@ class Network:
         """The same with as many channels together as ncnn itself would pack."""
         most = vector_bytes() // 4
         pack = next((pack for pack in PACKS if pack <= most and mat.c % pack == 0), 1)
-        return self.ncnn.convert_packing(mat, pack, self.ncnn.Option())
+        return ncnn.convert_packing(mat, pack, ncnn.Option())
 
     def _planes(self, mat):
         """The same as planes."""
-        return self.ncnn.convert_packing(mat, 1, self.ncnn.Option())
+        return ncnn.convert_packing(mat, 1, ncnn.Option())
 
 
 @functools.cache
 def vector_bytes():
     """Bytes of its vectors: as many floats as the channels that a layer of it packs together, where 64 are to be had."""
-    import ncnn
-
     weight = _weight_bytes(np.zeros((64, 64, 1, 1)))
     network = Network([("Convolution", ["x"], ["y"], {0: 64, 1: 1, 6: 64 * 64})], [weight], 1, False)
     return 4 * network.output(ncnn.Mat(np.zeros((64, 4, 4), np.float32)).clone(), packed=True).elempack

@@ -4,16 +4,16 @@ Its threads spin while they wait for work, which is its default and the faster f
 """
 
 import numpy as np
+import onnxruntime
 
 from refconv.bench.entry import Entry
+from refconv.bench.peers.onnx_models import block_model, layer_model
 
 
 def layer_entries(operands, threads):
     """{form: Entry}; none of another element type than float32, for which its CPU provider has no Conv."""
     if operands.dtype != np.float32:
         return {}
-    from refconv.bench.peers.onnx_models import layer_model
-
     return {"bound": bound(layer_model(operands), operands.x, threads)}
 
 
@@ -21,15 +21,11 @@ def block_entries(record, x, threads):
     """{form: Entry} of a block, as of a layer."""
     if x.dtype != np.float32:
         return {}
-    from refconv.bench.peers.onnx_models import block_model
-
     return {"bound": bound(block_model(record, x.shape), x, threads)}
 
 
 def bound(model, x, threads):
     """The Entry of a serialised model that runs from "x", an array, to "y", NCHW."""
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
