@@ -11,8 +11,12 @@ import numpy as np
 from refconv.peak import peak_flop_per_s
 
 SAMPLE_S = 3e-3
-PAUSE_S = 0.01
-"""Between two forms: worker threads of the first go on spinning for some milliseconds, on cores that the second needs."""
+PAUSE_S = 0.05
+"""Before each form with more than one thread: workers of the one before go on spinning on cores that this one needs.
+
+After a depthwise layer with two threads, the process used CPU time in a pause for about 5 ms with torch (OpenMP) and for 40 to 50 ms with
+onnxruntime. Its spinning could be switched off instead, but that is its own default, and a peer is measured as it comes.
+"""
 
 
 class Contest(NamedTuple):

@@ -47,12 +47,14 @@ def compiled(model, x, threads, layout):
     request = CORE.compile_model(network, "CPU", settings).create_infer_request()
     x = np.ascontiguousarray(x.transpose(0, 2, 3, 1) if last else x)
     y = np.empty(request.model_outputs[0].shape, np.float32)
-    tensors = [openvino.Tensor(array, shared_memory=True) for array in (x, y)]  # they keep the arrays, and `result` keeps them
+    tensors = [openvino.Tensor(array, shared_memory=True) for array in (x, y)]
     request.set_input_tensor(tensors[0])
     request.set_output_tensor(tensors[1])
-    run = lambda: request.infer(share_outputs=True)
 
-    def result(tensors=tensors):
+    def run(tensors=tensors):  # they keep the arrays alive, which the request does not
+        request.infer(share_outputs=True)
+
+    def result():
         run()
         return y.transpose(0, 3, 1, 2) if last else y
 
