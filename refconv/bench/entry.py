@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5, "float16": 5e-3, "bfloat16": 5e-2}
-"""Largest legal error of an output, over 1 + its magnitude: float32 was seen off by 1e-6, bfloat16 by 1e-2."""
+"""Largest legal error of an output, over 1 + its magnitude: float32 was seen off by 5e-6, bfloat16 by 1e-2."""
 
 
 class WrongResult(Exception):
@@ -23,8 +23,8 @@ class Entry(NamedTuple):
     winograd: bool = False
 
 
-WINOGRAD_TOLERANCE = 1e-3
-"""The same for a Winograd form, whose transforms amplify roundings: 3x3 windows on tiles of 6x6 outputs in float32 were seen off by 1e-4."""
+WINOGRAD_TOLERANCE = 2e-4
+"""The same for a Winograd form, whose transforms amplify roundings: float32 was seen off by 2.5e-5."""
 
 
 def check(case, entries, expected, tolerance):
