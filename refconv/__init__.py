@@ -9,6 +9,7 @@ from refconv import reference
 from refconv.choices import choose, tilings
 from refconv.ops.blocks import fused_block, unfused_block
 from refconv.ops.layers import PackedWeight, conv2d, depthwise_conv2d, pack, partial_conv2d, pointwise_conv2d
+from refconv.ops.prepare import prepare
 from refconv.problem.blocks import (
     ConvFirstBlock,
     ConvNeXtBlock,
@@ -45,6 +46,7 @@ __all__ = [
     "pack",
     "partial_conv2d",
     "pointwise_conv2d",
+    "prepare",
     "reference",
     "tilings",
     "tune",

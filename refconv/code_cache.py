@@ -20,7 +20,6 @@ import shutil
 import sys
 import time
 import uuid
-import warnings
 
 import numba
 from numba.core import sigutils, types
@@ -29,6 +28,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from refconv.host import compiler_target
+from refconv.messages import warn_caller
 
 STALE_AFTER_S = 30 * 24 * 3600.0
 FOLDER = re.compile(r"(code|tuned)-[0-9a-f]{20}")
@@ -164,7 +164,7 @@ class KernelCache(NullCache):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:  # unpickling raises anything; whatever it is, the kernel can be compiled
-            warnings.warn(f"{path}: cannot be read, so the kernel is compiled again: {said(error)}", RuntimeWarning, stacklevel=2)
+            warn_caller(f"{path}: cannot be read, so the kernel is compiled again: {said(error)}")
             return None
 
     def save_overload(self, signature, result):
@@ -180,7 +180,7 @@ class KernelCache(NullCache):
         except OSError as error:
             if not _LOST:  # once: what is wrong with one file is wrong with the next
                 text = f"{path or 'compiled code'}: cannot be kept, so every process compiles anew: {said(error)}"
-                warnings.warn(text, RuntimeWarning, stacklevel=2)
+                warn_caller(text)
             _LOST.append(str(path))
 
 

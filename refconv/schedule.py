@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from refconv.elements import Element
 from refconv.kernels import KERNELS, kernel_for, kernel_for_block
 from refconv.problem.fused import POOLED, SPILLED
+from refconv.tiling.checked import check_registers
 from refconv.tiling.measured import Subject
 from refconv.weights.blocks import block_problem, gate_problem, packed_elements
 from refconv.weights.packed import packed_size
@@ -117,7 +118,9 @@ def prepared(kernel, problem, element, target, tiling=None, inputs=OPERANDS[:-1]
     lanes, itemsize = target.lanes(element.work.itemsize), element.work.itemsize
     kernel.check(problem, lanes)
     chosen = kernel.tiling(problem, itemsize, target)
-    chosen = chosen if tiling is None else kernel.checked(tiling, chosen, problem, lanes)
+    if tiling is not None:
+        chosen = kernel.checked(tiling, chosen, problem, lanes)
+        check_registers(chosen, target)
     units = kernel.units(problem, chosen)
     workspace = kernel.workspace(problem, chosen, lanes, element.half)
     return Call(kernel, problem, chosen, units, min(target.threads, units), workspace, inputs, out)

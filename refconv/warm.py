@@ -66,7 +66,7 @@ def run_layer(problem, dtype, threads):
     """Call the operation of a layer on arrays in both layouts."""
     operands = Operands(problem, dtype)
     for layout in ("NCHW", "NHWC"):
-        ours(operands, threads, layout)()
+        ours(operands, threads, layout).run()
 
 
 def run_block(case, dtype, threads):

@@ -7,8 +7,8 @@ import numpy as np
 from refconv import host
 from refconv.elements import element
 from refconv.kernels import kernel_for_block
-from refconv.ops.border import mark_block_border
-from refconv.ops.layers import contiguous, deliver, image, result
+from refconv.ops.border import block_border_marker
+from refconv.ops.layers import Bound, contiguous, image, operation
 from refconv.ops.steps import run_graph
 from refconv.plan import make_program, thread_count
 from refconv.problem.block_base import Block
@@ -17,9 +17,9 @@ from refconv.schedule import block_schedule, check_modes, parameters, subject_of
 from refconv.tiling.checked import normalised
 from refconv.tiling.measured import look_up, when_measured
 from refconv.weights.blocks import pack_block
-from refconv.weights.packed import empty
 
 
+@operation
 def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto", squeeze="auto", threads=None):
     """A whole residual block in one kernel, its hidden layer never in DRAM (Lavin, "On the Efficiency of Convolutional Neural Networks").
 
@@ -40,11 +40,7 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     """
     x, batched = _checked_image(x, weights, layout)
     program = _program(weights, x.shape[:3], tiling, halo, squeeze, thread_count(threads))
-    target = result(out, program.out_shape, x, weights.arrays.items(), layout, batched)
-    direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
-    program.run(contiguous(x).reshape(-1), direct.reshape(-1))
-    mark_block_border(direct, weights, x.shape[1:3])
-    return deliver(direct, target, out, layout, batched)
+    return Bound(program, x, batched, layout, out, tuple(weights.arrays.items()), block_border_marker(weights, x.shape[1:3]))
 
 
 _PROGRAMS = weakref.WeakKeyDictionary()

@@ -11,12 +11,12 @@ import hashlib
 import json
 import math
 import os
-import warnings
 from typing import Any, NamedTuple
 
 from refconv import host
 from refconv.code_cache import code_folder, said, user_cache, write_whole
-from refconv.tiling.checked import as_numbers, checked, with_numbers
+from refconv.messages import warn_caller
+from refconv.tiling.checked import as_numbers, check_registers, checked, with_numbers
 
 SWITCH = "REFCONV_TUNED"
 """The environment variable that, set to 0, keeps calls to the rules."""
@@ -128,7 +128,9 @@ def _parsed(document, subject):
     if not (isinstance(ratio, float) and math.isfinite(ratio) and ratio > 0 and type(tried) is int and type(settled) is bool):
         raise ValueError("the file is damaged")
     rule = subject.rule
-    return Measured(checked(with_numbers(rule, document["tiling"]), rule, subject.problem, subject.lanes), ratio, tried, settled)
+    tiling = checked(with_numbers(rule, document["tiling"]), rule, subject.problem, subject.lanes)
+    check_registers(tiling, subject.target)
+    return Measured(tiling, ratio, tried, settled)
 
 
 def keep(subject, measured):
@@ -161,5 +163,5 @@ def _path(subject):
 
 def _tell(text):
     if not _TOLD:
-        warnings.warn(text, RuntimeWarning, stacklevel=4)
+        warn_caller(text)
     _TOLD.append(text)

@@ -16,9 +16,8 @@ from refconv.bench.measure import geometric_mean
 from refconv.cli import Parser, door, positive, progress
 from refconv.elements import element
 from refconv.networks.drawn import drawn_layers
-from refconv.networks.report import show
 from refconv.plan import thread_count
-from refconv.tables import table
+from refconv.tables import Table, show_parts
 from refconv.tiling.checked import as_numbers
 from refconv.tiling.measured import lost
 from refconv.tune.search import settle, task
@@ -97,7 +96,7 @@ def document(found, arguments):
 
 def report(made):
     """The parts of what is printed of a document: a table, and lines."""
-    rows = table(
+    rows = Table(
         "Rule's tiling, and the fastest found", "problem", "kernel", "rule", "fastest", "regret", "tilings", left=("kernel", "rule", "fastest")
     )
     for entry in made["problems"]:
@@ -134,7 +133,7 @@ def main(argv=None):
         json.dump(made, sys.stdout, indent=1)
         print()
     else:
-        show(report(made))
+        show_parts(report(made))
     return 2 if lost() else 0
 
 
