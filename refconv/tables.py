@@ -152,11 +152,3 @@ def broken(text, width):
         for line in paragraph.divide(cuts):
             line.rstrip()
             yield line
-
-
-def table(title, *columns, left=()):
-    """An empty rich table: the first column and those named in `left` are text, the others numbers."""
-    result = Drawn(title=title, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
-    for i, column in enumerate(columns):
-        result.add_column(column, justify="left" if i == 0 or column in left else "right", no_wrap=True)
-    return result

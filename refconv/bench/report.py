@@ -1,25 +1,19 @@
 """The benchmark's tables for a terminal."""
 
-from rich.console import Console
-
 from refconv.bench.measure import geometric_mean
-from refconv.tables import TEXT_COLUMNS, table
+from refconv.tables import Table, show_parts
 
 
 def report(host, versions, results, stacked, threads, arguments):
     """Print who was measured on what, a table for each set, and one for FasterNet's operators. versions: {peer: version}."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=TEXT_COLUMNS)
     peers = ", ".join(f"{name} {version}" for name, version in versions.items())
-    console.print(f"{host['cpu']}, {host['isa']}: vectors of {host['vector_bytes']} B; {f'beside {peers}' if peers else 'no peers'}")
-    console.print(
+    head = f"{host['cpu']}, {host['isa']}: vectors of {host['vector_bytes']} B; {f'beside {peers}' if peers else 'no peers'}"
+    rates = (
         f"peak {host['peak_flop_per_s'] / 1e9:.1f} GFLOP/s of one core at best ({arguments.dtype}), copy {host['copy_bytes_per_s'] / 1e9:.1f} GB/s; "
         f"{threads} thread{'s' if threads > 1 else ''}, {arguments.layout}, medians of {arguments.rounds} interleaved rounds"
     )
-    for name, records in results.items():
-        console.print(set_table(name, records))
-    if stacked:
-        console.print(operator_table(stacked))
+    tables = [set_table(name, records) for name, records in results.items()]
+    show_parts([head, rates, "", *tables, *([operator_table(stacked)] if stacked else [])])
 
 
 def _shown(value, scale, digits):
@@ -35,7 +29,7 @@ def set_table(name, records):
     winograd = any(record["winograd"] for record in records)
     optional = [*["conversion"] * converts, *["float32 ms"] * halves]
     apart = ["Winograd"] * winograd
-    result = table(name, heading, "ms", "GFLOP/s", "% of peak", *optional, "best peer", "its ms", "ratio", *apart, left=("best peer",))
+    result = Table(name, heading, "ms", "GFLOP/s", "% of peak", *optional, "best peer", "its ms", "ratio", *apart, left=("best peer",))
     for record in records:
         peer = (record["best_peer"] or "-", _shown(record["best_peer_s"], 1e3, 3), _shown(record["ratio"], 1, 2))
         numbers = (_shown(record["seconds"], 1e3, 3), _shown(record["flop_per_s"], 1e-9, 1), _shown(record["efficiency"], 100, 1))
@@ -60,7 +54,7 @@ def _mean(values):
 def operator_table(records):
     """FasterNet's Table 1 here and in the paper, and PConv's FLOP/s as a multiple of DWConv's in each."""
     title = "FasterNet Table 1: ten stacked layers, float32, here and on the paper's CPU (one thread; 1 MAC = 2 FLOP in both)"
-    result = table(title, "operator", "map", "MFLOP", "ms", "GFLOP/s", "% of peak", "paper ms", "paper GFLOP/s")
+    result = Table(title, "operator", "map", "MFLOP", "ms", "GFLOP/s", "% of peak", "paper ms", "paper GFLOP/s")
     for record in records:
         numbers = (f"{1e3 * record['seconds']:.2f}", f"{record['flop_per_s'] / 1e9:.1f}", f"{100 * record['efficiency']:.1f}")
         paper = (f"{1e3 * record['paper_s']:.2f}", f"{record['paper_flop_per_s'] / 1e9:.1f}")
