@@ -15,7 +15,9 @@ from refconv.tiling.layers import (
     PartialTiling,
     PointwiseTiling,
     SpreadTiling,
+    most_grouped_rows,
     most_rows,
+    most_strip_rows,
 )
 from refconv.tiling.shapes import legal_slides, most_vectors, tile_of
 from refconv.weights.packed import ceil_div
@@ -53,21 +55,21 @@ def _pointwise(rule, problem, lanes, target):
 
 @candidates.register(DepthwiseTiling)
 def _depthwise(rule, problem, lanes, target):
-    for strip in strips(rule, problem, lambda taps, stride: target.registers - taps - 1):
+    for strip in strips(rule, problem, lambda taps, stride: most_strip_rows(taps, target)):
         for lines, channels in itertools.product(line_counts(rule, problem), block_sizes(lanes, rule.channels, problem.c)):
             yield rule._replace(strip=strip, lines=lines, channels=channels)
 
 
 @candidates.register(GroupedTiling)
 def _grouped(rule, problem, lanes, target):
-    for strip in strips(rule, problem, lambda taps, stride: max(1, (target.registers - taps - 1) // (rule.strip.inputs + stride))):
+    for strip in strips(rule, problem, lambda taps, stride: most_grouped_rows(rule.strip.inputs, taps, stride, target)):
         for lines, vectors in itertools.product(line_counts(rule, problem), sorted({1, rule.vectors_per_unit})):
             yield rule._replace(strip=strip, lines=lines, vectors_per_unit=vectors)
 
 
 @candidates.register(SpreadTiling)
 def _spread(rule, problem, lanes, target):
-    for strip in strips(rule, problem, lambda taps, stride: target.registers - taps - 1):
+    for strip in strips(rule, problem, lambda taps, stride: most_strip_rows(taps, target)):
         for lines, vectors in itertools.product(line_counts(rule, problem), sorted({1, rule.vectors_per_unit})):
             yield rule._replace(strip=strip, lines=lines, vectors_per_unit=vectors)
 
