@@ -2,7 +2,6 @@
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from refconv import host
 from refconv.static import StaticType
@@ -21,6 +20,7 @@ from refconv.tile.llvm import (
     opaque,
     prefetch_line,
     put,
+    repeated,
     splat,
     store_some,
     store_vector,
@@ -162,19 +162,20 @@ def _outer_sum(typing_context, acc, pixels, weights, steps, ahead):
         x_v, x_i, pitch = _fields(context, builder, pixels, pixels_v)
         w_v, w_i, stride = _fields(context, builder, weights, weights_v)
         x_p, w_p = element_pointer(context, builder, x, x_v, x_i), element_pointer(context, builder, w, w_v, w_i)
-        place = level = step = None
+        place = level = stride_ahead = None
         if prefetches:
-            p_v, p_i, step = _fields(context, builder, ahead[:3], ahead_v)
+            p_v, p_i, stride_ahead = _fields(context, builder, ahead[:3], ahead_v)
             place, level = element_pointer(context, builder, ahead[0], p_v, p_i), ahead[3].value
         if unit is not None and x_p.type.pointee == w_p.type.pointee == acc.vector.element:
-            return x86.outer_sum_code(builder, unit, acc, acc_v, (x_p, pitch), (w_p, stride), steps_v, prefetches and (level, place, step))
-        tile = cgutils.alloca_once_value(builder, acc_v)
-        with cgutils.for_range(builder, steps_v) as loop:
-            here = builder.gep(x_p, [loop.index]), builder.gep(w_p, [builder.mul(loop.index, ir.Constant(steps_v.type, acc.lanes))])
-            builder.store(_outer_step(builder, acc, builder.load(tile), here[0], pitch, here[1], stride), tile)
+            return x86.outer_sum_code(builder, unit, acc, acc_v, (x_p, pitch), (w_p, stride), steps_v, prefetches and (level, place, stride_ahead))
+
+        def step(i, sums):
+            here = builder.gep(x_p, [i]), builder.gep(w_p, [builder.mul(i, ir.Constant(steps_v.type, acc.lanes))])
             if prefetches:
-                prefetch_line(builder, builder.gep(place, [builder.mul(loop.index, step)]), level)
-        return builder.load(tile)
+                prefetch_line(builder, builder.gep(place, [builder.mul(i, stride_ahead)]), level)
+            return _outer_step(builder, acc, sums, here[0], pitch, here[1], stride)
+
+        return repeated(builder, steps_v, acc_v, step)
 
     return acc(acc, pixels, weights, types.intp, ahead), codegen
 

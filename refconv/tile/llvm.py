@@ -42,6 +42,14 @@ def vector_at(builder, tile, k):
     return builder.extract_value(tile, k)
 
 
+def repeated(builder, count, value, step):
+    """The value after `count` turns of value = step(index, value)."""
+    kept = cgutils.alloca_once_value(builder, value)
+    with cgutils.for_range(builder, count) as loop:
+        builder.store(step(loop.index, builder.load(kept)), kept)
+    return builder.load(kept)
+
+
 def put(builder, tile, vector, k):
     """The tile value with register k replaced."""
     return builder.insert_value(tile, vector, k)

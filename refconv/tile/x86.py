@@ -116,7 +116,7 @@ MULTIPLES = {0: (0, 1), 1: (1, 1), 2: (1, 2), 3: (3, 1)}
 
 def address(base, distances, multiple, scale, displacement):
     """base + multiple * scale distances + displacement; multiple 0: no distance."""
-    inside = f"{base},{distances[multiple]},{scale}" if multiple else base
+    inside = f"{base},{distances.get(multiple)},{scale}" if multiple else base
     return f"{displacement or ''}({inside})"
 
 
