@@ -1,9 +1,10 @@
 """python tests/emitted.py KIND: what is compiled for NUMBA_CPU_NAME, not run, as JSON: {name: [[products, vectors to or from the stack], ...]}.
 
-KIND: "tiles", the sum alone in every register tile that the rules can choose; "kernels", whole kernels with the rule's tilings; "target",
-the compiler's target as refconv sees it.
+KIND: "tiles", the sum alone in every register tile that the rules can choose; "strips", the slide alone in strips that they can choose;
+"kernels", whole kernels with the rule's tilings; "target", the compiler's target as refconv sees it.
 """
 
+import itertools
 import json
 import sys
 
@@ -18,9 +19,11 @@ from refconv.elements import element
 from refconv.plan import flat, make_plan, plan_of
 from refconv.schedule import block_schedule
 from refconv.static import Static
-from refconv.tile import outer_sum, store, zero
+from refconv.tile import outer_sum, slide, store, zero
+from refconv.tile.fit import slide_registers
 from refconv.tile.operands import Ahead, View, Weights
-from refconv.tiling.layers import ROWS, most_rows
+from refconv.tiling.layers import ROWS, most_grouped_rows, most_rows, most_strip_rows
+from refconv.tiling.shapes import DepthwiseStrip
 from refconv.weights.packed import MOST_VECTORS
 
 ONE = Static(1)
@@ -32,6 +35,21 @@ def summed(x, w, out, rows, vectors, steps, pitch, stride, at, step):
     store(out, 0, pitch, acc, WHOLE, 0)
 
 
+def slid(x, w, out, strip, width, turns, pitch, stride, at, columns):
+    acc = zero(strip.rows, width, out)
+    for i in range(turns):
+        acc = slide(acc, strip, View(x, at * i, pitch), None, None, None, Weights(w, i, stride))
+        acc = slide(acc, strip, View(x, at + i, pitch), columns, i, at, Weights(w, at, stride))
+    store(out, 0, pitch, acc, WHOLE, 0)
+
+
+def listing(function, signature):
+    """The assembly of a function compiled alone."""
+    entry = njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    entry.compile(signature)
+    return entry.inspect_asm(entry.signatures[0])
+
+
 def loops_of(text):
     """[[products, stack moves], ...] of the innermost loops that multiply."""
     return [[products(lines), len(stack_moves(lines, text))] for lines in innermost_loops(text) if products(lines)]
@@ -39,10 +57,27 @@ def loops_of(text):
 
 def tile_loops(rows, vectors, dtype, step):
     """loops_of the sum in one register tile; step: of a prefetch, Static(0) for none."""
-    entry = njit(nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)(summed)
-    buffers, shape = (flat(dtype),) * 3, (typeof(Static(rows)), typeof(Static(vectors)))
-    entry.compile((*buffers, *shape, *(types.intp,) * 4, typeof(step)))
-    return loops_of(entry.inspect_asm(entry.signatures[0]))
+    shape = typeof(Static(rows)), typeof(Static(vectors))
+    return loops_of(listing(summed, (*(flat(dtype),) * 3, *shape, *(types.intp,) * 4, typeof(step))))
+
+
+def strip_loops(rows, width, taps, stride):
+    """loops_of a loop of slides in a strip, inside a map and at its border, over rows x width accumulators."""
+    strip = DepthwiseStrip(*map(Static, (rows, taps, stride)))
+    return loops_of(listing(slid, (*(flat(np.float32),) * 3, typeof(strip), typeof(Static(width)), *(types.intp,) * 5)))
+
+
+def strips():
+    """Strips of windows of one, three, five and seven columns, and of groups of two, four and eight channels under three; strides 1 and 2."""
+    target, found = host.target(), {}
+    for taps, stride in itertools.product((1, 3, 5, 7), (1, 2)):
+        for rows in (rows for rows in ROWS if rows <= most_strip_rows(taps, target)):
+            found[f"{rows}x1 taps {taps} stride {stride}"] = strip_loops(rows, 1, taps, stride)
+    for width, stride in itertools.product((2, 4, 8), (1, 2)):
+        most = most_grouped_rows(width, 3, stride, target)
+        for rows in (rows for rows in ROWS if rows <= most and slide_registers(rows, width, 3, stride, target.fused) <= target.registers):
+            found[f"{rows}x{width} taps 3 stride {stride}"] = strip_loops(rows, width, 3, stride)
+    return found
 
 
 def tiles():
@@ -60,11 +95,13 @@ LAYERS = {
     "conv2d": refconv.Conv2d.parse("mb1ic64ih14oc64kh3ph1"),
     "pointwise": refconv.Conv2d.parse("mb1ic96ih14oc96kh1ph0"),
     "partial": refconv.PartialConv2d(1, 64, 14, 14, 48, 3, 3),
+    "depthwise": refconv.Conv2d.parse("g96mb1ic96ih14oc96kh3ph1"),
+    "grouped": refconv.Conv2d.parse("g48mb1ic96ih14oc96kh3ph1"),
 }
 
 
 def whole_kernels():
-    """The kernels of dense layers and those of blocks whose inner products are all such sums, each with the rule's tiling."""
+    """The kernels of layers and that of a block whose inner products are all such sums, each with the rule's tiling."""
     found = {}
     for name, problem in LAYERS.items():
         make_plan(name, problem, np.dtype(np.float32))
@@ -79,6 +116,7 @@ def whole_kernels():
 if __name__ == "__main__":
     asked = {
         "tiles": tiles,
+        "strips": strips,
         "kernels": whole_kernels,
         "target": lambda: [*host.compiler_target()[:1], *host.vector_unit(), tile_loops(1, 1, np.float32, ONE)],
     }

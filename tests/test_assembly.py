@@ -44,9 +44,18 @@ def test_no_sum_moves_a_vector_to_or_from_the_stack(cpu, tmp_path):
 
 
 @pytest.mark.parametrize("cpu", TARGETS)
-def test_no_kernel_of_products_moves_a_vector_to_or_from_the_stack(cpu, tmp_path):
+def test_no_slide_moves_a_vector_to_or_from_the_stack(cpu, tmp_path):
+    found, _ = emitted("strips", tmp_path, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="")
+    assert len(found) >= 50
+    for shape, loops in found.items():
+        assert loops, shape
+        assert all(moves == 0 for _, moves in loops), (shape, loops)
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+def test_no_kernel_moves_a_vector_to_or_from_the_stack(cpu, tmp_path):
     found, _ = emitted("kernels", tmp_path, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="")
-    assert set(found) == {"conv2d", "pointwise", "partial", "ffn"}
+    assert set(found) == {"conv2d", "pointwise", "partial", "depthwise", "grouped", "ffn"}
     for name, loops in found.items():
         assert loops, name
         assert all(moves == 0 for _, moves in loops), (name, loops)

@@ -2,12 +2,11 @@
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from refconv import host
 from refconv.static import StaticType
 from refconv.tile import instructions as op
-from refconv.tile import x86
+from refconv.tile import x86, x86_slide
 from refconv.tile.half import MARK
 from refconv.tile.llvm import (
     advance,
@@ -21,6 +20,7 @@ from refconv.tile.llvm import (
     opaque,
     prefetch_line,
     put,
+    repeated,
     splat,
     store_some,
     store_vector,
@@ -155,26 +155,27 @@ def _outer_sum(typing_context, acc, pixels, weights, steps, ahead):
     x, w = pixels[0], weights[0]
     if not _is_array(x):
         return None
-    unit, prefetches = x86.vectors_of(acc), ahead != types.none and ahead[2] != StaticType(0)
+    unit, prefetches = x86.unit_for(acc), ahead != types.none and ahead[2] != StaticType(0)
 
     def codegen(context, builder, signature, args):
         acc_v, pixels_v, weights_v, steps_v, ahead_v = args
         x_v, x_i, pitch = _fields(context, builder, pixels, pixels_v)
         w_v, w_i, stride = _fields(context, builder, weights, weights_v)
         x_p, w_p = element_pointer(context, builder, x, x_v, x_i), element_pointer(context, builder, w, w_v, w_i)
-        place = level = step = None
+        place = level = stride_ahead = None
         if prefetches:
-            p_v, p_i, step = _fields(context, builder, ahead[:3], ahead_v)
+            p_v, p_i, stride_ahead = _fields(context, builder, ahead[:3], ahead_v)
             place, level = element_pointer(context, builder, ahead[0], p_v, p_i), ahead[3].value
         if unit is not None and x_p.type.pointee == w_p.type.pointee == acc.vector.element:
-            return x86.outer_sum_code(builder, unit, acc, acc_v, (x_p, pitch), (w_p, stride), steps_v, prefetches and (level, place, step))
-        tile = cgutils.alloca_once_value(builder, acc_v)
-        with cgutils.for_range(builder, steps_v) as loop:
-            here = builder.gep(x_p, [loop.index]), builder.gep(w_p, [builder.mul(loop.index, ir.Constant(steps_v.type, acc.lanes))])
-            builder.store(_outer_step(builder, acc, builder.load(tile), here[0], pitch, here[1], stride), tile)
+            return x86.outer_sum_code(builder, unit, acc, acc_v, (x_p, pitch), (w_p, stride), steps_v, prefetches and (level, place, stride_ahead))
+
+        def step(i, sums):
+            here = builder.gep(x_p, [i]), builder.gep(w_p, [builder.mul(i, ir.Constant(steps_v.type, acc.lanes))])
             if prefetches:
-                prefetch_line(builder, builder.gep(place, [builder.mul(loop.index, step)]), level)
-        return builder.load(tile)
+                prefetch_line(builder, builder.gep(place, [builder.mul(i, stride_ahead)]), level)
+            return _outer_step(builder, acc, sums, here[0], pitch, here[1], stride)
+
+        return repeated(builder, steps_v, acc_v, step)
 
     return acc(acc, pixels, weights, types.intp, ahead), codegen
 
@@ -208,14 +209,20 @@ def _fields(context, builder, record, value):
 def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel, taps):
     if not _is_array(pixels[0]):
         return None
-    n_taps, n_stride = strip.record.taps, strip.record.stride
+    n_taps, n_stride = int(strip.record.taps), int(strip.record.stride)
+    whole, unit = first_pixel == types.none, x86_slide.unit_for(acc, n_taps, n_stride)
 
     def codegen(context, builder, signature, args):
         acc_v, _, pixels_v, columns_v, first, last, taps_v = args
         x_v, x_i, pixel_step = _fields(context, builder, pixels, pixels_v)
         w_v, w_i, tap_step = _fields(context, builder, taps, taps_v)
-        w_p = element_pointer(context, builder, taps[0], w_v, w_i)
-        x_p = opaque(builder, element_pointer(context, builder, pixels[0], x_v, x_i))
+        w_p, x_p = element_pointer(context, builder, taps[0], w_v, w_i), element_pointer(context, builder, pixels[0], x_v, x_i)
+        if unit is not None and x_p.type.pointee == w_p.type.pointee == acc.vector.element:
+            border = None if whole else (columns_v, first, last)
+            return x86_slide.slide_code(builder, unit, acc, acc_v, (n_taps, n_stride), (x_p, pixel_step), (w_p, tap_step), border)
+        if whole:
+            columns_v, first, last = (context.get_constant(types.intp, number) for number in (acc.lanes, 0, 1 << 30))
+        x_p = opaque(builder, x_p)
         load_pixel = lambda i: load_some(builder, advance(builder, x_p, pixel_step, i), acc.vector, columns_v)
         within = lambda i: builder.and_(
             builder.icmp_signed("<=", first, ir.Constant(first.type, i)), builder.icmp_signed("<", ir.Constant(first.type, i), last)
@@ -233,7 +240,8 @@ def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel,
                     acc_v = put(builder, acc_v, multiply_add(builder, kept[q * n_stride + s], weight, vector_at(builder, acc_v, k)), k)
         return acc_v
 
-    return acc(acc, strip, pixels, types.intp, types.intp, types.intp, taps), codegen
+    place = types.none if whole else types.intp
+    return acc(acc, strip, pixels, place, place, place, taps), codegen
 
 
 @implement(op.spread)

@@ -16,3 +16,10 @@ def most_rows_of(vectors, registers, fused):
     while product_registers(rows + 1, vectors, fused) <= registers:
         rows += 1
     return rows
+
+
+def slide_registers(rows, vectors, taps, stride, fused):
+    """Registers of a slide over rows x vectors accumulators: those, the taps' weights where a row is one vector and else the pixels, what passes
+    by them, and where a multiply-add is not fused its product."""
+    kept = taps if vectors == 1 else min(rows * taps, (rows - 1) * stride + taps)
+    return rows * vectors + kept + 1 + (not fused)

@@ -42,6 +42,14 @@ def vector_at(builder, tile, k):
     return builder.extract_value(tile, k)
 
 
+def repeated(builder, count, value, step):
+    """The value after `count` turns of value = step(index, value)."""
+    kept = cgutils.alloca_once_value(builder, value)
+    with cgutils.for_range(builder, count) as loop:
+        builder.store(step(loop.index, builder.load(kept)), kept)
+    return builder.load(kept)
+
+
 def put(builder, tile, vector, k):
     """The tile value with register k replaced."""
     return builder.insert_value(tile, vector, k)
@@ -115,7 +123,8 @@ def store_vector(builder, value, pointer):
     builder.store(narrow(builder, value, pointer.type.pointee), place, align=align)
 
 
-def _lane_mask(builder, count, lanes):
+def lane_mask(builder, count, lanes):
+    """Whether each lane is below `count`: a vector of bits."""
     index = ir.Constant(ir.VectorType(count.type, lanes), list(range(lanes)))
     return builder.icmp_signed("<", index, splat(builder, count, lanes))
 
@@ -138,7 +147,7 @@ def load_some(builder, pointer, kind, count):
         with whole:
             a, a_block = load_vector(builder, pointer, kind), builder.block
         with part:
-            mask = _lane_mask(builder, count, kind.count)
+            mask = lane_mask(builder, count, kind.count)
             place, align = _stored(builder, pointer, kind)
             stored = place.type.pointee
             b = widen(builder, _masked(builder, "load", stored, [place, ir.Constant(INT32, align), mask, ir.Constant(stored, None)]), kind)
@@ -177,7 +186,7 @@ def store_some(builder, pointer, value, count):
         with whole:
             store_vector(builder, value, pointer)
         with part:
-            mask = _lane_mask(builder, count, kind.count)
+            mask = lane_mask(builder, count, kind.count)
             place, align = _stored(builder, pointer, kind)
             stored = narrow(builder, value, pointer.type.pointee)
             _masked(builder, "store", ir.VoidType(), [stored, place, ir.Constant(INT32, align), mask])

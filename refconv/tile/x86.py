@@ -69,6 +69,12 @@ class Vectors(NamedTuple):
         """A whole vector."""
         return [f"{'v' if self.vex else ''}movup{self.kind} {place}, {to}"]
 
+    def zero(self, to):
+        """Zeros in every lane."""
+        if self.vector_bytes == 64:
+            return [f"vpxord {to}, {to}, {to}"]
+        return [f"vxorps {to}, {to}, {to}"] if self.vex else [f"xorps {to}, {to}"]
+
     def broadcast(self, place, to):
         """One element in every lane."""
         if self.vex:
@@ -110,7 +116,7 @@ MULTIPLES = {0: (0, 1), 1: (1, 1), 2: (1, 2), 3: (3, 1)}
 
 def address(base, distances, multiple, scale, displacement):
     """base + multiple * scale distances + displacement; multiple 0: no distance."""
-    inside = f"{base},{distances[multiple]},{scale}" if multiple else base
+    inside = f"{base},{distances.get(multiple)},{scale}" if multiple else base
     return f"{displacement or ''}({inside})"
 
 
@@ -155,12 +161,17 @@ def loop_code(unit, names, rows, vectors):
     return "\n".join(lines)
 
 
-def vectors_of(acc):
-    """The Vectors for sums in tiles of a type; None on other CPUs, and for a tile that has more accumulators than there are registers."""
-    if not host.is_x86() or product_registers(acc.rows, acc.vectors, host.fuses()) > host.vector_unit()[1]:
+def unit_of(acc, registers):
+    """The Vectors for a tile type; None on other CPUs, and where the code takes more registers than there are: registers(whether FMA is there)."""
+    if not host.is_x86() or registers(host.fuses()) > host.vector_unit()[1]:
         return None
     size = 4 if isinstance(acc.vector.element, ir.FloatType) else 8
     return Vectors(acc.lanes * size, host.fuses(), size)
+
+
+def unit_for(acc):
+    """The Vectors for sums in a tile type, or None (unit_of)."""
+    return unit_of(acc, lambda fused: product_registers(acc.rows, acc.vectors, fused))
 
 
 def outer_sum_code(builder, unit, acc, acc_v, pixels, weights, steps, ahead):
@@ -172,7 +183,7 @@ def outer_sum_code(builder, unit, acc, acc_v, pixels, weights, steps, ahead):
     in_bytes = lambda pointer, elements: builder.mul(elements, ir.Constant(elements.type, BYTES[str(pointer.type.pointee)]))
     x_p, pitch = pixels
     w_p, stride = weights
-    operands = _Operands(builder)
+    operands = Operands(builder)
     sums = [operands.changed(vector_at(builder, acc_v, k), "v") for k in range(rows * vectors)]
     places = row_places(rows)
     bases = [operands.changed(advance(builder, x_p, pitch, first), "r") for first in range(0, rows, ROWS_OF_BASE)]
@@ -196,7 +207,7 @@ def outer_sum_code(builder, unit, acc, acc_v, pixels, weights, steps, ahead):
     return acc_v
 
 
-class _Operands:
+class Operands:
     """The operands of an inline assembly, named $0, $1, ... as LLVM numbers them: outputs, the inputs tied to them, other inputs."""
 
     def __init__(self, builder):
@@ -214,16 +225,18 @@ class _Operands:
 
     def multiples(self, value, wanted):
         """{multiple: name} of inputs that are the wanted multiples of a number. No output may be named after the first."""
-        named = {}
-        for multiple in sorted(wanted - {0}):
-            self.inputs.append(self.builder.mul(value, ir.Constant(value.type, multiple)))
-            named[multiple] = f"${len(self.outputs) + sum(v is not None for *_, v in self.outputs) + len(self.inputs) - 1}"
-        return named
+        return {multiple: self.read(self.builder.mul(value, ir.Constant(value.type, multiple))) for multiple in sorted(wanted - {0})}
+
+    def read(self, value):
+        """An input of which the text reads the register alone. No output may be named after it."""
+        self.inputs.append(value)
+        return f"${len(self.outputs) + sum(v is not None for *_, v in self.outputs) + len(self.inputs) - 1}"
 
     def call(self, text):
         """The struct of the outputs."""
         tied = [(i, value) for i, (_, _, value) in enumerate(self.outputs) if value is not None]
         constraints = [f"=&{register}" for _, register, _ in self.outputs] + [str(i) for i, _ in tied] + ["r"] * len(self.inputs)
+        constraints += ["~{k1}"] if "%k1" in text else []
         constraints += ["~{memory}", "~{flags}", "~{dirflag}", "~{fpsr}"]
         values = [value for _, value in tied] + self.inputs
         result = ir.LiteralStructType([kind for kind, _, _ in self.outputs])

@@ -15,7 +15,9 @@ from refconv.tiling.layers import (
     PartialTiling,
     PointwiseTiling,
     SpreadTiling,
+    most_grouped_rows,
     most_rows,
+    most_strip_rows,
 )
 from refconv.tiling.shapes import GroupedStrip, legal_slides, most_vectors, tile_of
 from refconv.weights.packed import ceil_div
@@ -88,8 +90,8 @@ def matrix_tiles(pixels, channels, lanes, target):
 def strips(strip, conv, target):
     """Yield the strips that the Conv2d `conv` may have in place of the rule's `strip`, and whose sums fit the registers."""
     for taps, stride in legal_slides(strip, conv):
-        free = target.registers - taps - 1
-        most = max(1, free // (strip.inputs + stride)) if isinstance(strip, GroupedStrip) else free
+        grouped = isinstance(strip, GroupedStrip)
+        most = most_grouped_rows(strip.inputs, taps, stride, target) if grouped else most_strip_rows(taps, target)
         for rows in ROWS:
             if rows <= min(conv.q, most):
                 yield strip._replace(rows=Static(rows), taps=Static(taps), stride=Static(stride))

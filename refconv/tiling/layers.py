@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from refconv.parts.staging import staged_count
 from refconv.static import Static
-from refconv.tile.fit import most_rows_of
+from refconv.tile.fit import most_rows_of, slide_registers
 from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile, check_strip, most_vectors, require, slide_shape, tile_of
 from refconv.weights.packed import ceil_div, groups_per_vector
 
@@ -148,9 +148,19 @@ def register_tile(pixels, channels, depth, run, itemsize, target):
     return best[1]
 
 
+def most_strip_rows(taps, target):
+    """The most outputs of a strip of one vector whose accumulators, weights and passing pixel fit the registers, or 1."""
+    return max(1, target.registers - slide_registers(0, 1, taps, 1, target.fused))
+
+
+def most_grouped_rows(width, taps, stride, target):
+    """As most_strip_rows where a row is `width` vectors: of those, the pixels of a slide and a passing weight."""
+    return max((rows for rows in ROWS if slide_registers(rows, width, taps, stride, target.fused) <= target.registers), default=1)
+
+
 def strip_rows(pixels, taps, target):
     """Outputs of a strip: accumulators, `taps` weights and one pixel fit the registers."""
-    most = max(1, min(16, target.registers - taps - 1))
+    most = min(16, most_strip_rows(taps, target))
     return min((rows for rows in ROWS if rows <= min(pixels, most)), key=lambda rows: (ceil_div(pixels, rows) * (rows + taps - 1), -rows))
 
 
@@ -256,7 +266,7 @@ def grouped_tiling(problem, itemsize, target):
     """
     lanes, g = target.lanes(itemsize), problem.c_group
     taps, stride = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
-    fits = lambda rows, taps: rows * g + (rows - 1) * stride + taps + 1 <= target.registers
+    fits = lambda rows, taps: slide_registers(rows, g, taps, stride, target.fused) <= target.registers
     if not fits(1, taps):
         taps, stride = 1, 1
     rows = min(

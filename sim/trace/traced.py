@@ -246,6 +246,8 @@ def _slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
         return None
     met = tuple(i for i, _ in slide_schedule(acc.rows, strip.record.taps, strip.record.stride))
     n_taps, n_vectors, n_lanes = int(strip.record.taps), acc.vectors, acc.lanes
+    if first_pixel == types.none:
+        return lambda acc, strip, pixels, columns, first_pixel, last_pixel, taps: op.slide(acc, strip, pixels, n_lanes, 0, 1 << 30, taps)
 
     def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
         n = begin(pixels.buffer)
