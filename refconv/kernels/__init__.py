@@ -11,6 +11,7 @@ from refconv.kernels import (
     conv_first,
     conv_first_down,
     depthwise,
+    depthwise_rows,
     ffn,
     fused_mbconv,
     gated,
@@ -90,6 +91,13 @@ def _depthwise(problem, lanes):
     return "" if legal else "as many groups as input and as output channels"
 
 
+def _depthwise_rows(problem, lanes):
+    if _depthwise(problem, lanes):
+        return _depthwise(problem, lanes)
+    few = 4 * problem.c <= 3 * packed.ceil_div(problem.c, lanes) * lanes and problem.stride_w == 1
+    return "" if few else f"horizontal stride 1, and channels that leave a quarter of their vectors of {lanes} or more empty"
+
+
 def _grouped(problem, lanes):
     equal = isinstance(problem, Conv2d) and problem.c_group == problem.k_group <= lanes
     return "" if equal else f"groups of equal numbers of input and output channels, at most {lanes} (one vector)"
@@ -118,6 +126,7 @@ FIRST = ConvFirstBlock, ConvNeXtBlock, FasterNetBlock
 KERNELS = {
     row.name: row
     for row in (
+        _layer("depthwise_rows", depthwise_rows, "depthwise", layers.depthwise_rows_tiling, _depthwise_rows),
         _layer("depthwise", depthwise, "depthwise", layers.depthwise_tiling, _depthwise),
         _layer("pointwise", pointwise, "dense", layers.pointwise_tiling, _pointwise),
         _layer("conv2d", conv2d, "dense", layers.dense_tiling, _conv2d),

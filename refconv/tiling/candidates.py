@@ -10,6 +10,7 @@ from refconv.static import Static
 from refconv.tiling.layers import (
     ROWS,
     DenseTiling,
+    DepthwiseRowsTiling,
     DepthwiseTiling,
     GroupedTiling,
     PartialTiling,
@@ -56,6 +57,13 @@ def _depthwise(rule, problem, lanes, target):
     for strip in strips(rule, problem, lambda taps, stride: target.registers - taps - 1):
         for lines, channels in itertools.product(line_counts(rule, problem), block_sizes(lanes, rule.channels, problem.c)):
             yield rule._replace(strip=strip, lines=lines, channels=channels)
+
+
+@candidates.register(DepthwiseRowsTiling)
+def _depthwise_rows(rule, problem, lanes, target):
+    for strip in strips(rule, problem.turned, lambda taps, stride: target.registers - taps - 1):
+        for bands in sorted({1, rule.bands, ceil_div(problem.p, strip.rows)}):
+            yield rule._replace(strip=strip, bands=bands)
 
 
 @candidates.register(GroupedTiling)

@@ -83,6 +83,17 @@ class DepthwiseTiling(NamedTuple):
         check_strip("strip", self.strip, chosen.strip, problem)
 
 
+class DepthwiseRowsTiling(NamedTuple):
+    """A strip of output rows one under another; a unit of work is `bands` strips of them, whole rows."""
+
+    strip: DepthwiseStrip
+    bands: int
+
+    def check(self, chosen, problem, lanes):
+        """As DenseTiling.check."""
+        check_strip("strip", self.strip, chosen.strip, problem.turned)
+
+
 class GroupedTiling(NamedTuple):
     """A strip; a unit of work is `lines` output rows x `vectors_per_unit` vectors of channels."""
 
@@ -238,6 +249,14 @@ def depthwise_tiling(problem, itemsize, target):
     near = target.l1_bytes // 2 // (problem.r * problem.w * itemsize) // lanes * lanes
     channels = near if near >= NEAR_VECTORS * lanes else ceil_div(problem.c, lanes) * lanes
     return DepthwiseTiling(DepthwiseStrip(*map(Static, (rows, taps, stride))), lines, channels)
+
+
+def depthwise_rows_tiling(problem, itemsize, target):
+    """Rule: accumulators of output rows one under another, the weights of a kernel column and one vector fit the registers; else as depthwise_tiling."""
+    taps, stride = slide_shape(problem.r, problem.stride_h, problem.dilation_h)
+    rows = strip_rows(problem.p, taps, target)
+    bands = max(1, lines_of_thread(problem, itemsize, target) // rows)
+    return DepthwiseRowsTiling(DepthwiseStrip(*map(Static, (rows, taps, stride))), bands)
 
 
 def grouped_tiling(problem, itemsize, target):
