@@ -75,6 +75,10 @@ class Kernel(NamedTuple):
         return plain(self.run)
 
 
+MOST_REPEATED = 16
+"""Vectors of channels up to which the weights of a depthwise window are repeated along a row: 3x3 weights then fill 9 KiB of 64-byte vectors."""
+
+
 def _conv2d(problem, lanes):
     return "" if isinstance(problem, Conv2d) else "a Conv2d"
 
@@ -94,8 +98,8 @@ def _depthwise(problem, lanes):
 def _depthwise_rows(problem, lanes):
     if _depthwise(problem, lanes):
         return _depthwise(problem, lanes)
-    few = 4 * problem.c <= 3 * packed.ceil_div(problem.c, lanes) * lanes and problem.stride_w == 1
-    return "" if few else f"horizontal stride 1, and channels that leave a quarter of their vectors of {lanes} or more empty"
+    fits = problem.stride_w == 1 and problem.c % lanes > 0 and problem.c <= MOST_REPEATED * lanes
+    return "" if fits else f"horizontal stride 1, and channels that are no multiple of {lanes} (one vector), at most {MOST_REPEATED * lanes}"
 
 
 def _grouped(problem, lanes):
