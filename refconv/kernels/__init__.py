@@ -12,6 +12,7 @@ from refconv.kernels import (
     conv_first_down,
     depthwise,
     depthwise_rows,
+    few_outputs,
     ffn,
     fused_mbconv,
     gated,
@@ -76,7 +77,7 @@ class Kernel(NamedTuple):
 
 
 MOST_REPEATED = 16
-"""Vectors of channels up to which the weights of a depthwise window are repeated along a row: 3x3 weights then fill 9 KiB of 64-byte vectors."""
+"""Vectors of channels up to which the weights of a depthwise window are repeated along a row: 3x3 weights then fill 9 x 17 vectors, which stay in L1."""
 
 
 def _conv2d(problem, lanes):
@@ -88,6 +89,12 @@ def _pointwise(problem, lanes):
         return "a Conv2d"
     plain_1x1 = problem[5:9] == (1, 1, 1, 1) and not any(problem[9:13]) and problem.groups == 1
     return "" if plain_1x1 else "a 1x1 kernel of stride 1 without padding or groups"
+
+
+def _few_outputs(problem, lanes):
+    if _pointwise(problem, lanes):
+        return _pointwise(problem, lanes)
+    return "" if problem.c > 1 and problem.k <= lanes // 4 else f"several input channels and at most {lanes // 4} output channels (a quarter of a vector)"
 
 
 def _depthwise(problem, lanes):
@@ -132,6 +139,7 @@ KERNELS = {
     for row in (
         _layer("depthwise_rows", depthwise_rows, "depthwise", layers.depthwise_rows_tiling, _depthwise_rows),
         _layer("depthwise", depthwise, "depthwise", layers.depthwise_tiling, _depthwise),
+        _layer("few_outputs", few_outputs, "dense", layers.few_outputs_tiling, _few_outputs),
         _layer("pointwise", pointwise, "dense", layers.pointwise_tiling, _pointwise),
         _layer("conv2d", conv2d, "dense", layers.dense_tiling, _conv2d),
         _layer("grouped", grouped, "grouped", layers.grouped_tiling, _grouped),

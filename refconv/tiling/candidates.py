@@ -12,6 +12,7 @@ from refconv.tiling.layers import (
     DenseTiling,
     DepthwiseRowsTiling,
     DepthwiseTiling,
+    FewOutputsTiling,
     GroupedTiling,
     PartialTiling,
     PointwiseTiling,
@@ -50,6 +51,15 @@ def _pointwise(rule, problem, lanes, target):
         pixel_counts = sorted({rows, ceil_div(rule.pixels, rows) * rows})
         for pixels, channels, ahead in itertools.product(pixel_counts, blocks, sorted({0, rule.ahead})):
             yield rule._replace(tile=tile, pixels=pixels, channels=channels, ahead=ahead)
+
+
+@candidates.register(FewOutputsTiling)
+def _few_outputs(rule, problem, lanes, target):
+    for rows in (rows for rows in ROWS if rows <= rule.tile.rows):
+        tile = rule.tile._replace(rows=Static(rows))
+        step = tile.pixels(lanes)
+        for pixels in sorted({step, ceil_div(rule.pixels, step) * step}):
+            yield rule._replace(tile=tile, pixels=pixels)
 
 
 @candidates.register(DepthwiseTiling)

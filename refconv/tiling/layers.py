@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from refconv.parts.staging import staged_count
 from refconv.static import Static
-from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile, check_strip, most_vectors, require, slide_shape, tile_of
+from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, SumTile, Tile, check_strip, most_vectors, require, slide_shape, tile_of
 from refconv.weights.packed import ceil_div, groups_per_vector
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
@@ -68,6 +68,19 @@ class PointwiseTiling(NamedTuple):
         check_ahead(self.ahead)
         require(self.pixels % self.tile.rows == 0, "pixels", self.pixels, f"a multiple of tile.rows = {self.tile.rows}")
         check_channels(self.channels, self.tile.vectors * lanes)
+
+
+class FewOutputsTiling(NamedTuple):
+    """A tile of sums; a unit of work is `pixels` pixels."""
+
+    tile: SumTile
+    pixels: int
+
+    def check(self, chosen, problem, lanes):
+        """As DenseTiling.check."""
+        self.tile.check("tile", chosen.tile)
+        step = self.tile.pixels(lanes)
+        require(self.pixels % step == 0, "pixels", self.pixels, f"a multiple of {step} (the pixels of a vector of outputs)")
 
 
 class DepthwiseTiling(NamedTuple):
@@ -233,6 +246,26 @@ def pointwise_tiling(problem, itemsize, target):
     ahead = max(1, vectors * lanes * rows // (2 * block))  # half of the block, as in dense_tiling; the prefetch is there for the pixels anyway
     channels = ceil_div(most, vectors * lanes) * vectors * lanes
     return PointwiseTiling(tile_of(rows, vectors, problem.k, lanes), block, channels, ahead)
+
+
+MOST_SUMMED_APART = 7
+"""The widest odd runs that are added where they lie side by side: `width` registers then take width * (width - 1) blends."""
+
+
+def side_by_side(channels, lanes):
+    """Whether runs of so many channels are added where pixels lie side by side: the odd part of their number is small."""
+    return channels < lanes and channels // (channels & -channels) <= MOST_SUMMED_APART
+
+
+def few_outputs_tiling(problem, itemsize, target):
+    """Rule: the sums of a tile fill one vector of outputs; each thread has an even share of the pixels."""
+    lanes, pixels = target.lanes(itemsize), problem.n * problem.h * problem.w
+    if problem.k == 1 and side_by_side(problem.c, lanes):
+        tile = SumTile(Static(1), Static(problem.c), Static(problem.c))
+    else:
+        tile = SumTile(Static(lanes // problem.k), Static(problem.k), Static(lanes))
+    step = tile.pixels(lanes)
+    return FewOutputsTiling(tile, ceil_div(ceil_div(pixels, step), target.threads) * step)
 
 
 def depthwise_tiling(problem, itemsize, target):
