@@ -74,11 +74,18 @@ def _lay_weights(rows, weight, problem, width):
     if width < n:
         for i in range(channels * n):
             copy(rows.buffer, rows.at + i, weight, i % channels * n, 1)
-    else:
-        fill(rows.buffer, rows.at, row_vectors(problem, width, n) * n)
-        for c in range(channels):
+        return
+    whole = channels - channels % n
+    for c in range(0, whole, n):  # a lane of each packed vector beside zeros: their sums are the weights side by side
+        for k in range(outputs):
+            along = sum_runs(load(width, ONE, weight, c * n + k, n, 1), width)
+            store(rows.buffer, rows.at + (c // n * outputs + k) * n, 0, along, n, 0)
+    if whole < channels:
+        last = rows.at + whole * outputs
+        fill(rows.buffer, last, outputs * n)
+        for c in range(whole, channels):
             for k in range(outputs):
-                copy(rows.buffer, rows.at + (c // n * outputs + k) * n + c % n, weight, c * n + k, 1)
+                copy(rows.buffer, last + k * n + c - whole, weight, c * n + k, 1)
 
 
 @routine
