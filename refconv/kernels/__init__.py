@@ -94,7 +94,7 @@ def _pointwise(problem, lanes):
 def _few_outputs(problem, lanes):
     if _pointwise(problem, lanes):
         return _pointwise(problem, lanes)
-    return "" if problem.c > 1 and problem.k <= lanes // 4 else f"several input channels and at most {lanes // 4} output channels (a quarter of a vector)"
+    return "" if problem.c > 1 and problem.k <= lanes // 2 else f"several input channels and at most {lanes // 2} output channels (half a vector)"
 
 
 def _depthwise(problem, lanes):

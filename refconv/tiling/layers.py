@@ -7,7 +7,7 @@ says which would be. The functions below are the rules, one a kernel; whoever kn
 import math
 from typing import NamedTuple
 
-from refconv.parts.staging import staged_count
+from refconv.parts.staging import staged_count, staged_lines
 from refconv.static import Static
 from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, SumTile, Tile, check_strip, most_vectors, require, slide_shape, tile_of
 from refconv.weights.packed import ceil_div, groups_per_vector
@@ -178,10 +178,10 @@ def strip_rows(pixels, taps, target):
     return min((rows for rows in ROWS if rows <= min(pixels, most)), key=lambda rows: (ceil_div(pixels, rows) * (rows + taps - 1), -rows))
 
 
-def lines_within(budget_bytes, outputs, line_bytes, kernel, stride, dilation):
-    """The most output rows (at least 1) whose staged input rows stay within the budget."""
+def lines_within(budget_bytes, outputs, line_bytes, kernel, stride, dilation, count=staged_count):
+    """The most output rows (at least 1) whose staged input rows stay within the budget; count: of those rows, staged_count or staged_lines."""
     lines = outputs
-    while lines > 1 and staged_count(lines, stride, kernel, dilation) * line_bytes > budget_bytes:
+    while lines > 1 and count(lines, stride, kernel, dilation) * line_bytes > budget_bytes:
         lines = ceil_div(lines, 2)
     return lines
 
@@ -221,7 +221,7 @@ def dense_tiling(problem, itemsize, target):
     lanes = target.lanes(itemsize)
     run = problem.c_group * (problem.s if problem.dilation_w == 1 else 1)
     line_bytes = staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group * itemsize
-    lines = lines_within(target.l2_bytes // 2, min(problem.p, 16), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
+    lines = lines_within(target.l2_bytes // 2, min(problem.p, 16), line_bytes, problem.r, problem.stride_h, problem.dilation_h, staged_lines)
     lines = even_blocks(problem.p, lines, problem.n, target.threads)
     most = unit_channels(problem.k_group, problem.n * problem.groups * ceil_div(problem.p, lines), target.threads, lanes)
     rows, vectors = register_tile(problem.q, most, problem.r * problem.s * problem.c_group, run, itemsize, target)
