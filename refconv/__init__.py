@@ -9,6 +9,7 @@ from refconv import reference
 from refconv.choices import choose, tilings
 from refconv.ops.blocks import fused_block, unfused_block
 from refconv.ops.layers import PackedWeight, conv2d, depthwise_conv2d, pack, partial_conv2d, pointwise_conv2d
+from refconv.ops.prepare import prepare
 from refconv.problem.blocks import (
     ConvFirstBlock,
     ConvNeXtBlock,
@@ -20,6 +21,7 @@ from refconv.problem.blocks import (
     fold_batch_norm,
 )
 from refconv.problem.conv import Conv2d, PartialConv2d
+from refconv.tune.search import tune
 from refconv.version import __version__
 from refconv.weights.packed import empty
 
@@ -44,7 +46,9 @@ __all__ = [
     "pack",
     "partial_conv2d",
     "pointwise_conv2d",
+    "prepare",
     "reference",
     "tilings",
+    "tune",
     "unfused_block",
 ]

@@ -5,6 +5,7 @@ from refconv.cli import contents, door
 DOORS = {
     "bench": "time the kernels beside torch and onnxruntime",
     "networks": "networks as data: parameters, MACs, published figures, blocks",
+    "tune": "measure tilings on this CPU, and keep the fastest for later calls",
     "warm": "compile kernels ahead of their first call",
 }
 

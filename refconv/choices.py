@@ -1,4 +1,4 @@
-"""What there is to choose for a problem: its legal tilings, and the rule's choice of kernel and tiling with its reasons in numbers."""
+"""What there is to choose for a problem: its legal tilings, and the kernel and tiling that a call takes with the reasons in numbers."""
 
 from typing import Any, NamedTuple
 
@@ -7,13 +7,15 @@ import numpy as np
 from refconv import host
 from refconv.elements import element
 from refconv.kernels import kernel_for
+from refconv.plan import thread_count
 from refconv.problem.conv import Conv2d
 from refconv.tiling.candidates import candidates
 from refconv.tiling.checked import checked
+from refconv.tiling.measured import Subject, look_up
 
 
 class Choice(NamedTuple):
-    """The kernel and tiling that the rule takes for a problem, and one line that says which cache holds what."""
+    """The kernel and tiling that are taken for a problem, and one line that says which cache holds what, and what has been measured of it."""
 
     kernel: str
     tiling: Any
@@ -38,12 +40,23 @@ def tilings(problem, kernel=None, dtype=np.float32, target=None):
             yield checked(candidate, rule, problem, lanes)
 
 
-def choose(problem, dtype=np.float32, target=None):
-    """The rule's Choice for a problem: kernel, tiling, and in one line the bytes of what each cache is meant to hold."""
+def choose(problem, dtype=np.float32, target=None, *, threads=None):
+    """The Choice for a problem: kernel, tiling, and in one line the bytes of what each cache is meant to hold.
+
+    The tiling is the rule's for the target. Without a target it is that of a call on this computer with so many threads (None: one), which
+    takes what refconv.tune has measured, if it has: the line then says so. ValueError or TypeError says what is wrong with an argument.
+    """
+    here = target is None
+    if not here and threads is not None:
+        raise ValueError(f"threads = {threads!r} with a target: must be None, since the target has its own")
     problem, itemsize, target = _asked(problem, dtype, target)
+    threads = thread_count(1 if threads is None else threads)
+    target = target._replace(threads=threads) if here else target
     row = kernel_for(problem, target.lanes(itemsize))
-    tiling = row.tiling(problem, itemsize, target)
-    return Choice(row.name, tiling, row.explain(problem, tiling, itemsize, target))
+    known = look_up(Subject(row, problem, element(dtype), threads)) if here else None
+    tiling = known.tiling if known else row.tiling(problem, itemsize, target)
+    explanation = row.explain(problem, tiling, itemsize, target)
+    return Choice(row.name, tiling, f"{explanation}; {known}" if known else explanation)
 
 
 def _asked(problem, dtype, target):

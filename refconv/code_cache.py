@@ -20,7 +20,6 @@ import shutil
 import sys
 import time
 import uuid
-import warnings
 
 import numba
 from numba.core import sigutils, types
@@ -29,9 +28,10 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from refconv.host import compiler_target
+from refconv.messages import warn_caller
 
 STALE_AFTER_S = 30 * 24 * 3600.0
-FOLDER = re.compile(r"code-[0-9a-f]{20}")
+FOLDER = re.compile(r"(code|tuned)-[0-9a-f]{20}")
 DIGEST_BYTES = 32
 
 _SOURCES = {}
@@ -69,13 +69,16 @@ def user_cache():
         return None
 
 
-def code_folder(packages):
-    """The folder of the code that these packages have a part in; None where there is no place for it, or a package has no sources to hash."""
+def code_folder(packages, kind="code", *more):
+    """The folder of the code that these packages have a part in; None where there is no place for it, or a package has no sources to hash.
+
+    kind: "tuned" is the folder of what has been measured of that code, `more` what it depends on besides.
+    """
     hashes, place = [_SOURCES[package] for package in packages], user_cache()
     if place is None or None in hashes:
         return None
     versions = sys.implementation.cache_tag, numba.__version__, compiler_target()
-    folder = place / f"code-{hashlib.sha256(repr((versions, hashes)).encode()).hexdigest()[:20]}"
+    folder = place / f"{kind}-{hashlib.sha256(repr((versions, hashes, *more)).encode()).hexdigest()[:20]}"
     _use(folder)
     return folder
 
@@ -85,7 +88,7 @@ def _use(folder):
     """Note the day on a folder, and remove the folders of other sources that no run has used for 30 days."""
     with contextlib.suppress(OSError):  # read-only, or not there yet
         os.utime(folder)
-        for other in folder.parent.glob("code-*"):
+        for other in folder.parent.iterdir():
             with contextlib.suppress(OSError):  # another process may be removing it
                 if FOLDER.fullmatch(other.name) and time.time() - other.stat().st_mtime > STALE_AFTER_S:
                     shutil.rmtree(other, ignore_errors=True)
@@ -161,7 +164,7 @@ class KernelCache(NullCache):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:  # unpickling raises anything; whatever it is, the kernel can be compiled
-            warnings.warn(f"{path}: cannot be read, so the kernel is compiled again: {_said(error)}", RuntimeWarning, stacklevel=2)
+            warn_caller(f"{path}: cannot be read, so the kernel is compiled again: {said(error)}")
             return None
 
     def save_overload(self, signature, result):
@@ -173,20 +176,20 @@ class KernelCache(NullCache):
             if result.lifted or result.library.has_dynamic_globals:
                 raise OSError(f"{self._name} has addresses of this process in it")
             payload = dumps((key, result._reduce()))
-            _write(path, hashlib.sha256(payload).digest() + payload)
+            write_whole(path, hashlib.sha256(payload).digest() + payload)
         except OSError as error:
             if not _LOST:  # once: what is wrong with one file is wrong with the next
-                text = f"{path or 'compiled code'}: cannot be kept, so every process compiles anew: {_said(error)}"
-                warnings.warn(text, RuntimeWarning, stacklevel=2)
+                text = f"{path or 'compiled code'}: cannot be kept, so every process compiles anew: {said(error)}"
+                warn_caller(text)
             _LOST.append(str(path))
 
 
-def _said(error):
+def said(error):
     """What an error says, without the path that the message has already."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _write(path, data):
+def write_whole(path, data):
     """The data as a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:16]}.tmp")

@@ -6,10 +6,14 @@ NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may set to less than the silicon has.
 
 import functools
 import pathlib
+import platform
+import re
+import warnings
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
 from numba.core import config
+from numba.core.registry import cpu_target
 
 SYSFS_CPU = pathlib.Path("/sys/devices/system/cpu/cpu0")
 
@@ -24,30 +28,44 @@ class Cache(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a tiling is chosen for: bytes of a vector register, their number, bytes of the first two caches of one core; threads."""
+    """What a tiling is chosen for.
+
+    vector_bytes: of a vector register; registers: their number; l1_bytes, l2_bytes: of the first two caches of one core; threads.
+    fused: whether a multiply-add is one instruction. multiply_adds_per_cycle: vectors of them that a core can start in a cycle, and
+    latency_cycles: from the start of one until the next may add to its result; two and four on every x86-64 with FMA since 2013 (Agner
+    Fog's instruction tables: 4 or 5). beyond_l2_bytes_per_cycle: what one core gets from the L3 or memory while it computes.
+    """
 
     vector_bytes: int
     registers: int
     l1_bytes: int
     l2_bytes: int
     threads: int = 1
+    fused: bool = True
+    multiply_adds_per_cycle: float = 2
+    latency_cycles: float = 4
+    beyond_l2_bytes_per_cycle: float = 4
 
     def lanes(self, itemsize):
         """Elements of `itemsize` bytes in one vector."""
         return self.vector_bytes // itemsize
 
 
+@functools.cache
 def compiler_target():
-    """(CPU name, feature string) that Numba compiles for.
+    """(CPU name, feature string) that Numba's code generator is set to: by NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, else this CPU's.
 
-    Numba itself keeps the features of the real CPU when only NUMBA_CPU_NAME is set; here a name alone stands for that
-    CPU's own features, so that NUMBA_CPU_NAME=haswell means AVX2 tiles.
+    With NUMBA_CPU_NAME alone Numba keeps the features of the real CPU, wider vectors included. Tiles are then made for those, too, with a warning.
     """
-    if config.CPU_FEATURES is not None:
-        return config.CPU_NAME or llvm.get_host_cpu_name(), config.CPU_FEATURES
-    if config.CPU_NAME is not None:
-        return config.CPU_NAME, ""
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    if config.CPU_NAME is not None and features and config.CPU_FEATURES is None:
+        warnings.warn(
+            f"NUMBA_CPU_NAME={config.CPU_NAME} alone: Numba adds this CPU's features, so code and tiles are not those of a {config.CPU_NAME}; "
+            "set NUMBA_CPU_FEATURES too (empty for the named CPU's own)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return name, features
 
 
 def assembly(source):
@@ -59,21 +77,35 @@ def assembly(source):
     return machine.emit_assembly(llvm.parse_assembly(source))
 
 
+def is_x86():
+    """Whether the compiler's target is an x86-64."""
+    return llvm.get_process_triple().split("-")[0] in ("x86_64", "amd64")
+
+
 @functools.cache
-def vector_unit():
-    """(bytes of a vector register, number of them): read off the assembly LLVM emits for a 64-byte multiply-add."""
+def _multiply_add():
+    """The assembly LLVM emits for a 64-byte multiply-add."""
     vector = "<16 x float>"
     signature = f"{vector} @llvm.fmuladd.v16f32({vector}, {vector}, {vector})"
-    emitted = assembly(
+    return assembly(
         f"define {vector} @f({vector} %a, {vector} %b, {vector} %c) {{\n"
         f"  %r = call {vector} @llvm.fmuladd.v16f32({vector} %a, {vector} %b, {vector} %c)\n  ret {vector} %r\n}}\n"
         f"declare {signature}"
     )
-    if "zmm" in emitted:
+
+
+def fuses():
+    """Whether a multiply-add is one instruction on the compiler's target: on x86-64 FMA, elsewhere always."""
+    return not is_x86() or "vfmadd" in _multiply_add()
+
+
+def vector_unit():
+    """(bytes of a vector register, number of them): read off the assembly LLVM emits for a 64-byte multiply-add."""
+    if "zmm" in _multiply_add():
         return 64, 32
-    if "ymm" in emitted:
+    if "ymm" in _multiply_add():
         return 32, 16
-    return 16, 16 if "86" in llvm.get_process_triple().split("-")[0] else 32
+    return 16, 16 if is_x86() else 32
 
 
 def parse_size(text):
@@ -109,7 +141,18 @@ def caches(cpu=SYSFS_CPU):
 
 
 @functools.cache
+def processor():
+    """The CPU's own name for itself, as the operating system tells it; "" where it does not."""
+    try:
+        named = re.search(r"^model name\s*:\s*(.+)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        named = None
+    return named[1].strip() if named else platform.processor()
+
+
+@functools.cache
 def target():
     """The Target of this computer. Where the caches are unknown, 32 KiB and 512 KiB: they decide about speed only."""
     sizes = {cache.name: cache.size_bytes for cache in caches()}
-    return Target(*vector_unit(), sizes.get("L1", 32 << 10), sizes.get("L2", 512 << 10))
+    rate = 2 if fuses() else 1  # a multiplication and an addition take a slot each
+    return Target(*vector_unit(), sizes.get("L1", 32 << 10), sizes.get("L2", 512 << 10), fused=fuses(), multiply_adds_per_cycle=rate)

@@ -63,6 +63,13 @@ def compiled(run, signature):
     return run.overloads[signature].entry_point
 
 
+def native(run, signature):
+    """(address, Numba types of its arguments) of a kernel's machine code for a signature, as compiled code calls it."""
+    run.compile(signature)
+    result = run.overloads[signature]
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name), tuple(result.fndesc.argtypes)
+
+
 def _split(operands, out, work, problem, tiling, units, threads):
     for slot in prange(threads):
         run(operands, out, work, problem, tiling, part_of(slot, threads, units))  # noqa: F821

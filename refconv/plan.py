@@ -13,12 +13,15 @@ from numba import types
 
 from refconv import host
 from refconv.elements import Element, element
-from refconv.jit import compiled, part_of
+from refconv.frames import NativeCall
+from refconv.jit import compiled, native, part_of
 from refconv.kernels import KERNELS
+from refconv.parts.operands import LayerOperands
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
 from refconv.schedule import Call, Schedule, prepared
 from refconv.threads import Split
+from refconv.tiling.measured import Subject, look_up, when_measured
 from refconv.weights.packed import empty
 
 MOST_WORKSPACE_BYTES = 1 << 33
@@ -46,17 +49,23 @@ class Plan(NamedTuple):
     places: tuple
     workspace_key: str
 
-    def run(self, operands, out):
-        """Compute: the kernel's operands are flat arrays of the plan's element type, in its record, out is one too.
+    @property
+    def workspace(self):
+        """The workspace buffers, in the kernel's record: valid until the next call of this Python thread."""
+        return _ARENA.workspace(self.workspace_key, self.call, self.element.work)
 
-        Returns the workspace buffers, in the kernel's record: valid until the next call of this Python thread.
-        """
+    def run(self, operands, out, work=None):
+        """Compute: the kernel's operands are flat arrays of the plan's element type, in its record, out is one too; work: `workspace`."""
         call = self.call
-        work = _ARENA.workspace(self.workspace_key, call, self.element.work)
+        work = self.workspace if work is None else work
         if self.element.half and not numba.config.DISABLE_JIT:
             operands, out = operands._make([_bits(array, self.element) for array in operands]), _bits(out, self.element)
         self.entry(operands, out, work, call.problem, call.tiling, *self.last)
-        return work
+
+    def native_call(self, operands, out, work):
+        """What run does, as a NativeCall; in place of an array may be a frames.Given."""
+        address, kinds = self.entry.native() if isinstance(self.entry, Split) else native(self.call.kernel.run, signature_of(self.call, self.element))
+        return NativeCall(address, kinds, (operands, out, work, self.call.problem, self.call.tiling, *self.last))
 
 
 class Program(NamedTuple):
@@ -73,14 +82,63 @@ class Program(NamedTuple):
 
     def run(self, x, out):
         """Make the calls on flat arrays: x NHWC, out of the output's size, both of the schedule's element type."""
+        for plan, *rest in self._passes(x, out):
+            plan.run(*rest)
+
+    def native_calls(self, x, out):
+        """The calls as NativeCalls in the workspace of this Python thread; x and out as of run, or frames.Given."""
+        return [plan.native_call(*rest) for plan, *rest in self._passes(x, out)]
+
+    def owned(self):
+        """The same with weights and biases that nobody else can change: these are already copies."""
+        return self
+
+    @property
+    def split(self):
+        """The Split of a call that has several threads, None where none has."""
+        return next((plan.entry for plan in self.plans if isinstance(plan.entry, Split)), None)
+
+    def _passes(self, x, out):
+        """Yield (plan, operands, what it writes, workspace) of each call."""
         tensors = {"input": x, "output": out, **self.parameters}
         for plan in self.plans:
-            call = plan.call
+            call, dtype = plan.call, plan.element.dtype
             if call.out not in tensors:
-                tensors[call.out] = _ARENA.buffer(call.out, self.schedule.tensors[call.out], x.dtype)
-            work = plan.run(call.kernel.operands._make([tensors[key] for key in call.inputs]), tensors[call.out])
+                tensors[call.out] = _ARENA.buffer(call.out, self.schedule.tensors[call.out], dtype)
+            work = plan.workspace
+            yield plan, call.kernel.operands._make([tensors[key] for key in call.inputs]), tensors[call.out], work
             if len(self.plans) > 1:
                 tensors.update(zip(plan.places, work, strict=True))
+
+
+class LayerProgram(NamedTuple):
+    """The Plan of a layer with its packed weight and its bias (of length 0: none), flat arrays; used as a Program is."""
+
+    plan: Plan
+    weight: Any
+    bias: Any
+
+    @property
+    def out_shape(self):
+        """(n, p, q, k): NHWC."""
+        return self.plan.out_shape
+
+    def owned(self):
+        """As of a Program; the packed weight is a copy that cannot be written."""
+        return self._replace(bias=self.bias.copy())
+
+    @property
+    def split(self):
+        """As of a Program."""
+        return self.plan.entry if isinstance(self.plan.entry, Split) else None
+
+    def run(self, x, out):
+        """As of a Program."""
+        self.plan.run(LayerOperands(x, self.weight, self.bias), out)
+
+    def native_calls(self, x, out):
+        """As of a Program."""
+        return [self.plan.native_call(LayerOperands(x, self.weight, self.bias), out, self.plan.workspace)]
 
 
 def _bits(array, stored):
@@ -125,11 +183,24 @@ class Arena(threading.local):
 _ARENA = Arena()
 
 
+def scratch(key, elements, dtype):
+    """A flat array of this Python thread's kept memory, as of Arena.buffer."""
+    return _ARENA.buffer(key, elements, dtype)
+
+
 @functools.lru_cache(maxsize=MOST_PLANS, typed=True)
 def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
-    """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape."""
-    stored = element(dtype)
-    return plan_of(prepared(KERNELS[name], problem, stored, host.target()._replace(threads=threads), wanted_tiling), stored)
+    """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape.
+
+    The tiling is the one wanted, else what has been measured on this CPU (refconv.tune), else the rule's.
+    """
+    row, stored = KERNELS[name], element(dtype)
+    known = look_up(Subject(row, problem, stored, threads)) if wanted_tiling is None else None
+    tiling = known.tiling if known else wanted_tiling
+    return plan_of(prepared(row, problem, stored, host.target()._replace(threads=threads), tiling), stored)
+
+
+when_measured(make_plan.cache_clear)
 
 
 def plan_of(call, stored):
@@ -138,17 +209,22 @@ def plan_of(call, stored):
     if sum(call.sizes) * stored.work.itemsize > MOST_WORKSPACE_BYTES:
         staged = workspace._asdict()
         raise ValueError(f"{problem}: {row.name} would stage {staged} elements a thread; legal: a smaller dilation, map or number of threads")
-    operands = tuple(flat(stored.work if name in row.from_workspace else stored) for name in row.operands._fields)
-    inputs = types.BaseTuple.from_types(operands, row.operands)
-    work = types.BaseTuple.from_types((flat(stored.work),) * len(workspace), type(workspace))
-    signature = inputs, flat(stored), work, numba.typeof(problem), numba.typeof(call.tiling)
+    signature = signature_of(call, stored)
     if call.threads == 1:
-        last = (part_of(0, 1, call.units),)
-        entry = compiled(row.run, (*signature, numba.typeof(*last)))
+        last, entry = (part_of(0, 1, call.units),), compiled(row.run, signature)
     else:
-        last, entry = (call.units, call.threads), Split(row.run, signature)
+        last, entry = (call.units, call.threads), Split(row.run, signature[:-1])
     out_shape, no_bias = (problem.n, problem.p, problem.q, problem.k), empty(0, stored.compiled)
     return Plan(call, stored, entry, out_shape, no_bias, last, call.places, f"{call.places[:1]} {call.sizes} {stored.work} {type(workspace)}")
+
+
+def signature_of(call, stored):
+    """The Numba types of what a Call on tensors of an Element gives its kernel: what tells apart the variants that are compiled of it."""
+    row, work = call.kernel, flat(stored.work)
+    operands = tuple(work if name in row.from_workspace else flat(stored) for name in row.operands._fields)
+    inputs = types.BaseTuple.from_types(operands, row.operands)
+    buffers = types.BaseTuple.from_types((work,) * len(call.workspace), type(call.workspace))
+    return inputs, flat(stored), buffers, numba.typeof(call.problem), numba.typeof(call.tiling), numba.typeof(part_of(0, 1, call.units))
 
 
 def make_program(schedule, parameters):

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from refconv.elements import Element
 from refconv.kernels import KERNELS, kernel_for, kernel_for_block
 from refconv.problem.fused import POOLED, SPILLED
+from refconv.tiling.checked import check_registers
+from refconv.tiling.measured import Subject
 from refconv.weights.blocks import block_problem, gate_problem, packed_elements
 from refconv.weights.packed import packed_size
 
@@ -116,7 +118,9 @@ def prepared(kernel, problem, element, target, tiling=None, inputs=OPERANDS[:-1]
     lanes, itemsize = target.lanes(element.work.itemsize), element.work.itemsize
     kernel.check(problem, lanes)
     chosen = kernel.tiling(problem, itemsize, target)
-    chosen = chosen if tiling is None else kernel.checked(tiling, chosen, problem, lanes)
+    if tiling is not None:
+        chosen = kernel.checked(tiling, chosen, problem, lanes)
+        check_registers(chosen, target)
     units = kernel.units(problem, chosen)
     workspace = kernel.workspace(problem, chosen, lanes, element.half)
     return Call(kernel, problem, chosen, units, min(target.threads, units), workspace, inputs, out)
@@ -170,6 +174,12 @@ def block_schedule(block, n, h, w, element, target, *, tiling=None, halo="auto",
         last = call._replace(inputs=(*own, "gates"))
     tensors |= {**made, "gates": problem.n * problem.hidden, "output": pixels * problem.k}
     return Schedule(element, (first, gates, last), tensors, halo, "spill" if spill else "recompute")
+
+
+def subject_of(schedule, threads):
+    """The Subject under which the tiling of a block's Schedule for so many threads is measured (refconv/tiling/measured.py)."""
+    first, last = schedule.calls[0], schedule.calls[-1]  # the last is given the block's problem as it is, the first a result for the gates
+    return Subject(first.kernel, last.problem, schedule.element, threads, schedule.squeeze)
 
 
 def parameters(packed):

@@ -11,14 +11,14 @@ There the calling thread computes the same shares one after another: the same ad
 
 import os
 import threading
-import warnings
 
 import numba
 from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel as layers
 
-from refconv.jit import compiled, parallel, part_of
+from refconv.jit import compiled, native, parallel, part_of
+from refconv.messages import warn_caller
 
 _FORKED = []
 """Not empty in a process whose parent had started OpenMP: None, and "told" once that has been said."""
@@ -48,18 +48,25 @@ class Split:
         self._serialised = layer() == "workqueue"
 
     def __call__(self, *arguments):
+        return self.safely(self._parallel, self._one_by_one, *arguments)
+
+    def safely(self, side_by_side, one_by_one, *arguments):
+        """Call the first of two functions, which computes the shares on threads, where that is safe now, else the second."""
         if _FORKED:
             _tell()
-            self._one_by_one(*arguments)
-        elif not self._serialised:
-            self._parallel(*arguments)
-        elif _ONE_AT_A_TIME.acquire(blocking=False):
-            try:
-                self._parallel(*arguments)
-            finally:
-                _ONE_AT_A_TIME.release()
-        else:  # rather than wait for the other thread, which has no more than this call to compute either
-            self._one_by_one(*arguments)
+            return one_by_one(*arguments)
+        if not self._serialised:
+            return side_by_side(*arguments)
+        if not _ONE_AT_A_TIME.acquire(blocking=False):  # rather than wait for the other thread, which has no more than this call to compute either
+            return one_by_one(*arguments)
+        try:
+            return side_by_side(*arguments)
+        finally:
+            _ONE_AT_A_TIME.release()
+
+    def native(self):
+        """(address, argument types) of the loop over threads (refconv.jit.native), or None where threads were not safe from the beginning."""
+        return native(parallel(self._run), (*self._operands, types.intp, types.intp)) if self._parallel else None
 
     def _one_by_one(self, *arguments):
         *operands, units, threads = arguments
@@ -74,7 +81,7 @@ def _tell():
         _FORKED.append("told")
         text = "this process was forked from one that had started GNU OpenMP, which does not survive that: the shares of `threads` are computed one "
         text += "after another; start processes with 'spawn', or set NUMBA_THREADING_LAYER to tbb or workqueue"
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        warn_caller(text)
 
 
 _LOCKS = (global_compiler_lock, layers._backend_init_thread_lock, _ONE_AT_A_TIME)

@@ -24,29 +24,35 @@ NAMES = (*SETS, "blocks", "operators", "all")
 def parser():
     """The command line of refconv.warm."""
     result = Parser(prog="refconv.warm", description="Compile kernels for this CPU ahead of their first call, and keep them on disk.")
-    add = result.add_argument
+    add_problems(result)
+    return result
+
+
+def add_problems(command):
+    """Add the options that name layers and blocks, and the calls to come of them."""
+    add = command.add_argument
     add("--layer", action="append", default=[], metavar="NAME|DESCRIPTOR", help=f"{', '.join(PRESETS)}, or a benchdnn descriptor; repeatable")
-    add("--set", action="append", default=[], metavar="NAME", help=f"{', '.join(NAMES)}; repeatable (default all, if no --layer or --model)")
+    add("--set", action="append", default=[], metavar="NAME", help=f"{', '.join(NAMES)}; repeatable (default all, if nothing else is named)")
     add("--model", metavar="FILE", help="every layer of an ONNX graph (.onnx; needs the extra onnx) or of a SCALE-Sim topology (.csv)")
     add("--input-shape", action="append", default=[], metavar="NAME:1x3x224x224", help="sizes of an input instead of the graph's own; repeatable")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32)")
     add("--batch", type=positive, metavar="N", help="images, instead of the layers' own number")
     add("--threads", type=int, metavar="N", help="threads of the calls to come (default: Numba's number, as that of a call)")
-    return result
 
 
-def chosen(arguments):
-    """(problems, cases of blocks) that the command line asks for, each once."""
+def chosen(arguments, others=()):
+    """(problems, cases of blocks) that the command line asks for, each once; others: problems that it asks for by options of its own."""
     for name in arguments.set:
         if name not in NAMES:
             raise ValueError(f"--set {name}: must be {', '.join(NAMES)}")
     if arguments.input_shape and arguments.model is None:
         raise ValueError(f"--input-shape {arguments.input_shape[0]!r}: needs --model FILE.onnx")
-    names = arguments.set or ([] if arguments.layer or arguments.model else ["all"])
+    names = arguments.set or ([] if arguments.layer or arguments.model or others else ["all"])
     names = NAMES if "all" in names else names
     problems = [find_layer(text).problem for text in arguments.layer]
     problems += [problem for name in names for problem in SETS.get(name, ())]
     problems += [problem for layers in OPERATORS.values() if "operators" in names for problem in layers]
+    problems += others
     if arguments.batch is not None:
         problems = [with_batch(problem, arguments.batch) for problem in problems]
     if arguments.model is not None:
@@ -60,7 +66,7 @@ def run_layer(problem, dtype, threads):
     """Call the operation of a layer on arrays in both layouts."""
     operands = Operands(problem, dtype)
     for layout in ("NCHW", "NHWC"):
-        ours(operands, threads, layout)()
+        ours(operands, threads, layout).run()
 
 
 def run_block(case, dtype, threads):

@@ -11,6 +11,7 @@ settings.register_profile("thorough", parent=settings.get_profile("default"), de
 settings.register_profile("other-target", parent=settings.get_profile("default"), max_examples=12)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+os.environ["REFCONV_TUNED"] = "0"  # what has been measured on this computer has no part in any test but those of tuning
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers, and tables would be folded to it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background, whose jobs and their children ignore Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import types
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from commands import run as run_command
 
 from refconv import reference
 from refconv.bench.__main__ import main
-from refconv.bench.blocks import CASES, FORMS, TOLERANCE, Case, WrongResult, block_contests, check, ours, weights
+from refconv.bench.blocks import CASES, Case, block_contests, ours, weights
+from refconv.bench.entry import TOLERANCE, Entry, WrongResult, check
 from refconv.bench.measure import Contest, record
-from refconv.bench.peer_blocks import Entry
+from refconv.bench.peers import PEERS, installed, peer
 from refconv.bench.plot import plot
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 
@@ -68,21 +70,25 @@ def test_activations_stay_of_order_one():
         assert 0.1 < np.std(reference.block(x, weights(case)) - x) < 10
 
 
-@pytest.mark.parametrize("peer", FORMS)
+FORMS = {
+    "torch": {f"{a} {b}" for a in ("eager", "compile") for b in ("contiguous", "channels_last")},
+    "onnxruntime": {"bound"},
+    "openvino": {"NCHW", "NHWC"},
+    "ncnn": set(),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
 @pytest.mark.parametrize("case", TINY, ids=lambda case: case.name)
-def test_peers_compute_the_definition(peer, case, monkeypatch):
+def test_peers_compute_the_definition(name, case, monkeypatch):
     """Every form; what torch.compile makes is checked by the benchmark itself, for it takes seconds."""
-    if peer == "torch":
-        torch = pytest.importorskip("torch")
-        monkeypatch.setattr(torch, "compile", lambda module, **options: module)
-    else:
-        pytest.importorskip("onnx")
-        pytest.importorskip("onnxruntime")
+    if not installed([name]):
+        pytest.skip(f"{name} is not installed (extra: bench)")
+    if name == "torch":
+        monkeypatch.setattr("torch.compile", lambda module, **options: module)
     block, x = weights(case), data(case)
-    entries = FORMS[peer](block, x, 1)
-    assert (
-        set(entries) == {"torch": {f"{a} {b}" for a in ("eager", "compile") for b in ("contiguous", "channels_last")}, "onnxruntime": {"bound"}}[peer]
-    )
+    entries = peer(name).block_entries(block, x, 1)
+    assert set(entries) == FORMS[name]
     check(case, entries, reference.block(x, block), TOLERANCE["float32"])
 
 
@@ -97,7 +103,7 @@ def test_what_torch_cannot_compile_is_said_once(monkeypatch, capsys):
 
     monkeypatch.setattr(torch, "compile", fails)
     for _ in range(2):
-        assert set(FORMS["torch"](weights(TINY[5]), data(TINY[5]), 1)) == {"eager contiguous", "eager channels_last"}
+        assert set(peer("torch").block_entries(weights(TINY[5]), data(TINY[5]), 1)) == {"eager contiguous", "eager channels_last"}
     said = capsys.readouterr().err.splitlines()
     assert said == [f"torch compile {name}: not measured: no C++ compiler" for name in ("contiguous", "channels_last")]
 
@@ -107,7 +113,7 @@ def test_what_torch_cannot_compile_is_said_once(monkeypatch, capsys):
 def test_ours_is_checked_in_each_layout(layout, dtype):
     forms = {f"refconv {name}" for name in ("NHWC", layout, *["float32"] * (dtype == "float16"))}
     for contest in block_contests([TINY[5]], [], dtype, 1, layout):
-        assert set(contest.forms) == forms
+        assert set(contest.entries) == forms
         assert (contest.name, contest.flops) == ("FFN 8@5", 2 * 2 * 8 * 16 * 25)
 
 
@@ -127,8 +133,10 @@ def test_a_wrong_result_is_named(only, monkeypatch):
 def test_the_command_line_prints_a_ratio(only, monkeypatch):
     """With a peer whose numbers are ours."""
     only(TINY[5])
+    same = types.SimpleNamespace(block_entries=lambda block, x, threads: {"eager": ours(block, x, threads, "NCHW")})
     monkeypatch.setattr("refconv.bench.__main__.installed", lambda wanted: ["torch"])
-    monkeypatch.setitem(FORMS, "torch", lambda block, x, threads: {"eager": ours(block, x, threads, "NCHW")})
+    monkeypatch.setattr("refconv.bench.__main__.versions", lambda peers: dict.fromkeys(peers, "1.2"))
+    monkeypatch.setattr("refconv.bench.blocks.peer", {"torch": same}.get)
     status, out, err = run(*ONE_ROUND, "--peers", "torch")
     assert (status, err) == (0, "")
     row = next(line for line in out.splitlines() if "FFN 8@5 alpha 2 gelu" in line).split()
@@ -149,7 +157,19 @@ def test_json_of_a_block_without_a_kernel_says_why(only, monkeypatch):
     (measured,) = json.loads(out)["sets"]["blocks"]
     known = {"name": "FFN 8@5", "descriptor": "FFN 8@5 alpha 2 gelu mb 3", "flops": 3 * 2 * 2 * 8 * 16 * 25, "threads": 1, "times_s": {}}
     assert known.items() <= measured.items()
-    unknown = ("seconds", "float32_s", "conversion_share", "flop_per_s", "efficiency", "best_peer", "best_peer_s", "ratio")
+    unknown = (
+        "winograd",
+        "winograd_s",
+        "winograd_ratio",
+        "seconds",
+        "float32_s",
+        "conversion_share",
+        "flop_per_s",
+        "efficiency",
+        "best_peer",
+        "best_peer_s",
+        "ratio",
+    )
     assert {name for name, value in measured.items() if value is None} == set(unknown)
     status, out, _ = run(*ONE_ROUND, "--peers", "none")
     assert status == 0
@@ -159,7 +179,7 @@ def test_json_of_a_block_without_a_kernel_says_why(only, monkeypatch):
 
 def test_plot_of_a_block_without_a_kernel(tmp_path):
     pytest.importorskip("matplotlib")
-    measured = record(Contest("a", "a", 100, {}), {"torch eager": 1e-3}, 1e9, 1, "NHWC")
+    measured = record(Contest("a", "a", 100, {"torch eager": Entry(None, None)}), {"torch eager": 1e-3}, 1e9, 1, "NHWC")
     plot({"blocks": [measured]}, tmp_path / "blocks.svg")
     assert "best peer" in (tmp_path / "blocks.svg").read_text()
 

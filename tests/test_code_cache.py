@@ -181,6 +181,18 @@ def test_a_read_only_folder_of_good_code_is_read(place):
     assert "Read-only file system" in err
 
 
+def test_warnings_name_the_line_of_the_call(place, tmp_path):
+    """Of a user's script, not one of this project or of Numba."""
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import numpy as np, refconv\nrefconv.conv2d(np.ones((1, 1, 3, 3), np.float32), np.ones((1, 1, 1, 1), np.float32), threads=1)\n"
+    )
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("a file where the folder should be")
+    _, err = process("import runpy, sys; runpy.run_path(sys.argv[1])", place, str(script))
+    assert err.startswith(f"{script}:2: RuntimeWarning: {place}/code-")
+
+
 def test_a_kernel_from_a_file_that_changed_is_compiled_again(place, tmp_path):
     """A kernel of one's own, outside both packages, is kept under the hash of its file."""
     code = """

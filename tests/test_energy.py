@@ -1,10 +1,13 @@
 """Energy: by hand from a layer's counts, tensors and arithmetic adding up to the whole, the same layer dense and depthwise, and its absence."""
 
+import csv
+import io
 import json
 
 import pytest
 from commands import run
 
+from sim.account.block import simulate_block
 from sim.account.energy import ARITHMETIC
 from sim.account.layer import simulate
 from sim.machine.energy import DRAM
@@ -47,12 +50,35 @@ def test_the_report_has_energy_where_the_machine_says_what_it_costs():
     assert record["machine"]["energy"]["access_pj"] == {"L1": 80, "L2": 400, "DRAM": 5200}
 
 
+def test_a_block_s_energy_is_that_of_both_runs():
+    block = simulate_block("mbconv", h=14, w=14, machine=MACHINE)
+    fused, apart = (run.energy for run in block.runs)
+    assert fused.by_level_pj[ARITHMETIC] == pytest.approx(4.6 * (block.macs + block.recomputed_macs))
+    assert fused.by_level_pj[DRAM] == 5200 * block.moved_bytes // 32
+    assert fused.delay_s == pytest.approx(max(2 * (block.macs + block.recomputed_macs) / 16e9, block.moved_bytes / 4e9))
+    layers = [layer.energy for layer in block.layer_by_layer.layers]
+    assert apart.total_pj == pytest.approx(sum(energy.total_pj for energy in layers))
+    assert apart.delay_s == pytest.approx(sum(energy.delay_s for energy in layers))
+    assert fused.by_level_pj[DRAM] < apart.by_level_pj[DRAM]
+
+
+def test_tables_and_rows_have_a_block_s_energy():
+    status, out, _ = run("--layer", "ffn", "--machine", "textbook-45nm")
+    assert status == 0
+    for text in ("energy, uJ", "energy-delay product, J s", "Energy (Horowitz"):
+        assert text in out
+    rows = list(csv.DictReader(io.StringIO(run("--layer", "ffn", "--machine", "textbook-45nm", "--csv")[1])))
+    for row, account in zip(rows, simulate_block("ffn", machine=MACHINE).runs, strict=True):
+        assert float(row["energy_pj"]) == account.energy.total_pj
+        assert float(row["energy_DRAM_pj"]) == account.energy.by_level_pj[DRAM]
+
+
 def test_without_it_there_is_none_and_the_reason_is_told():
     assert simulate(None, SMALL, "textbook").energy is None
     assert "energy" not in simulate(None, SMALL, "textbook").as_json()
     assert simulate(None, SMALL, MACHINE, dtype="float64").energy is None
     assert simulate(None, SMALL, MACHINE, dtype="float16").energy.by_level_pj[ARITHMETIC] == pytest.approx(4.6 * simulate(None, SMALL, MACHINE).macs)
     out = run("--layer", SMALL, "--machine", "textbook-45nm", "--dtype", "float64")[1]
-    assert "No energy: textbook-45nm says what a multiply-add of float32, float16 costs" in " ".join(out.split())
+    assert "sums here are float64; it takes a machine file with energy: mac: {float64: ... pJ}" in " ".join(out.split())
     assert "nergy" not in run("--layer", SMALL, "--machine", "textbook")[1]
     assert "nergy" not in run("--layer", SMALL, "--machine", "textbook-45nm", "--cache", "L1=16KiB,4,32")[1].partition("given")[2]

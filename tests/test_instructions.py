@@ -14,9 +14,9 @@ from refconv.ops.convert import copy_transposed
 from refconv.parts.copy import ONE, copy, fill
 from refconv.plan import flat
 from refconv.static import Static
-from refconv.tile import add_row, fused_multiply_add, gather_diagonals, load, outer, slide, spread, store, transpose, zero
+from refconv.tile import add_row, fused_multiply_add, gather_diagonals, load, outer, outer_sum, slide, spread, store, sum_runs, transpose, zero
 from refconv.tile.instructions import lanes, slide_schedule
-from refconv.tile.operands import View, Weights
+from refconv.tile.operands import Ahead, View, Weights
 from refconv.tiling.shapes import DepthwiseStrip
 
 DTYPES = [np.float32, np.float64, np.float16, bfloat16]
@@ -118,6 +118,27 @@ def test_outer_add_row_and_multiply_add(dtype, shape, x_stride):
     n = host.target().lanes(element(dtype).work.itemsize)
     arrays = [data(rows * x_stride + 3, dtype), data((vectors + 3) * 4 * n, dtype, 1), data(rows * vectors * n, dtype, 2)]
     both(multiply, arrays, Static(rows), Static(vectors), x_stride, 3 * n)
+
+
+@kernel
+def summed(x, w, out, rows, vectors, x_stride, w_stride, steps, step):
+    n = lanes(w)
+    acc = load(rows, vectors, out, 0, vectors * n, vectors * n)
+    acc = outer_sum(acc, View(x, 0, x_stride), Weights(w, 0, w_stride), steps, Ahead(w, 0, step, ONE))
+    store(out, 0, vectors * n, acc, vectors * n, 0)
+
+
+SUMMED = [(1, 1), (1, 4), (3, 4), (4, 3), (6, 2), (14, 1), (14, 2), (12, 1), (28, 1), (2, 4)]
+
+
+@given(DTYPE, st.sampled_from(SUMMED), st.integers(0, 9), st.integers(0, 3), st.sampled_from([Static(0), 5]))
+def test_outer_sum(dtype, shape, steps, gap, step):
+    """For numbers of steps below, at and beyond a turn of the loop; with and without a prefetch."""
+    rows, vectors = shape
+    n = host.target().lanes(element(dtype).work.itemsize)
+    x_stride, w_stride = steps + gap, (steps + gap) * n
+    x, w = data((rows - 1) * x_stride + max(1, steps), dtype), data((vectors - 1) * w_stride + max(1, steps) * n, dtype, 1)
+    both(summed, [x, w, data(rows * vectors * n, dtype, 2)], Static(rows), Static(vectors), x_stride, w_stride, steps, step)
 
 
 @kernel
@@ -226,6 +247,26 @@ def transposing(x, out, rows):
 def test_transpose(dtype):
     n = host.target().lanes(element(dtype).work.itemsize)
     both(transposing, [np.arange(n * n, dtype=dtype), np.zeros(n * n, dtype)], Static(n))
+
+
+@kernel
+def summing(x, out, rows, vectors, width):
+    n = lanes(x)
+    store(out, 0, n, sum_runs(load(rows, vectors, x, 0, vectors * n, vectors * n), width), n, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 2), (1, 3), (1, 5), (1, 6), (1, 7), (1, 12), "lanes", "one less", "pairs"])
+def test_sum_runs(dtype, shape):
+    """Runs of as many elements as there are registers, and of whole registers; with real numbers, so that the order of the sums counts."""
+    n = host.target().lanes(element(dtype).work.itemsize)
+    rows, vectors, width = {"lanes": (n, 1, n), "one less": (n - 1, 1, n), "pairs": (n // 2, 2, n)}.get(shape) or (1, shape[1], shape[1])
+    x = np.random.default_rng(0).standard_normal(rows * vectors * n).astype(dtype)
+    if width > n:
+        return
+    result = both(summing, [x, np.zeros(n, dtype)], Static(rows), Static(vectors), Static(width))[1]
+    wanted = x.astype(np.float64)[: len(x) // width * width].reshape(-1, width).sum(1)
+    np.testing.assert_allclose(result[: len(wanted)].astype(np.float64), wanted, rtol=0, atol=2e-2 if element(dtype).half else 1e-5)
 
 
 @kernel

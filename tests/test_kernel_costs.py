@@ -2,14 +2,17 @@
 
 import pytest
 
+from refconv.graph.model import Model, ModelLayer
 from refconv.networks import names, network
-from refconv.networks.language import Conv, ConvFirst, MBConv, Mean, Stage
+from refconv.networks.language import Bottleneck, Conv, ConvFirst, ConvNeXt, MBConv, Mean, Stage
 from refconv.networks.network import Network
+from refconv.problem.conv import Conv2d
 from refconv.published import lavin
+from sim.account.block import simulate_block
 from sim.account.kernel_costs import block_costs, layer_costs
 from sim.account.layer import simulate
 from sim.account.trace_cost import TooLarge
-from sim.account.waterline import APART, FUSED, network_waterline
+from sim.account.waterline import APART, FUSED, FUSED_HERE, SIMULATED, network_waterline
 from sim.analysis.efficiency import computational_efficiency
 from sim.machine.record import load_machine
 
@@ -74,10 +77,36 @@ def test_simulated_bytes_are_those_of_the_convolutions_own_runs_and_the_rest_is_
     assert made[1] == least[1]
     with pytest.raises(TooLarge, match="no layer is small enough"):
         network_waterline(known, machine, simulated={"limit": 1})
-    with pytest.raises(ValueError, match="simulated: must be None with fused = True"):
-        network_waterline(known, machine, fused=True, simulated={})
     with pytest.raises(ValueError, match="machine a5000: levels: must be at least one cache"):
         network_waterline(known, A5000, dtype="float16", simulated={})
+
+
+def test_simulated_and_fused_is_what_fused_kernels_move_and_layers_where_there_is_none():
+    body = Stage("body", (ConvNeXt(), ConvNeXt()))
+    known = Network("one", "one", 14, (Stage("stem", (Conv(16), Bottleneck(16, 8))), body, Stage("head", (Mean(),))))
+    machine = load_machine("textbook")
+    account = network_waterline(known, machine, fused=True, batch=2, simulated={})
+    apart = {kernel.name: kernel for kernel in network_waterline(known, machine, batch=2, simulated={}).kernels}
+    record = known.blocks[2].record
+    run = simulate_block(record, 2, 14, 14, machine)
+    names = [kernel.name for kernel in account.kernels]
+    assert names == ["stem.0.conv", "stem.1.conv1", "stem.1.conv2", "stem.1.conv3", "body.0", "body.1", "head.0.mean"]
+    for kernel in account.kernels:
+        if kernel.name.startswith("body"):
+            assert (kernel.bytes, kernel.macs) == (run.moved_bytes, run.macs)
+        else:
+            assert kernel == apart[kernel.name]
+    assert (account.kernels_are, account.traffic, account.macs) == (FUSED_HERE, SIMULATED, 2 * known.macs())
+    with pytest.raises(TooLarge, match=r"one: body\.0: tracing it takes about"):
+        network_waterline(Network("one", "one", 14, (Stage("stem", (Conv(16),)), body)), machine, fused=True, simulated={"limit": 10_000})
+
+
+def test_simulated_bytes_of_a_file_are_those_of_its_layers_runs():
+    layers = tuple(ModelLayer(name, "Conv", Conv2d.parse(text), True) for name, text in (("a", "mb2ic8ih14oc16kh3ph1"), ("a", "mb2ic16ih14oc8kh1")))
+    model, machine = Model("net.onnx", layers, ()), load_machine("textbook")
+    account = network_waterline(model, machine, simulated={})
+    assert [kernel.bytes for kernel in account.kernels] == [simulate(None, layer.problem, machine, bias=True).moved_bytes for layer in layers]
+    assert account.traffic == SIMULATED
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.model)

@@ -74,7 +74,7 @@ def test_show_an_onnx_graph(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--show", "resnet51"), "network 'resnet51': must be resnet50, resnet"),
+        (("--show", "resnet51"), "network 'resnet51': must be one of refconv.networks.names(), such as resnet50, resnet"),
         (("--show", "missing.onnx"), "missing.onnx: No such file"),
         (("--show", "missing.csv", "--size", "64"), "--size 64: legal with a network of the list"),
         (("--show", "resnet18", "--input-shape", "x:1x3x8x8"), "--input-shape 'x:1x3x8x8': legal with a file"),

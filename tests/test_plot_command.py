@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 from sim.cli import plot
 
 SMALL = "mb1ic8ih8oc8kh3ph1"
-ROWS = "family,label,accuracy_percent,macs,latency_s,backend\nmine,S,70,1e8,0.002,numba\nmine,L,75.5,4e8,0.006,numba\n"
+ROWS = "family,label,accuracy_percent,macs,latency_s,backend\nmine,S,70,1e8,0.02,numba\nmine,L,75.5,4e8,0.06,numba\n"
 
 
 def run(*arguments):
@@ -41,7 +41,7 @@ def test_gap_of_results_of_ones_own(tmp_path):
     table.write_text(ROWS)
     (family,) = plot.read_families(str(table))
     assert (family.name, family.backend) == ("mine", "numba")
-    assert [tuple(point) for point in family.points] == [("S", 70.0, 1e8, 0.002), ("L", 75.5, 4e8, 0.006)]
+    assert [tuple(point) for point in family.points] == [("S", 70.0, 1e8, 0.02), ("L", 75.5, 4e8, 0.06)]
     assert run("gap", "--csv", str(table), "--machine", "zen4", "--dtype", "float32", "--batch", "2", "-o", str(path)) == (0, "", "")
     check_file(path)
 
@@ -129,12 +129,13 @@ def test_a_file_that_holds_no_accounts_is_refused(tmp_path, content, text):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
+        (ROWS.replace("70", "170"), "line 2: accuracy_percent 170: must be at most 100"),
         ("", "column family is missing: must have family, label, accuracy_percent, macs, latency_s"),
         (ROWS.replace("macs", "flops"), "column macs is missing"),
         (ROWS.splitlines()[0], "has no rows"),
         (ROWS.replace("4e8", "many"), "line 3: macs 'many': must be a finite number above 0"),
-        (ROWS.replace("0.002", "-1"), "line 2: latency_s '-1': must be a finite number above 0"),
-        (ROWS.replace("75.5,4e8,0.006,numba", "75.5"), "line 3: macs None"),
+        (ROWS.replace("0.02", "-1"), "line 2: latency_s '-1': must be a finite number above 0"),
+        (ROWS.replace("75.5,4e8,0.06,numba", "75.5"), "line 3: macs None"),
     ],
 )
 def test_a_table_that_is_wrong_is_told_by_line_and_column(tmp_path, content, text):
@@ -145,12 +146,28 @@ def test_a_table_that_is_wrong_is_told_by_line_and_column(tmp_path, content, tex
     assert text in err
 
 
+def test_latencies_that_no_machine_of_that_peak_can_have_are_refused(tmp_path):
+    """The batch forgotten, or milliseconds given as seconds, would draw a network above 100 % of the peak."""
+    path = tmp_path / "mine.csv"
+    path.write_text(ROWS)
+    status, _, err = run("gap", "--csv", str(path), "--machine", "zen4", "--dtype", "float32", "--batch", "64", "-o", "x.svg")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "mine S: latency_s 0.02: must be 0.108 or more, in which the peak of zen4 makes 1e+08 MACs for --batch 64" in err
+
+
+@pytest.mark.parametrize("picture", plot.PICTURES)
+def test_every_picture_has_a_help(picture):
+    status, out, _ = run(picture, "--help")
+    assert status == 0
+    assert out.startswith(f"usage: sim.plot {picture} ")
+
+
 def test_a_machine_file_without_a_rate_is_named(tmp_path):
     path = tmp_path / "machine.yaml"
     path.write_text("\n".join(f"{key}: {json.dumps(value)}" for key, value in GOOD.items() if key != "bandwidth"))
     status, _, err = run("intensity", "--machine", str(path), "-o", "x.svg")
     assert status == 2
-    assert "bandwidth: is missing" in err
+    assert "bandwidth: missing; such as bandwidth: 25 GB/s" in err
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):

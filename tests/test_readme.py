@@ -14,6 +14,7 @@ import sim.cli.capacity
 import sim.cli.plot
 import sim.cli.traffic
 import sim.cli.waterline
+from refconv.tune import __main__ as tune
 from sim.machine.record import machine_from
 
 TEXT = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
@@ -23,6 +24,7 @@ PARSERS = {
     "sim.waterline": sim.cli.waterline.parser,
     "refconv.networks": refconv.networks.__main__.parser,
     "refconv.bench": refconv.bench.__main__.parser,
+    "refconv.tune": tune.parser,
     "refconv.warm": refconv.warm.parser,
 }
 COMMANDS = sorted({" ".join(text.split()) for text in re.findall(r"python -m ((?:sim|refconv)\.\w+[^`#&\n]*(?:\n--[^`#&\n]*)?)", TEXT)})

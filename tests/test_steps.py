@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import refconv
 from refconv import reference
 from refconv.bench.blocks import CASES, weights
-from refconv.bench.peer_blocks import PeerBlock
+from refconv.bench.peers.steps import PeerBlock
 from refconv.networks import network
 from refconv.ops.steps import run_graph
 from refconv.problem.steps import Graph, Step, max_pool

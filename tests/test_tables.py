@@ -10,6 +10,7 @@ from rich.text import Text
 import sim
 from refconv import Conv2d
 from refconv.graph.model import Model, ModelLayer, OtherNode
+from refconv.tables import BYTES, COUNTS, Table, broken, count, size, texts, unit_for
 from sim.account.capacity import against_capacity
 from sim.machine.record import load_machine
 from sim.report.bench import bench_table
@@ -17,8 +18,7 @@ from sim.report.block import block_report
 from sim.report.capacity import capacity_report
 from sim.report.layer import layer_report
 from sim.report.network import model_report
-from sim.report.output import broken, show
-from sim.report.table import BYTES, COUNTS, Table, count, size, texts, unit_for
+from sim.report.output import show
 
 ZEN4 = load_machine("zen4")
 DENSE = Conv2d.parse("mb1ic64ih14oc64kh3ph1")

@@ -1,5 +1,7 @@
 """`python -m sim.waterline`: a row a kernel, the verdict, JSON, files, and what it refuses in one line."""
 
+import csv
+import io
 import json
 
 import pytest
@@ -25,7 +27,7 @@ def test_a_row_a_kernel_and_the_verdict_in_one_sentence():
     account = network_waterline(network("resnet18"), "a5000", batch=128, dtype="float16")
     for kernel in account.kernels:
         assert kernel.name in out
-    last = out.strip().rpartition("\n\n")[2].replace("\n", " ").split("  ")[-1]
+    last = out.strip().rpartition("\n\n")[2].replace("\n", " ").split("  ")[-1].strip()
     assert last.startswith("On a5000, resnet18 (layer by layer) reaches at most ")
     assert f"{100 * account.waterline_efficiency:.1f} % of the peak" in last
     assert f"{len(account.memory_bound)} of its {len(account.kernels)} kernels lie under water, below 160.0 FLOP/B" in last
@@ -45,6 +47,15 @@ def test_json_is_the_record():
     result = json.loads(out)
     assert (status, result["machine"]["name"], result["waterline"]) == (0, "a5000", account.as_json())
     assert result["waterline"]["size"] == 64
+
+
+def test_csv_is_a_row_a_kernel():
+    status, out, _ = run("resnet18", *FP16, "--csv")
+    account = network_waterline(network("resnet18"), "a5000", dtype="float16")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert (status, [row["name"] for row in rows]) == (0, [kernel.name for kernel in account.kernels])
+    assert [float(row["latency_s"]) for row in rows] == [kernel.latency_s for kernel in account.kernels]
+    assert run("resnet18", *FP16, "--csv", "--json")[0] == 2
 
 
 def test_a_machine_with_caches_and_any_dtype_of_kernels_serves_too():
@@ -72,8 +83,8 @@ def test_an_onnx_graph_s_layers_are_kernels_and_what_is_left_out_is_said(tmp_pat
     path = graphs.save(tmp_path / "net.onnx", nodes, {"x": [1, 4, 16, 16]}, {"w": (8, 4, 3, 3)})
     status, out, _ = run(path, *FP16)
     assert status == 0
-    assert "Left out, so that the true level is lower: 1 nodes (MaxPool)" in out
-    assert json.loads(run(path, *FP16, "--json")[1])["waterline"]["left_out"].startswith("1 nodes (MaxPool)")
+    assert "Left out, so that what can be attained is less: 1 node (MaxPool)" in out
+    assert json.loads(run(path, *FP16, "--json")[1])["waterline"]["left_out"].startswith("1 node (MaxPool)")
 
 
 def test_list_names_networks_and_machines():
@@ -87,7 +98,7 @@ def test_list_names_networks_and_machines():
     ("arguments", "text"),
     [
         ((), "NETWORK is missing: must be a network by name or a file"),
-        (("resnet5", *FP16), "network 'resnet5': must be resnet50"),
+        (("resnet5", *FP16), "network 'resnet5': must be one of refconv.networks.names(), such as resnet50"),
         (("resnet18", "--machine", "a5000"), "--dtype 'float32': machine a5000 says no peak for it: must be one of float16"),
         (("resnet18", *FP16, "--dtype", "int3"), "--dtype 'int3': must be float32"),
         (("resnet18", *FP16, "--batch", "0"), "--batch: '0': must be a positive integer"),
@@ -96,7 +107,7 @@ def test_list_names_networks_and_machines():
         (("net.csv", *FP16, "--size", "8"), "--size 8: a file has its own sizes"),
         (("net.onnx", *FP16, "--fused"), "--fused: net.onnx is a list of layers, which says nothing of blocks; legal with a network by name"),
         (("resnet18", *FP16, "--simulated"), "machine a5000: levels: must be at least one cache to run a kernel on"),
-        (("resnet18", *FP16, "--simulated", "--fused"), "--simulated: must be left out with --fused"),
+        (("resnet18", *FP16, "--simulated", "--fused"), "machine a5000: levels: must be at least one cache to run a kernel on"),
         (("resnet18", "--machine", "zen4", "--simulated", "--limit", "9"), "no layer is small enough to trace"),
         (("nowhere.onnx", *FP16), "nowhere.onnx: No such file"),
         (("resnet18", "--machine", "nowhere"), "machine 'nowhere': must be host, a5000"),

@@ -6,10 +6,14 @@ Results go to stdout, progress to stderr; bad input exits with status 2 and one 
 import json
 import sys
 
-from refconv.bench.blocks import CASES, Case, WrongResult, block_contests
-from refconv.bench.measure import copy_bytes_per_s, layer_contests, measure
+from refconv import host
+from refconv.bench.blocks import CASES, Case, block_contests
+from refconv.bench.entry import WrongResult
+from refconv.bench.isa import NEEDS, cpu_name, environment, hold, in_force, run_held
+from refconv.bench.layers import layer_contests
+from refconv.bench.measure import copy_bytes_per_s, measure
 from refconv.bench.operators import operators
-from refconv.bench.peers import PEERS, installed
+from refconv.bench.peers import PEERS, installed, versions
 from refconv.cli import Parser, door, note, positive, progress
 from refconv.elements import LEGAL, element
 from refconv.networks.layers import PRESETS, SETS, Layer, find_layer, with_batch
@@ -21,7 +25,7 @@ NAMES = (*SETS, "blocks", "operators", "all")
 
 def parser():
     """The command line of refconv.bench."""
-    result = Parser(prog="refconv.bench", description="Time the kernels beside torch and onnxruntime, one thread unless told otherwise.")
+    result = Parser(prog="refconv.bench", description=f"Time the kernels beside {', '.join(PEERS)}, one thread unless told otherwise.")
     add = result.add_argument
     add("--layer", action="append", metavar="NAME|DESCRIPTOR", help=f"{', '.join(PRESETS)}, or a benchdnn descriptor; repeatable")
     add(
@@ -35,6 +39,11 @@ def parser():
     add("--batch", type=positive, help="images, instead of the layers' own number")
     add("--layout", default="NHWC", help="arrays given to and taken from this project: NHWC, or NCHW, which pays the conversion (default NHWC)")
     add("--peers", default=",".join(PEERS), help=f"comma-separated: {', '.join(PEERS)}; or none (default all that are installed)")
+    add(
+        "--isa",
+        default="native",
+        help=f"{', '.join(NEEDS)}: every contender held to that instruction set, in a process of its own where the CPU has more; or native (default)",
+    )
     add("--rounds", type=positive, default=31, help="interleaved rounds, of which the median is taken (default 31)")
     add("--json", action="store_true", help="JSON on stdout")
     add("--plot", metavar="FILE", help="a bar chart of the achieved FLOP/s, PNG, SVG or PDF (extra: bench)")
@@ -86,10 +95,19 @@ def main(argv=None):
         if arguments.layout not in ("NHWC", "NCHW"):
             raise ValueError(f"--layout {arguments.layout}: must be NHWC or NCHW")
         threads, sets = thread_count(arguments.threads), chosen_sets(arguments)
-        peers = chosen_peers(arguments.peers)
+        settings = environment(arguments.isa)
+        if not in_force(settings):
+            return run_held(settings, sys.argv[1:] if argv is None else argv)
+        peers = hold(arguments.isa, chosen_peers(arguments.peers))
     except (ValueError, ImportError) as error:
         command.error(str(error))
-    host = {"peak_flop_per_s": peak_flop_per_s(arguments.dtype), "copy_bytes_per_s": copy_bytes_per_s()}
+    machine = {
+        "cpu": cpu_name(),
+        "isa": arguments.isa,
+        "vector_bytes": host.vector_unit()[0],
+        "peak_flop_per_s": peak_flop_per_s(arguments.dtype),
+        "copy_bytes_per_s": copy_bytes_per_s(),
+    }
     results = {}
     try:
         for name, entries in sets.items():
@@ -104,13 +122,13 @@ def main(argv=None):
     stacked = operators(threads, arguments.rounds) if arguments.set and "operators" in arguments.set else []
     progress()
     if arguments.json:
-        document = {"schema": 1, "host": host, "dtype": arguments.dtype, "threads": threads, "layout": arguments.layout}
-        json.dump({**document, "sets": results, "operators": stacked}, sys.stdout, indent=1)
+        document = {"schema": 1, "host": machine, "peers": versions(peers), "dtype": arguments.dtype, "threads": threads}
+        json.dump({**document, "layout": arguments.layout, "sets": results, "operators": stacked}, sys.stdout, indent=1)
         print()
     else:
         from refconv.bench.report import report
 
-        report(host, results, stacked, threads, arguments)
+        report(machine, versions(peers), results, stacked, threads, arguments)
     if arguments.plot:
         from refconv.bench.plot import plot
 

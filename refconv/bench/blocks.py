@@ -9,20 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv import reference
+from refconv.bench.entry import TOLERANCE, Entry, check
 from refconv.bench.measure import Contest
-from refconv.bench.peer_blocks import Entry
+from refconv.bench.peers import peer
 from refconv.cli import note
 from refconv.elements import element
 from refconv.ops.blocks import fused_block
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
 from refconv.weights import packed
-
-TOLERANCE = {"float64": 1e-12, "float32": 2e-5, "float16": 5e-3, "bfloat16": 5e-2}
-"""Largest legal error of an output, over 1 + its magnitude: float32 was seen off by 1e-6, bfloat16 by 1e-2."""
-
-
-class WrongResult(Exception):
-    """A contender's numbers are not those of the definition."""
 
 
 class Case(NamedTuple):
@@ -103,19 +97,11 @@ def block_contests(cases, peers, dtype, threads, layout_name):
         except (TypeError, ValueError) as error:
             entries = {}
             note(f"{case}: not measured: {error}")
-        for peer in peers:
-            entries |= {f"{peer} {name}": entry for name, entry in FORMS[peer](record, x, threads).items()}
+        for name in peers:
+            entries |= {f"{name} {form}": entry for form, entry in peer(name).block_entries(record, x, threads).items()}
         check(case, entries, reference.block(x, record), TOLERANCE[element(dtype).name])
         flops = 2 * record.macs(case.n, case.size, case.size)
-        yield Contest(case.name, str(case), flops, {name: entry.run for name, entry in entries.items()})
-
-
-def check(case, entries, expected, tolerance):
-    """WrongResult unless each entry's result is `expected` within the tolerance, absolute and relative."""
-    for name, entry in entries.items():
-        error = np.abs(entry.result() - expected) / (1 + np.abs(expected))
-        if not error.max() <= tolerance:
-            raise WrongResult(f"{name}: {case} is off the definition by {error.max():.1e}; at most {tolerance:.0e} is legal")
+        yield Contest(case.name, str(case), flops, entries)
 
 
 def ours(record, x, threads, layout_name):
@@ -128,20 +114,3 @@ def ours(record, x, threads, layout_name):
     run = lambda: fused_block(image, record, layout=layout_name, out=out, threads=threads)
     run()
     return Entry(run, lambda: run().transpose(0, 3, 1, 2) if last else run())
-
-
-def torch_entries(record, x, threads):
-    """{form: Entry} of torch; imported where asked for."""
-    from refconv.bench.torch_blocks import torch_entries
-
-    return torch_entries(record, x, threads)
-
-
-def onnxruntime_entries(record, x, threads):
-    """{form: Entry} of onnxruntime; imported where asked for."""
-    from refconv.bench.onnx_blocks import onnxruntime_entries
-
-    return onnxruntime_entries(record, x, threads)
-
-
-FORMS = {"torch": torch_entries, "onnxruntime": onnxruntime_entries}

@@ -8,35 +8,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refconv.bench.peers import FORMS, Operands, ours
-from refconv.elements import element
 from refconv.peak import peak_flop_per_s
 
 SAMPLE_S = 3e-3
-PAUSE_S = 0.01
-"""Between two forms: worker threads of the first go on spinning for some milliseconds, on cores that the second needs."""
+PAUSE_S = 0.05
+"""Before each form with more than one thread: workers of the one before go on spinning on cores that this one needs.
+
+After a depthwise layer with two threads, the process used CPU time in a pause for about 5 ms with torch (OpenMP) and for 40 to 50 ms with
+onnxruntime. Its spinning could be switched off instead, but that is its own default, and a peer is measured as it comes.
+"""
 
 
 class Contest(NamedTuple):
-    """What is measured as one: forms {"contender form": function without arguments}, each of which does `flops` floating-point operations."""
+    """What is measured as one: entries {"contender form": Entry}, each of which does `flops` floating-point operations, or what equals them."""
 
     name: str
     descriptor: str
     flops: int
-    forms: dict
-
-
-def layer_contests(layers, peers, dtype, threads, layout):
-    """Yield the Contest of each layer, with its forms of this project and of the peers."""
-    for layer in layers:
-        operands = Operands(layer.problem, dtype)
-        layouts = dict.fromkeys((layout, "NHWC"))  # with NCHW both, to tell the share of the conversion
-        forms = {f"refconv {name}": ours(operands, threads, name) for name in layouts}
-        if element(operands.dtype).half:
-            forms["refconv float32"] = ours(Operands(layer.problem, np.float32), threads, layout)
-        for peer in peers:
-            forms.update({f"{peer} {name}": run for name, run in FORMS[peer](operands, threads).items()})
-        yield Contest(layer.name, str(layer.problem), layer.problem.flops, forms)
+    entries: dict
 
 
 def measure(contests, dtype, threads, layout, rounds):
@@ -48,7 +37,8 @@ def measure(contests, dtype, threads, layout, rounds):
     """
     peak = peak_flop_per_s(dtype) * threads
     for contest in contests:
-        yield record(contest, rounds_of(contest.forms, rounds, PAUSE_S if threads > 1 else 0.0), peak, threads, layout)
+        forms = {name: entry.run for name, entry in contest.entries.items()}
+        yield record(contest, rounds_of(forms, rounds, PAUSE_S if threads > 1 else 0.0), peak, threads, layout)
 
 
 def rounds_of(forms, rounds, pause_s=0.0):
@@ -79,11 +69,13 @@ def rounds_of(forms, rounds, pause_s=0.0):
 def record(contest, times, peak, threads, layout):
     """The numbers of one contest; conversion_share: the part of our time that arrays in NCHW take more than in NHWC.
 
-    What follows from our time is None where this project has no form in the contest.
+    What follows from our time is None where this project has no form in the contest. Winograd forms are no candidates for the best peer: the
+    fastest has three numbers of its own.
     """
     mine = times.get(f"refconv {layout}")
     others = [name for name in times if not name.startswith("refconv ")]
-    best = min(others, key=times.get) if others else None
+    winograd = [name for name in others if contest.entries[name].winograd]
+    best, fastest = (min(names, key=times.get, default=None) for names in ([name for name in others if name not in winograd], winograd))
     rate = contest.flops / mine if mine else None
     return {
         "name": contest.name,
@@ -100,6 +92,9 @@ def record(contest, times, peak, threads, layout):
         "best_peer": best,
         "best_peer_s": times[best] if best else None,
         "ratio": times[best] / mine if best and mine else None,
+        "winograd": fastest,
+        "winograd_s": times[fastest] if fastest else None,
+        "winograd_ratio": times[fastest] / mine if fastest and mine else None,
     }
 
 

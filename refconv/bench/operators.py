@@ -7,11 +7,12 @@ multiply-adds FLOPs: 1 of its GFLOPS is 2 of the GFLOP/s here.
 
 import numpy as np
 
-import refconv
 from refconv.bench.measure import rounds_of
 from refconv.networks.layers import OPERATORS
+from refconv.ops.layers import conv2d, pack, partial_conv2d
 from refconv.peak import peak_flop_per_s
 from refconv.problem.conv import PartialConv2d
+from refconv.weights.packed import empty
 
 LAYERS = 10
 PAPER_MS = {
@@ -27,8 +28,8 @@ def stacked(problem, threads):
     """A function that runs ten layers of the problem, each on the output of the one before; weights packed beforehand."""
     rng = np.random.default_rng(0)
     conv = problem.conv if isinstance(problem, PartialConv2d) else problem
-    weights = [refconv.pack(rng.standard_normal(conv.weight_shape, dtype=np.float32) / 100, conv.groups) for _ in range(LAYERS)]
-    buffers = [refconv.empty((problem.n, problem.h, problem.w, problem.c)) for _ in range(2)]
+    weights = [pack(rng.standard_normal(conv.weight_shape, dtype=np.float32) / 100, conv.groups) for _ in range(LAYERS)]
+    buffers = [empty((problem.n, problem.h, problem.w, problem.c)) for _ in range(2)]
     buffers[0][...] = rng.standard_normal(buffers[0].shape)
     options = {"layout": "NHWC", "threads": threads}
 
@@ -36,9 +37,9 @@ def stacked(problem, threads):
         x, y = buffers
         for weight in weights:
             if isinstance(problem, PartialConv2d):
-                refconv.partial_conv2d(x, weight, out=y, **options)
+                partial_conv2d(x, weight, out=y, **options)
             else:
-                refconv.conv2d(x, weight, padding=1, groups=conv.groups, out=y, **options)
+                conv2d(x, weight, padding=1, groups=conv.groups, out=y, **options)
             x, y = y, x
 
     return run

@@ -6,10 +6,12 @@ from refconv.bench.measure import geometric_mean
 from refconv.tables import TEXT_COLUMNS, table
 
 
-def report(host, results, stacked, threads, arguments):
-    """Print a table for each set, and for FasterNet's operators."""
+def report(host, versions, results, stacked, threads, arguments):
+    """Print who was measured on what, a table for each set, and one for FasterNet's operators. versions: {peer: version}."""
     console = Console(highlight=False)
     console = console if console.is_terminal else Console(highlight=False, width=TEXT_COLUMNS)
+    peers = ", ".join(f"{name} {version}" for name, version in versions.items())
+    console.print(f"{host['cpu']}, {host['isa']}: vectors of {host['vector_bytes']} B; {f'beside {peers}' if peers else 'no peers'}")
     console.print(
         f"peak {host['peak_flop_per_s'] / 1e9:.1f} GFLOP/s of one core at best ({arguments.dtype}), copy {host['copy_bytes_per_s'] / 1e9:.1f} GB/s; "
         f"{threads} thread{'s' if threads > 1 else ''}, {arguments.layout}, medians of {arguments.rounds} interleaved rounds"
@@ -26,23 +28,26 @@ def _shown(value, scale, digits):
 
 
 def set_table(name, records):
-    """Milliseconds, GFLOP/s, % of the peak, share of layout conversion, ratio to the best peer; geometric means of what there is."""
+    """Milliseconds, GFLOP/s, % of the peak, share of layout conversion, ratio to the best peer, and to the fastest Winograd form; geometric means."""
     halves = any(record["float32_s"] for record in records)
     heading = "block" if name == "blocks" else "layer"
     converts = any(record["conversion_share"] for record in records)
+    winograd = any(record["winograd"] for record in records)
     optional = [*["conversion"] * converts, *["float32 ms"] * halves]
-    result = table(name, heading, "ms", "GFLOP/s", "% of peak", *optional, "best peer", "its ms", "ratio", left=("best peer",))
+    apart = ["Winograd"] * winograd
+    result = table(name, heading, "ms", "GFLOP/s", "% of peak", *optional, "best peer", "its ms", "ratio", *apart, left=("best peer",))
     for record in records:
         peer = (record["best_peer"] or "-", _shown(record["best_peer_s"], 1e3, 3), _shown(record["ratio"], 1, 2))
         numbers = (_shown(record["seconds"], 1e3, 3), _shown(record["flop_per_s"], 1e-9, 1), _shown(record["efficiency"], 100, 1))
         share = (f"{100 * record['conversion_share']:.0f} %" if record["conversion_share"] else "-",) if converts else ()
         wide = (_shown(record["float32_s"], 1e3, 3),) if halves else ()
-        result.add_row(record["descriptor"], *numbers, *share, *wide, *peer)
+        result.add_row(record["descriptor"], *numbers, *share, *wide, *peer, *[_shown(record["winograd_ratio"], 1, 2)] * winograd)
     result.add_section()
     rate, efficiency, ratio = (_mean(record[key] for record in records) for key in ("flop_per_s", "efficiency", "ratio"))
     gain = (f"{_mean(record['float32_s'] and record['float32_s'] / record['seconds'] for record in records):.2f} x",) if halves else ()
     means = (_shown(rate, 1e-9, 1), _shown(efficiency, 100, 1), *[""] * converts, *gain, "", "", _shown(ratio, 1, 2))
-    result.add_row("geometric mean", "", *means)
+    others = [_shown(_mean(record["winograd_ratio"] for record in records), 1, 2)] * winograd
+    result.add_row("geometric mean", "", *means, *others)
     return result
 
 

@@ -14,7 +14,7 @@ for each group of channels. Loops, outer to inner:
                                                              t.ahead elements of the next block's weights are prefetched into the L2
 
 The last block of channels may be narrower: t.tile.tail vectors. Where a unit has fewer rows than the dilation, only the lines that kernel rows
-meet are staged, and kernel rows that meet the border alone are left out.
+meet are staged, and kernel rows that meet the border alone are left out; so are, for a tile, dilated kernel columns that do.
 """
 
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from refconv.jit import kernel
 from refconv.parts.channel_blocks import Channels
 from refconv.parts.dense import DenseRows, Staged, dense_rows, dense_weights
-from refconv.parts.staging import image_rows, kernel_rows_inside, stage_kernel_rows, stage_lines, staged_count, staged_gap, staged_lines
+from refconv.parts.staging import image_rows, stage_kernel_rows, stage_lines, staged_count, staged_gap, staged_lines, taps_inside
 from refconv.parts.workspace import own_part
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
@@ -85,7 +85,7 @@ def conv2d(operands, out, work, problem, t, part):
         rows = image_rows(Place(x, group * c_group), problem.c, problem.h, n, top)
         conv, first = problem, 0
         if staged_gap(count, problem.stride_h, problem.r, problem.dilation_h) < problem.dilation_h:
-            kernel_rows = kernel_rows_inside(problem, top, count)
+            kernel_rows = taps_inside(top, (count - 1) * problem.stride_h, problem.h, problem.r, problem.dilation_h)
             first = 0 if length(work.wide_weights) > 0 else kernel_rows[0]  # blocks of weights are widened from their beginning
             conv = stage_kernel_rows(lines, rows, problem, c_group, top, count, (first, kernel_rows[1]))
         else:

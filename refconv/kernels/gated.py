@@ -46,7 +46,7 @@ class Work(NamedTuple):
 
 def workspace(block, t, lanes, half):
     """Elements of each buffer of one thread."""
-    pixels = min(t.pixels, block.p * block.q)
+    pixels = max(min(t.pixels, block.p * block.q), t.project.rows + 0)
     return Work(pixels * block.k if half else 0, projection_size(block, lanes, half), pixels * block.hidden if half else 0)
 
 
@@ -66,7 +66,9 @@ def gated(operands, out, work, block, t, part):
             gate_weights(projection, plain, Place(operands.gates, n * block.hidden), block.hidden, block.k)
             gated_image = n
         count, at = min(t.pixels, all_pixels - row * t.pixels), n * all_pixels + row * t.pixels
-        start = residual_start(Place(operands.x, at * block.c), block.residual, Span(0, count, block.k), sums)
-        pixels = widened(Place(operands.hidden_layer, at * block.hidden), count * block.hidden, wide)
-        to, hidden = View(out, at * block.k, block.k), View(pixels.buffer, pixels.at, block.hidden)
-        project_chunk(to, (0, count), (0, block.hidden), matrix, hidden, start, t.project)
+        first = max(0, min(at, at + count - t.project.rows))  # where the unit has fewer, its tile begins in the one before
+        span = Span(at - first, at - first + count, block.k)
+        start = residual_start(Place(operands.x, first * block.c), block.residual, span, sums)
+        pixels = widened(Place(operands.hidden_layer, first * block.hidden), span.last * block.hidden, wide)
+        to, hidden = View(out, first * block.k, block.k), View(pixels.buffer, pixels.at, block.hidden)
+        project_chunk(to, (span.first, span.last), (0, block.hidden), matrix, hidden, start, t.project)

@@ -119,13 +119,15 @@ class _NewRows(NamedTuple):
 
 @routine
 def _expand_channels(rows, k, columns, weights, tile):
-    block = rows.block
-    for y in range(rows.first, rows.last):
+    block, ring, y = rows.block, rows.ring, rows.first
+    while y < rows.last:  # twice at most: rows lie one after another in the ring up to its end
+        count = min(rows.last - y, ring.held - (ring.first + y - rows.ring_first) % ring.held)
         raw = moved(rows.x, y * block.w * block.c)
         pixels = in_work_type(raw, moved(rows.wide_pixels, (y - rows.first) * block.w * block.c))
-        source = Source(View(pixels.buffer, pixels.at, block.c), raw, k == 0)
-        to = shifted(row_view(rows.ring, y - rows.ring_first, block.w), k)
-        matrix_block(to, columns, source, Span(0, block.w, block.c), weights, moved(rows.bias, k), None, None, block.activation, tile)
+        source, span = Source(View(pixels.buffer, pixels.at, block.c), raw, k == 0), Span(0, count * block.w, block.c)
+        to = shifted(row_view(ring, y - rows.ring_first, block.w), k)
+        matrix_block(to, columns, source, span, weights, moved(rows.bias, k), None, None, block.activation, tile)
+        y += count
 
 
 @routine

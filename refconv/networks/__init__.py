@@ -20,8 +20,9 @@ def names():
 
 
 def network(name):
-    """The Network of that name; ValueError lists the names, those most like it first."""
+    """The Network of that name; ValueError says which names are most like it."""
     if isinstance(name, str) and name in _NETWORKS:
         return _NETWORKS[name]
     near = difflib.get_close_matches(str(name), _NETWORKS, n=5, cutoff=0.5)
-    raise ValueError(f"network {name!r}: must be {', '.join([*near, *(known for known in _NETWORKS if known not in near)])}")
+    like = f"such as {', '.join(near)}" if near else "such as resnet50"
+    raise ValueError(f"network {name!r}: must be one of refconv.networks.names(), {like}, or a file that ends in .onnx or .csv")

@@ -9,7 +9,8 @@ import sys
 from refconv.cli import MODEL_OPTIONS, Parser, door, in_options, note, positive
 from refconv.graph.read import is_file, read_model
 from refconv.networks import names, network
-from refconv.networks.report import file_document, file_table, list_document, list_table, show, show_document, show_tables
+from refconv.networks.report import file_document, file_table, list_document, list_table, show_document, show_tables
+from refconv.tables import show_parts
 
 
 def parser():
@@ -65,7 +66,7 @@ def main(argv=None):
         json.dump(document(), sys.stdout, indent=1)
         print()
         return 0
-    show(tables())
+    show_parts(tables())
     return 0
 
 

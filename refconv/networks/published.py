@@ -11,6 +11,8 @@ A5000, ASCEND, GPU, CPU, ARM = "a5000", "ascend310", "rtx2080ti", "i9-9900x", "c
 
 def _lavin(row):
     source = f"Lavin, arXiv 2404.03617, results: {row.model}"
+    if row.size is not None and row.model not in lavin.SIZE_PRINTED:
+        source += "; size by timm's MACs"
     ran = {"machine": A5000, "batch": lavin.BATCH, "dtype": lavin.DTYPE, "size": row.size}
     yield Published("parameters", row.parameters_m, "M", source)
     yield Published("macs", row.printed_gmacs, "G", source, size=row.size)

@@ -1,24 +1,12 @@
 """What `python -m refconv.networks` shows: tables for a terminal, documents for JSON."""
 
-from rich.console import Console
-
 from refconv.networks.counting import fvcore_macs
 from refconv.networks.network import Network
-from refconv.tables import TEXT_COLUMNS, table
+from refconv.tables import Table
 
 SCHEMA = 1
 SCALES = {"": 1, "M": 10**6, "G": 10**9}
 """What units of parameters and MACs stand for."""
-
-
-def show(parts):
-    """Tables and texts on stdout, within its columns, or more where a table needs them: no number is ever cut."""
-    place = Console(highlight=False)
-    columns = place.width if place.is_terminal else TEXT_COLUMNS
-    wide = Console(highlight=False, width=1 << 20)
-    for part in parts:
-        needed = 0 if isinstance(part, str) else wide.measure(part).maximum
-        Console(highlight=False, width=max(columns, needed)).print(part, markup=False)
 
 
 def digits(value):
@@ -43,15 +31,15 @@ def computed(network, one):
 
 def list_table(networks):
     """A row a network: what is computed, and what is published beside it."""
-    columns = ("network", "input", "blocks", "parameters M", "published", "MACs G", "published", "top-1 %", "published latencies")
-    result = table(None, *columns)
+    columns = ("network", "input", "blocks", "parameters M", "published", "MACs G", "published", "top-1 %", "published speed on")
+    result = Table("Networks; published: the figure with the most digits (of one network, all are shown with their sources)", *columns)
     family = None
     for network in networks:
         if family not in (None, network.family):
             result.add_section()
         family = network.family
         parameters, macs, top1 = (finest(network, what) for what in ("parameters", "macs", "top1"))
-        at = "" if macs is None or macs.size == network.size else f" at {macs.size or '?'}"
+        at = "" if macs is None or macs.size == network.size else f" at {macs.size} px" if macs.size else ", size not said"
         result.add_row(
             network.name + "*" * bool(network.remark),
             str(network.size),
@@ -61,7 +49,7 @@ def list_table(networks):
             f"{network.macs() / 1e9:.3f}",
             "" if macs is None else f"{digits(macs.value)}{at}",
             "" if top1 is None else digits(top1.value),
-            ", ".join(dict.fromkeys(one.machine for one in network.published if one.what == "latency")),
+            ", ".join(dict.fromkeys(one.machine for one in network.published if one.what in ("latency", "throughput"))),
         )
     return result
 
@@ -97,7 +85,7 @@ def block_macs(block, steps):
 def show_tables(network, size):
     """Tables of a network on an input of that size: its blocks, and what has been published about it."""
     steps = network.steps(1, size)
-    result = table(f"{network.name} ({network.family}), input {size}x{size}x3", "block", "made of", "output", "parameters", "MACs", left=("made of",))
+    result = Table(f"{network.name} ({network.family}), input {size}x{size}x3", "block", "made of", "output", "parameters", "MACs", left=("made of",))
     stage = None
     for block in network.blocks:
         if stage not in (None, block.stage):
@@ -112,16 +100,8 @@ def show_tables(network, size):
 
 def published_table(network):
     """A row a Published record, parameters and MACs with those computed here."""
-    result = table(
-        "Published, and computed here: MACs alone, and as fvcore counts norms with them",
-        "what",
-        "source",
-        "where",
-        "value",
-        "here",
-        "fvcore's",
-        left=("source", "where"),
-    )
+    columns = ("what", "source", "where", "value", "here", "with norms, as fvcore")
+    result = Table("Published, and computed here", *columns, left=("source", "where"))
     for one in network.published:
         where = [one.machine, one.batch and f"batch {one.batch}", one.dtype, one.size and f"{one.size} px"]
         source = one.source if one.standing == "read" else f"{one.source} ({one.standing})"
@@ -166,7 +146,7 @@ def _summary(network, size):
 
 def file_table(model):
     """A row a layer of a Model read from a file."""
-    result = table(model.path, "layer", "made of", "problem", "output", "weights", "MACs", left=("made of", "problem"))
+    result = Table(model.path, "layer", "made of", "problem", "output", "weights", "MACs", left=("made of", "problem"))
     for layer in model.layers:
         problem = layer.problem
         shape = f"{problem.p}x{problem.q}x{problem.k}"

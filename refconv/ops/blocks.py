@@ -7,31 +7,32 @@ import numpy as np
 from refconv import host
 from refconv.elements import element
 from refconv.kernels import kernel_for_block
-from refconv.ops.border import mark_block_border
-from refconv.ops.layers import contiguous, deliver, image, result
+from refconv.ops.border import block_border_marker
+from refconv.ops.layers import Bound, contiguous, image, operation
 from refconv.ops.steps import run_graph
 from refconv.plan import make_program, thread_count
 from refconv.problem.block_base import Block
 from refconv.recent import Recent
-from refconv.schedule import block_schedule, check_modes, parameters
+from refconv.schedule import block_schedule, check_modes, parameters, subject_of
 from refconv.tiling.checked import normalised
+from refconv.tiling.measured import look_up, when_measured
 from refconv.weights.blocks import pack_block
-from refconv.weights.packed import empty
 
 
+@operation
 def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto", squeeze="auto", threads=None):
     """A whole residual block in one kernel, its hidden layer never in DRAM (Lavin, "On the Efficiency of Convolutional Neural Networks").
 
     x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C); of the dtype of the record. weights: a record of
     refconv.problem.blocks. Copies of its arrays are packed at its first call and kept as long as it lives: later changes of them are not seen.
     out: an array to write to, contiguous in `layout`, sharing no memory with x and the record's arrays. tiling: of refconv.tiling.blocks, instead
-    of the rule's. halo: what is done about rows that two steps need, hidden ones of an MBConvBlock, convolved ones of a ConvFirstBlock of stride 2:
-    "cache" keeps them in a ring, "recompute" makes them again, "auto" is "cache"; the other blocks compute no such rows and take only "auto".
-    squeeze: what squeeze-excitation does, whose gates need the whole map: "recompute" makes the hidden layer twice, "spill" keeps it in memory,
-    where float16 and bfloat16 round it once more. "auto" is "recompute" for those two, so that neither the caches of this computer nor N have
-    a part in the result; for float32 and float64, where both give the same bits, it spills where the hidden layer stays in the L2. Blocks
-    without squeeze-excitation take only "auto". threads: at most this many (None: Numba's current number); but for the sums of
-    squeeze-excitation, which every thread begins with zero, the result does not depend on it.
+    of what refconv.tune has measured, or of the rule's. halo: what is done about rows that two steps need, hidden ones of an MBConvBlock,
+    convolved ones of a ConvFirstBlock of stride 2: "cache" keeps them in a ring, "recompute" makes them again, "auto" is "cache"; the other
+    blocks compute no such rows and take only "auto". squeeze: what squeeze-excitation does, whose gates need the whole map: "recompute" makes
+    the hidden layer twice, "spill" keeps it in memory, where float16 and bfloat16 round it once more. "auto" is "recompute" for those two, so
+    that neither the caches of this computer nor N have a part in the result; for float32 and float64, where both give the same bits, it spills
+    where the hidden layer stays in the L2. Blocks without squeeze-excitation take only "auto". threads: at most this many (None: Numba's
+    current number); but for the sums of squeeze-excitation, which every thread begins with zero, the result does not depend on it.
 
     Padding is zeros that are multiplied, as in conv2d.
 
@@ -39,14 +40,11 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     """
     x, batched = _checked_image(x, weights, layout)
     program = _program(weights, x.shape[:3], tiling, halo, squeeze, thread_count(threads))
-    target = result(out, program.out_shape, x, weights.arrays.items(), layout, batched)
-    direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
-    program.run(contiguous(x).reshape(-1), direct.reshape(-1))
-    mark_block_border(direct, weights, x.shape[1:3])
-    return deliver(direct, target, out, layout, batched)
+    return Bound(program, x, batched, layout, out, tuple(weights.arrays.items()), block_border_marker(weights, x.shape[1:3]))
 
 
 _PROGRAMS = weakref.WeakKeyDictionary()
+when_measured(_PROGRAMS.clear)
 MOST_PROGRAMS = 64
 """The most Programs kept of one record: one for each combination of shape, tiling and modes."""
 
@@ -57,6 +55,9 @@ def _program(block, sizes, tiling, halo, squeeze, threads):
     def make():
         kind, target = element(block.dtype), host.target()._replace(threads=threads)
         schedule = block_schedule(block, *sizes, kind, target, tiling=tiling, halo=halo, squeeze=squeeze)
+        known = look_up(subject_of(schedule, threads)) if tiling is None and halo == "auto" else None
+        if known:
+            schedule = block_schedule(block, *sizes, kind, target, tiling=known.tiling, squeeze=squeeze)
         return make_program(schedule, parameters(pack_block(block, target.lanes(kind.work.itemsize))))
 
     check_modes(block, halo=halo, squeeze=squeeze)

@@ -21,21 +21,28 @@ def not_finite(weight):
     return mask.any(axis=1) if mask.any() else None
 
 
-def mark_border(out, problem, mask):
-    """Set to NaN those outputs (N, P, Q, K) of a Conv2d that `mask`, of not_finite, makes NaN; none of a PartialConv2d, whose kernel multiplies."""
-    if mask is not None and isinstance(problem, Conv2d):
-        out[:, touched_by_padding(problem, mask)] = np.nan
+def border_marker(problem, mask):
+    """mark(out), which sets to NaN those outputs (N, P, Q, K) of a Conv2d that `mask`, of not_finite, makes NaN; None where it makes none so.
+
+    Nor does a PartialConv2d need it, whose kernel multiplies.
+    """
+    if mask is None or not isinstance(problem, Conv2d):
+        return None
+    return lambda out: _mark(out, touched_by_padding(problem, mask))
 
 
-def mark_block_border(out, block, size):
-    """Set to NaN the pixels of a residual block's output (N, P, Q, K) that block_pixels_touched names; size: (h, w) of its input."""
+def block_border_marker(block, size):
+    """The same for a residual block: the pixels that block_pixels_touched names; size: (h, w) of its input."""
     mask = _MASKS.get(block)
     if mask is None:
         step = next((step for step in block.graph.steps if step.name == "conv"), None)
         mask = None if step is None or step.op != "conv" else not_finite(block.graph.array(step, "weight"))
         _MASKS[block] = mask = () if mask is None else mask
-    if len(mask):
-        out[:, block_pixels_touched(block, size, mask)] = np.nan
+    return (lambda out: _mark(out, block_pixels_touched(block, size, mask))) if len(mask) else None
+
+
+def _mark(out, touched):
+    out[:, touched] = np.nan
 
 
 def touched_by_padding(conv, mask):

@@ -8,11 +8,11 @@ copy or less, NCHW to NHWC about half).
 import functools
 
 import numba
-import numpy as np
 
 from refconv import host
 from refconv.elements import element
-from refconv.jit import compiled, kernel, plain
+from refconv.frames import NativeCall
+from refconv.jit import compiled, kernel, native, plain
 from refconv.parts.operands import ONE
 from refconv.plan import flat
 from refconv.static import Static
@@ -21,13 +21,18 @@ from refconv.tile import lanes, load, store, transpose
 
 @kernel
 def transpose_matrices(x, out, count, rows, columns, tile_rows):
-    """out[i, c, r] = x[i, r, c] for `count` matrices of at least lanes x lanes elements; flat arrays; tile_rows = lanes.
+    """out[i, c, r] = x[i, r, c] for `count` matrices, flat arrays; tile_rows = lanes.
 
-    The last tiles overlap their neighbours and store the same values again.
+    The last tiles overlap their neighbours and store the same values again. Matrices with fewer than lanes rows or columns: single elements.
     """
     n = lanes(x)
     for i in range(count):
         base = i * rows * columns
+        if rows < n or columns < n:
+            for c in range(columns):
+                for r in range(rows):
+                    out[base + c * rows + r] = x[base + r * columns + c]
+            continue
         for r_next in range(0, rows, n):
             r = min(r_next, rows - n)
             for c_next in range(0, columns, n):
@@ -38,21 +43,28 @@ def transpose_matrices(x, out, count, rows, columns, tile_rows):
 
 def copy_transposed(source, target):
     """target[i, c, r] = source[i, r, c] for contiguous (count, rows, columns) and (count, columns, rows) arrays of one dtype."""
-    stored = element(source.dtype)
-    n = host.target().lanes(stored.work.itemsize)
-    count, rows, columns = source.shape
-    if rows < n or columns < n:
-        np.copyto(target, source.transpose(0, 2, 1))
-        return
-    entry, (source, target) = _entry(stored), (source.reshape(-1), target.reshape(-1))
+    stored, sizes = element(source.dtype), source.shape
+    entry, source, target = _entry(stored), source.reshape(-1), target.reshape(-1)
     if entry is not plain(transpose_matrices):
         source, target = source.view(stored.compiled), target.view(stored.compiled)
-    entry(source, target, count, rows, columns, Static(n))
+    entry(source, target, *sizes, _tile_rows(stored))
+
+
+def transposing(source, target, sizes, stored):
+    """copy_transposed as a NativeCall, for tensors of an Element: flat arrays or frames.Given; sizes: (count, rows, columns) of the source."""
+    return NativeCall(*native(transpose_matrices, _signature(stored)), (source, target, *sizes, _tile_rows(stored)))
+
+
+def _tile_rows(stored):
+    return Static(host.target().lanes(stored.work.itemsize))
+
+
+def _signature(stored):
+    array, integer = flat(stored), numba.types.intp
+    return array, array, integer, integer, integer, numba.typeof(_tile_rows(stored))
 
 
 @functools.cache
 def _entry(stored):
     """The compiled kernel for an Element."""
-    array, integer = flat(stored), numba.types.intp
-    tile_rows = Static(host.target().lanes(stored.work.itemsize))
-    return compiled(transpose_matrices, (array, array, integer, integer, integer, numba.typeof(tile_rows)))
+    return compiled(transpose_matrices, _signature(stored))

@@ -1,18 +1,19 @@
 """The friendly shell: functions of arrays with torch's meaning. They check, convert, pack, and call a kernel."""
 
 import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from refconv import host, kernels
 from refconv.elements import element
-from refconv.ops.border import mark_border, not_finite
+from refconv.ops.border import border_marker, not_finite
 from refconv.ops.convert import copy_transposed
-from refconv.parts.operands import LayerOperands
-from refconv.plan import MOST_PLANS, make_plan, thread_count
+from refconv.plan import MOST_PLANS, LayerProgram, make_plan, thread_count
 from refconv.problem.arrays import as_array, check_unmasked
 from refconv.problem.conv import LARGEST, Conv2d, PartialConv2d, is_integer, same_pads
 from refconv.tiling.checked import normalised
+from refconv.tiling.measured import when_measured
 from refconv.weights.packed import empty, order_of, pack_weight
 
 
@@ -50,6 +51,44 @@ def pack(weight, groups=1):
     return PackedWeight(weight, int(groups))
 
 
+class Bound(NamedTuple):
+    """A call of an operation whose arguments have been checked.
+
+    program: of refconv.plan; x: as NHWC, of any strides; batched, layout, out: as given; others: ((name, array), ...), which `out` must be
+    apart from; mark(out NHWC): what is done to the result after the kernel (refconv/ops/border.py), or None.
+    """
+
+    program: Any
+    x: Any
+    batched: bool
+    layout: str
+    out: Any
+    others: tuple
+    mark: Any
+
+    def run(self):
+        """The result, in the layout asked for."""
+        x, out = self.x, self.out
+        target = result(out, self.program.out_shape, x, self.others, self.layout, self.batched)
+        direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
+        self.program.run(contiguous(x).reshape(-1), direct.reshape(-1))
+        if self.mark is not None:
+            self.mark(direct)
+        return deliver(direct, target, out, self.layout, self.batched)
+
+
+def operation(bind):
+    """An operation from the function that checks its arguments and returns a Bound, which is run; `bind`, refconv.prepare's way in, is kept."""
+
+    @functools.wraps(bind)
+    def call(*arguments, **options):
+        return bind(*arguments, **options).run()
+
+    call.bind = bind
+    return call
+
+
+@operation
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, layout="NCHW", out=None, tiling=None, threads=None):
     """2-D convolution as torch.nn.functional.conv2d: float32, float64, and float16 or bfloat16 (ml_dtypes) with sums in float32.
 
@@ -66,6 +105,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
     return _convolve(x, weight, bias, (stride, padding, dilation), groups, layout, out, tiling, threads)
 
 
+@operation
 def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCHW", out=None, tiling=None, threads=None):
     """As conv2d with one group for each of the C channels: weight (C * multiplier, 1, R, S), output channel k from input k // multiplier.
 
@@ -74,6 +114,7 @@ def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, l
     return _convolve(x, weight, bias, (stride, padding, dilation), None, layout, out, tiling, threads)
 
 
+@operation
 def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
     """As conv2d with a weight (K, C, 1, 1) or (K, C): a matrix product for each pixel."""
     if not isinstance(weight, PackedWeight):
@@ -84,6 +125,7 @@ def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=No
     return _convolve(x, weight, bias, (1, 0, 1), 1, layout, out, tiling, threads)
 
 
+@operation
 def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
     """FasterNet's partial convolution: the first Cp channels convolved (stride 1, same padding), the rest passed through.
 
@@ -97,7 +139,8 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
         raise ValueError(f"weight of shape {packed.shape}: must convolve at most the {x.shape[3]} channels of x")
     n, h, w, channels = x.shape
     problem = _partial(n, channels, h, w, packed.shape[0], *packed.shape[2:])
-    return _run(_plan("partial", problem, x.dtype, tiling, threads), x, (weight, packed), bias, batched, layout, out)
+    plan = make_plan("partial", problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
+    return _bound(plan, x, (weight, packed), bias, batched, layout, out)
 
 
 @functools.lru_cache(maxsize=MOST_PLANS)
@@ -112,29 +155,33 @@ def _convolve(x, weight, bias, window, groups, layout, out, tiling, threads):
         groups = x.shape[3]
         weight = _depthwise_weight(weight, groups)
     packed = _weight(weight, groups, x.dtype)
-    geometry = _geometry if all(map(_exact, window)) else _geometry.__wrapped__
-    name, problem = geometry(x.shape, packed.shape, *window, packed.groups, x.dtype)
-    return _run(_plan(name, problem, x.dtype, tiling, threads), x, (weight, packed), bias, batched, layout, out)
+    planned = _planned if all(map(_exact, window)) else _planned.__wrapped__
+    tiling = tiling if tiling is None else normalised(tiling)
+    plan = planned(x.shape, packed.shape, window, packed.groups, x.dtype, tiling, thread_count(threads))
+    return _bound(plan, x, (weight, packed), bias, batched, layout, out)
 
 
-def _plan(name, problem, dtype, tiling, threads):
-    return make_plan(name, problem, dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
+@functools.lru_cache(maxsize=MOST_PLANS, typed=True)
+def _planned(x_shape, weight_shape, window, groups, dtype, tiling, threads):
+    """The plan for arrays of these shapes; `_planned.__wrapped__` is the same without this cache, whose keys are found faster than a problem."""
+    return make_plan(*_geometry(x_shape, weight_shape, *window, groups, dtype), dtype, tiling, threads)
 
 
-def _run(plan, x, weights, bias, batched, layout, out):
-    """x is NHWC, of any strides; weights: as given, and packed. Returns the result in the layout asked for."""
+when_measured(_planned.cache_clear)
+
+
+def _bound(plan, x, weights, bias, batched, layout, out):
+    """x is NHWC, of any strides; weights: as given, and packed."""
     weight, packed = weights
+    flat_bias = plan.no_bias
     if bias is not None:
         bias = as_array("bias", bias)
         if bias.dtype != x.dtype or bias.shape != packed.shape[:1]:
             raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be {packed.shape[:1]}, {x.dtype} as x")
+        flat_bias = np.ascontiguousarray(bias)
     others = ("weight", packed.data if weight is packed else weight), ("bias", bias)
-    target = result(out, plan.out_shape, x, others, layout, batched)
-    direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
-    flat_bias = plan.no_bias if bias is None else np.ascontiguousarray(bias)
-    plan.run(LayerOperands(contiguous(x).reshape(-1), packed.data, flat_bias), direct.reshape(-1))
-    mark_border(direct, plan.call.problem, packed.not_finite)
-    return deliver(direct, target, out, layout, batched)
+    program, mark = LayerProgram(plan, packed.data, flat_bias), border_marker(plan.call.problem, packed.not_finite)
+    return Bound(program, x, batched, layout, out, others, mark)
 
 
 def deliver(direct, target, out, layout, batched):
@@ -227,9 +274,8 @@ def _exact(value):
     return type(value) is int or type(value) is str or (type(value) is tuple and {*map(type, value)} == {int})
 
 
-@functools.lru_cache(maxsize=MOST_PLANS)
 def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, dtype):
-    """(kernel name, checked Conv2d) for an NHWC input and a weight; `_geometry.__wrapped__` is the same without the cache."""
+    """(kernel name, checked Conv2d) for an NHWC input and a weight."""
     n, h, w, c = x_shape
     k, c_group, r, s = weight_shape
     stride, dilation = _pair("stride", stride), _pair("dilation", dilation)

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 from refconv.jit import routine
 from refconv.parts.channel_blocks import channel_blocks
 from refconv.parts.operands import with_bias
-from refconv.parts.staging import staged_count, staged_step
+from refconv.parts.staging import staged_count, staged_step, taps_inside
 from refconv.problem.conv import out_width
 from refconv.static import Static
 from refconv.tile.activations import activate
-from refconv.tile.instructions import lanes, outer, prefetch, store, zero
-from refconv.tile.operands import Place, View, Weights, moved, shifted
+from refconv.tile.instructions import lanes, outer_sum, store, zero
+from refconv.tile.operands import Ahead, Place, View, Weights, moved, shifted
 
 L2 = Static(2)
 NO_PREFETCH = Static(0)
@@ -26,25 +26,22 @@ class Staged(NamedTuple):
 
 
 @routine
-def window(acc, staged, at, line, weights, ahead_at, ahead):
+def window(acc, staged, at, line, pixel_step, weights, taps, ahead_at, ahead):
     """acc[q] + sum_(r, s, c) line r * dilation_h, pixel q + s * dilation_w, channel c of the staged lines * weight[r, s, c].
 
-    `at` is the first pixel's first element, lines are `line` elements apart, successive q one staged step. Weights run on in the order r, s,
-    c, a vector each. With every step `ahead` more elements of the weights from `ahead_at` on are prefetched into the L2 (NO_PREFETCH: none).
+    `at` is the first pixel's first element, lines are `line` elements apart, successive q `pixel_step`. Weights run on in the order r, s, c,
+    a vector each. taps: (first, last + 1) of the kernel columns where they are dilated; else all are taken, as one run. With every step
+    `ahead` more elements of the weights from `ahead_at` on are prefetched into the L2 (NO_PREFETCH: none).
     """
     conv, channels, n = staged.conv, staged.channels, lanes(weights.buffer)
-    pixel_step = staged_step(conv.stride_w, conv.s, conv.dilation_w) * channels
-    runs, run = (1, conv.s * channels) if conv.dilation_w == 1 else (conv.s, channels)
-    weight_at = weights.at
+    dense = conv.dilation_w == 1
+    (s_first, s_last), run = (0, 1) if dense else taps, conv.s * channels if dense else channels
     for r in range(conv.r):
-        for s in range(runs):
+        for s in range(s_first, s_last):
             tap_at = at + r * conv.dilation_h * line + s * conv.dilation_w * channels
-            for i in range(run):
-                acc = outer(acc, staged.buffer, tap_at + i, pixel_step, weights.buffer, weight_at, weights.stride)
-                weight_at += n
-                if ahead > 0:
-                    prefetch(weights.buffer, ahead_at, L2)
-                    ahead_at += ahead
+            here = Weights(weights.buffer, weights.at + (r * conv.s + s) * channels * n, weights.stride)
+            acc = outer_sum(acc, View(staged.buffer, tap_at, pixel_step), here, run, Ahead(weights.buffer, ahead_at, ahead, L2))
+            ahead_at += run * ahead
     return acc
 
 
@@ -66,7 +63,8 @@ class DenseRows(NamedTuple):
 def _dense_block(rows, k, columns, weights, tile):
     """Output channels k on, of which `columns` exist.
 
-    The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again.
+    The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again. A row of fewer pixels than
+    a tile is made a pixel at a time, as in parts/matrix.py.
     """
     to, staged, bias, ahead = shifted(rows.to, k), rows.staged, moved(rows.bias, k), rows.ahead
     conv, channels = staged.conv, staged.channels
@@ -75,14 +73,19 @@ def _dense_block(rows, k, columns, weights, tile):
     step_h = staged_step(conv.stride_h, conv.r, conv.dilation_h) * line
     step_w = staged_step(conv.stride_w, conv.s, conv.dilation_w) * channels
     ahead_at = weights.at + tile.vectors * weights.stride
+    few = width < tile.rows
+    step, pixel_step = (1, 0) if few else (tile.rows + 0, step_w)
     for p in range(rows.count):
-        for q_next in range(0, width, tile.rows):
-            q = min(q_next, width - tile.rows)
+        for q_next in range(0, width, step):
+            q = min(q_next, width - step)
+            skipped = tile.rows - 1 if few else q_next - q
             acc = zero(tile.rows, tile.vectors, to.buffer)
-            acc = window(acc, staged, staged.at + p * step_h + q * step_w, line, weights, ahead_at, ahead)
+            left = q * conv.stride_w - conv.pad_left
+            taps = taps_inside(left, (step - 1) * conv.stride_w, conv.w, conv.s, conv.dilation_w)
+            acc = window(acc, staged, staged.at + p * step_h + q * step_w, line, pixel_step, weights, taps, ahead_at, ahead)
             ahead_at += ahead * depth
             acc = activate(with_bias(acc, bias, columns, tile.vectors), rows.activation)
-            store(to.buffer, to.at + (p * width + q) * to.pitch, to.pitch, acc, columns, q_next - q)
+            store(to.buffer, to.at + (p * width + q_next - skipped) * to.pitch, to.pitch, acc, columns, skipped)
 
 
 @routine

@@ -84,12 +84,16 @@ def as_source(view):
 
 
 @routine
-def first_sum(start, i, columns, tile, like):
-    """The accumulators of the tile that begins with pixel i: those of `start`, of which `columns` channels exist, or zeros."""
+def first_sum(start, i, few, columns, tile, like):
+    """The accumulators of the tile that begins with pixel i: those of `start`, of which `columns` channels exist, or zeros.
+
+    few: whether all its rows are pixel i, as where there are fewer pixels than rows.
+    """
     acc = zero(tile.rows, tile.vectors, like)
     if start is not None:  # noqa: SIM102  the compiler decides a test that stands alone, and leaves out what depends on it
         if start.given:
-            acc = load(tile.rows, tile.vectors, start.pixels.buffer, start.pixels.at + i * start.pixels.pitch, start.pixels.pitch, columns)
+            pixels = start.pixels
+            acc = load(tile.rows, tile.vectors, pixels.buffer, pixels.at + i * pixels.pitch, 0 if few else pixels.pitch, columns)
     return acc
 
 

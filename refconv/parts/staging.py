@@ -77,10 +77,13 @@ def staged_lines(outputs, stride, kernel, dilation):
 
 
 @routine
-def kernel_rows_inside(conv, top, outputs):
-    """(first, last + 1) of the kernel rows that meet the image in `outputs` rows, the first window's top being input row `top`; at least one."""
-    first = min(max(0, -((top + (outputs - 1) * conv.stride_h) // conv.dilation_h)), conv.r - 1)
-    return first, max(first + 1, min(conv.r, -((top - conv.h) // conv.dilation_h)))
+def taps_inside(first, reach, size, kernel, dilation):
+    """(first, last + 1) of the taps along an axis that meet an image of `size` elements; at least one.
+
+    The tap 0 of neighbouring outputs meets elements from `first`, which may be in the border, to first + reach.
+    """
+    begin = min(max(0, -((first + reach) // dilation)), kernel - 1)
+    return begin, max(begin + 1, min(kernel, -((first - size) // dilation)))
 
 
 @routine

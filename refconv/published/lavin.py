@@ -8,7 +8,11 @@ How well each column is known:
   printed have one decimal, which is up to 6 % of the smallest: too coarse to give the share of the peak back;
 - back-computed: PEAK_FLOP_PER_S. The paper does not print the peak; 2 * MACs * images per second / share of the peak agrees on all rows;
 - ConvFirst Nano's latency of 13.5 ms as printed is too coarse, too (0.14 points off); images per second give all latencies finer: `latency_s`;
-- read in timm's tables, whose MACs these are: `size`, the input of the baselines. That of ConvFirst is in nothing that was at hand: None.
+- read in timm's tables, whose MACs these are: `size`, the input of the baselines; the paper's table prints it of SIZE_PRINTED alone. That of
+  ConvFirst is in nothing that was at hand: None.
+
+EfficientNet's accuracies are those of the original paper (from memory), not timm's at these sizes: its points join accuracies of one source with
+MACs and latencies of another. That is inferred here; the paper's text on it was not at hand.
 """
 
 from typing import NamedTuple
@@ -16,6 +20,8 @@ from typing import NamedTuple
 PEAK_FLOP_PER_S = 76.68e12
 """The peak that the column "% Peak" divides by: back-computed."""
 BATCH = 128
+SIZE_PRINTED = ("ConvNeXt Femto", "ConvNeXt Pico", "ConvNeXt Nano", "ConvNeXt Small")
+"""Models beside whose names the paper's table prints the input's size, 288."""
 DTYPE = "float16"
 
 

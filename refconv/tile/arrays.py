@@ -2,9 +2,12 @@
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from refconv import host
+from refconv.static import StaticType
 from refconv.tile import instructions as op
+from refconv.tile import x86
 from refconv.tile.half import MARK
 from refconv.tile.llvm import (
     advance,
@@ -132,15 +135,48 @@ def _outer(typing_context, acc, x, x_at, x_row_stride, w, w_at, w_vector_stride)
         acc_v, x_v, x_i, x_stride, w_v, w_i, w_stride = args
         w_p = element_pointer(context, builder, w, w_v, w_i)
         x_p = element_pointer(context, builder, x, x_v, x_i)
-        weights = [load_vector(builder, advance(builder, w_p, w_stride, v), acc.vector) for v in range(acc.vectors)]
-        for r in range(acc.rows):
-            pixel = splat(builder, load_scalar(builder, advance(builder, x_p, x_stride, r), acc.vector.element), acc.lanes)
-            for v in range(acc.vectors):
-                k = r * acc.vectors + v
-                acc_v = put(builder, acc_v, multiply_add(builder, pixel, weights[v], vector_at(builder, acc_v, k)), k)
-        return acc_v
+        return _outer_step(builder, acc, acc_v, x_p, x_stride, w_p, w_stride)
 
     return acc(acc, x, types.intp, types.intp, w, types.intp, types.intp), codegen
+
+
+def _outer_step(builder, acc, acc_v, x_p, x_stride, w_p, w_stride):
+    weights = [load_vector(builder, advance(builder, w_p, w_stride, v), acc.vector) for v in range(acc.vectors)]
+    for r in range(acc.rows):
+        pixel = splat(builder, load_scalar(builder, advance(builder, x_p, x_stride, r), acc.vector.element), acc.lanes)
+        for v in range(acc.vectors):
+            k = r * acc.vectors + v
+            acc_v = put(builder, acc_v, multiply_add(builder, pixel, weights[v], vector_at(builder, acc_v, k)), k)
+    return acc_v
+
+
+@implement(op.outer_sum)
+def _outer_sum(typing_context, acc, pixels, weights, steps, ahead):
+    x, w = pixels[0], weights[0]
+    if not _is_array(x):
+        return None
+    unit, prefetches = x86.vectors_of(acc), ahead != types.none and ahead[2] != StaticType(0)
+
+    def codegen(context, builder, signature, args):
+        acc_v, pixels_v, weights_v, steps_v, ahead_v = args
+        x_v, x_i, pitch = _fields(context, builder, pixels, pixels_v)
+        w_v, w_i, stride = _fields(context, builder, weights, weights_v)
+        x_p, w_p = element_pointer(context, builder, x, x_v, x_i), element_pointer(context, builder, w, w_v, w_i)
+        place = level = step = None
+        if prefetches:
+            p_v, p_i, step = _fields(context, builder, ahead[:3], ahead_v)
+            place, level = element_pointer(context, builder, ahead[0], p_v, p_i), ahead[3].value
+        if unit is not None and x_p.type.pointee == w_p.type.pointee == acc.vector.element:
+            return x86.outer_sum_code(builder, unit, acc, acc_v, (x_p, pitch), (w_p, stride), steps_v, prefetches and (level, place, step))
+        tile = cgutils.alloca_once_value(builder, acc_v)
+        with cgutils.for_range(builder, steps_v) as loop:
+            here = builder.gep(x_p, [loop.index]), builder.gep(w_p, [builder.mul(loop.index, ir.Constant(steps_v.type, acc.lanes))])
+            builder.store(_outer_step(builder, acc, builder.load(tile), here[0], pitch, here[1], stride), tile)
+            if prefetches:
+                prefetch_line(builder, builder.gep(place, [builder.mul(loop.index, step)]), level)
+        return builder.load(tile)
+
+    return acc(acc, pixels, weights, types.intp, ahead), codegen
 
 
 def _slide_one(builder, acc, acc_v, schedule, weights, load_pixel, within):

@@ -69,6 +69,17 @@ def outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
     return acc + column[:, None].astype(acc.dtype) * row.astype(acc.dtype)
 
 
+def outer_sum(acc, pixels, weights, steps, ahead):
+    """acc + the outer products of `steps` steps: element c of every pixel of the View times vector c of the Weights' vectors, c = 0, 1, ...
+
+    ahead: an Ahead, one more element of which is prefetched with every step, or None; like `prefetch` it changes no value.
+    """
+    (x, x_at, pitch), (w, w_at, stride) = pixels, weights
+    for c in range(steps):
+        acc = outer(acc, x, x_at + c, pitch, w, w_at + c * lanes(w), stride)
+    return acc
+
+
 def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
     """A window of strip.taps pixels slides over a strip: acc[q, v] + sum_s pixel[q * strip.stride + s] * tap[s, v], lane by lane.
 

@@ -88,10 +88,14 @@ def opaque(builder, pointer):
     return builder.call(ir.InlineAsm(kind, "", "=r,0", side_effect=False), [pointer])
 
 
+BYTES = {"half": 2, "i16": 2, "float": 4, "double": 8}
+"""Bytes of an element, by the name of its LLVM type."""
+
+
 def _stored(builder, pointer, kind):
     """(the pointer to a vector of `kind`'s lanes as they are stored, the bytes such an access may rely on: an element's)."""
     stored = ir.VectorType(pointer.type.pointee, kind.count)
-    return builder.bitcast(pointer, stored.as_pointer()), {"half": 2, "i16": 2, "float": 4, "double": 8}[str(stored.element)]
+    return builder.bitcast(pointer, stored.as_pointer()), BYTES[str(stored.element)]
 
 
 def load_scalar(builder, pointer, element):

@@ -32,6 +32,15 @@ class Weights(NamedTuple):
     stride: int
 
 
+class Ahead(NamedTuple):
+    """What a sum prefetches: the line of element `at` + i * `step` with its step i, into the cache of `level` (1 or 2, Static)."""
+
+    buffer: Any
+    at: int
+    step: int
+    level: Any
+
+
 def moved(place, elements):
     """The Place so many elements further on; None stays None."""
     return place if place is None else Place(place.buffer, place.at + elements)

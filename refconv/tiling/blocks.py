@@ -7,7 +7,7 @@ from refconv.problem.fused import first_conv, hidden_conv, middle_conv
 from refconv.static import Static
 from refconv.tiling import layers
 from refconv.tiling.layers import register_tile
-from refconv.tiling.shapes import Tile, check_strip, require, tile_of
+from refconv.tiling.shapes import MOST_ROWS, Tile, check_strip, require, tile_of
 from refconv.weights import packed
 from refconv.weights.packed import ceil_div
 
@@ -24,19 +24,19 @@ def check_hidden(t, vectors, name, lanes):
     require(t.hidden % multiple == 0, "hidden", t.hidden, f"a multiple of {multiple} ({name}.vectors * lanes)")
 
 
-def check_products(t, pixels, block, lanes):
-    """ValueError unless the two products of a feed-forward tiling are legal for units of `pixels` pixels or more."""
-    t.expand.check("expand", pixels, block.hidden, lanes)
-    t.project.check("project", pixels, block.k, lanes)
+def check_products(t, block, lanes):
+    """ValueError unless the two products of a feed-forward tiling are legal."""
+    t.expand.check("expand", MOST_ROWS, block.hidden, lanes)
+    t.project.check("project", MOST_ROWS, block.k, lanes)
     check_hidden(t, t.expand.vectors, "expand", lanes)
 
 
 def check_conv(shape, chosen, conv, lanes):
     """ValueError unless a shape is legal for the convolution inside a block."""
     if isinstance(shape, Tile):
-        shape.check("conv", conv.q, conv.k_group, lanes)
+        shape.check("conv", MOST_ROWS, conv.k_group, lanes)
     else:
-        check_strip("conv", shape, chosen, conv)
+        check_strip("conv", shape, chosen, conv, MOST_ROWS)
 
 
 class FeedForwardTiling(NamedTuple):
@@ -49,7 +49,7 @@ class FeedForwardTiling(NamedTuple):
 
     def check(self, chosen, block, lanes):
         """A ValueError that names the field that is illegal for the block, if one is."""
-        check_products(self, min(self.pixels, block.n * block.h * block.w), block, lanes)
+        check_products(self, block, lanes)
 
 
 class ConvFirstTiling(NamedTuple):
@@ -64,7 +64,7 @@ class ConvFirstTiling(NamedTuple):
     def check(self, chosen, block, lanes):
         """As FeedForwardTiling.check."""
         check_lines(self, block)
-        check_products(self, last_rows(block.p, self.lines) * block.q, block, lanes)
+        check_products(self, block, lanes)
         check_conv(self.conv, chosen.conv, first_conv(block), lanes)
 
 
@@ -81,7 +81,7 @@ class ConvFirstDownTiling(NamedTuple):
     def check(self, chosen, block, lanes):
         """As FeedForwardTiling.check."""
         check_lines(self, block)
-        check_products(self, least_rows(block.p, self.lines, self.step) * block.q, block, lanes)
+        check_products(self, block, lanes)
         check_conv(self.conv, chosen.conv, first_conv(block), lanes)
 
 
@@ -96,8 +96,8 @@ class FusedMBConvTiling(NamedTuple):
     def check(self, chosen, block, lanes):
         """As FeedForwardTiling.check."""
         check_lines(self, block)
-        self.conv.check("conv", block.q, block.hidden, lanes)
-        self.project.check("project", last_rows(block.p, self.lines) * block.q, block.k, lanes)
+        self.conv.check("conv", MOST_ROWS, block.hidden, lanes)
+        self.project.check("project", MOST_ROWS, block.k, lanes)
         check_hidden(self, self.conv.vectors, "conv", lanes)
 
 
@@ -113,8 +113,8 @@ class MBConvTiling(NamedTuple):
     def check(self, chosen, block, lanes):
         """As FeedForwardTiling.check."""
         check_lines(self, block)
-        self.expand.check("expand", block.w, block.hidden, lanes)
-        self.project.check("project", least_rows(block.p, self.lines, self.step) * block.q, block.k, lanes)
+        self.expand.check("expand", MOST_ROWS, block.hidden, lanes)
+        self.project.check("project", MOST_ROWS, block.k, lanes)
         check_conv(self.conv, chosen.conv, middle_conv(block), lanes)
 
 
@@ -126,7 +126,7 @@ class GatedTiling(NamedTuple):
 
     def check(self, chosen, block, lanes):
         """As FeedForwardTiling.check."""
-        self.project.check("project", last_rows(block.p * block.q, self.pixels), block.k, lanes)
+        self.project.check("project", MOST_ROWS, block.k, lanes)
 
 
 class GateTiling(NamedTuple):
@@ -139,18 +139,30 @@ class GateTiling(NamedTuple):
         require(self == chosen, "tile", self.tile, f"{chosen.tile}")
 
 
-def last_rows(rows, lines):
-    """Rows of the last unit of `lines` rows at most."""
-    return (rows - 1) % lines + 1
+class Span(NamedTuple):
+    """What tiles are chosen for where the fewest pixels of a block's loops are `least` or more: rows of `row` pixels, products of `pixels`."""
+
+    least: int
+    row: int
+    pixels: int
 
 
-def least_rows(rows, lines, step):
-    """The fewest output rows that are projected at once, by units of `lines` rows in steps of `step`."""
-    return min(last_rows(unit, step) for unit in (lines, last_rows(rows, lines)))
+MANY = 1008
+"""Pixels of a product that stand for any large number: a multiple of nearly all heights of a tile, so that none is favoured."""
+SPANS = Span(28, 28, MANY), Span(14, 14, MANY), Span(7, 7, 7), Span(1, 3, 3)
+"""A map can have any size, and each combination of tiles is compiled, in 3 to 15 s: so tiles are chosen for one of these, the first whose `least`
+a block has, and not for its own numbers. A tile may then be higher than there are pixels (parts/matrix.py), though no more than three rows."""
+SQUEEZED_SPANS = Span(14, 14, MANY), Span(1, 7, 3)
+"""Of blocks with squeeze-excitation, which have two more kernels to compile; pixels beyond the border cost a strip next to nothing."""
+
+
+def span_of(pixels, block):
+    """The Span of a block whose loops run over `pixels` pixels or more: of an output row, where it goes by rows."""
+    return next(span for span in (SQUEEZED_SPANS if block.gated else SPANS) if pixels >= span.least)
 
 
 def product(pixels, channels, depth, itemsize, target):
-    """The Tile of a matrix product of `depth` channels, for calls of `pixels` pixels or more."""
+    """The Tile of a matrix product of `depth` channels, for about `pixels` pixels."""
     return tile_of(*register_tile(pixels, channels, depth, depth, itemsize, target), channels, target.lanes(itemsize))
 
 
@@ -166,7 +178,7 @@ def whole_blocks(block, vectors, itemsize, target):
 
 
 def products(block, pixels, itemsize, target):
-    """(hidden chunk, expand and project tiles) for units of `pixels` pixels or more."""
+    """(hidden chunk, expand and project tiles) for units of about `pixels` pixels."""
     expand = product(pixels, block.hidden, block.source, itemsize, target)
     chunk = whole_blocks(block, expand.vectors, itemsize, target)
     return chunk, expand, product(pixels, block.k, chunk, itemsize, target)
@@ -188,7 +200,7 @@ def pixel_budget(block, itemsize, target):
 
 
 LEAST_PIXELS = 16
-"""The fewest pixels of a unit: with fewer, register tiles get low, and a unit must have the pixels of one."""
+"""The fewest pixels of a unit: with fewer, register tiles get low."""
 
 
 def ffn_tiling(block, itemsize, target):
@@ -197,15 +209,14 @@ def ffn_tiling(block, itemsize, target):
     pixels = min(pixel_budget(block, itemsize, target), ceil_div(total, target.threads))
     blocks = ceil_div(total, pixels)
     pixels = min(total, max(ceil_div(total, ceil_div(blocks, target.threads) * target.threads), LEAST_PIXELS))
-    return FeedForwardTiling(pixels, *products(block, pixels, itemsize, target))
+    return FeedForwardTiling(pixels, *products(block, span_of(pixels, block).pixels, itemsize, target))
 
 
 def conv_first_tiling(block, itemsize, target):
     """Rule: whole rows of `pixel_budget` pixels, in blocks that the threads share evenly."""
     lines = max(1, min(block.h, pixel_budget(block, itemsize, target) // block.w))
-    lines = shared_lines(block, lines, target)
-    least = last_rows(block.h, lines) * block.w
-    return ConvFirstTiling(lines, *products(block, least, itemsize, target), conv_shape(first_conv(block), itemsize, target))
+    lines, span = shared_lines(block, lines, target), span_of(block.q, block)
+    return ConvFirstTiling(lines, *products(block, span.pixels, itemsize, target), conv_shape(first_conv(block), span.row, itemsize, target))
 
 
 def conv_first_down_tiling(block, itemsize, target, halo="auto"):
@@ -213,9 +224,9 @@ def conv_first_down_tiling(block, itemsize, target, halo="auto"):
     most = ceil_div(block.p, layers.parts(block.n, target.threads))
     step = max(1, min(most, pixel_budget(block, itemsize, target) // block.q))
     step = ceil_div(most, ceil_div(most, step))
-    lines = step if halo == "recompute" else most
-    least = least_rows(block.p, lines, step) * block.q
-    return ConvFirstDownTiling(lines, step, *products(block, least, itemsize, target), conv_shape(first_conv(block), itemsize, target))
+    lines, span = step if halo == "recompute" else most, span_of(block.q, block)
+    shape = conv_shape(first_conv(block), span.row, itemsize, target)
+    return ConvFirstDownTiling(lines, step, *products(block, span.pixels, itemsize, target), shape)
 
 
 def shared_lines(block, lines, target):
@@ -230,10 +241,11 @@ def fused_mbconv_tiling(block, itemsize, target):
     of_one = conv.r * conv.s * conv.c + block.k
     row_bytes = (block.stride * block.w * block.c + conv.q * (min(CHUNK, block.hidden) + block.k)) * itemsize
     lines = shared_lines(block, max(1, min(block.p, unit_bytes(block, of_one, itemsize, target) // 2 // row_bytes)), target)
-    rows, vectors = register_tile(conv.q, block.hidden, of_one - block.k, conv.s * conv.c, itemsize, target)
+    span = span_of(block.q, block)
+    rows, vectors = register_tile(span.row, block.hidden, of_one - block.k, conv.s * conv.c, itemsize, target)
     chunk = whole_blocks(block, vectors, itemsize, target)
-    least = last_rows(block.p, lines) * conv.q
-    return FusedMBConvTiling(lines, chunk, tile_of(rows, vectors, block.hidden, lanes), product(least, block.k, chunk, itemsize, target))
+    project = product(span.pixels, block.k, chunk, itemsize, target)
+    return FusedMBConvTiling(lines, chunk, tile_of(rows, vectors, block.hidden, lanes), project)
 
 
 STEP_PIXELS = 56
@@ -249,10 +261,10 @@ def mbconv_tiling(block, itemsize, target, halo="auto"):
     most = ceil_div(block.p, layers.parts(block.n, target.threads))
     step = max(1, min(most, within, ceil_div(STEP_PIXELS, conv.q)))
     step = ceil_div(most, ceil_div(most, step))
-    lines = step if halo == "recompute" else most
-    expand = product(block.w, block.hidden, block.c, itemsize, target)
-    project = product(least_rows(block.p, lines, step) * conv.q, block.k, block.hidden, itemsize, target)
-    return MBConvTiling(lines, step, expand, project, conv_shape(conv, itemsize, target))
+    lines, span = step if halo == "recompute" else most, span_of(block.q, block)
+    expand = product(span.pixels, block.hidden, block.c, itemsize, target)
+    project = product(span.pixels, block.k, block.hidden, itemsize, target)
+    return MBConvTiling(lines, step, expand, project, conv_shape(conv, span.row, itemsize, target))
 
 
 def gated_tiling(block, itemsize, target):
@@ -261,7 +273,7 @@ def gated_tiling(block, itemsize, target):
     most = ceil_div(total, layers.parts(block.n, target.threads))
     pixels = max(1, min(most, unit_bytes(block, block.k, itemsize, target) // pixel_bytes))
     pixels = ceil_div(most, ceil_div(most, pixels))
-    return GatedTiling(pixels, product(last_rows(total, pixels), block.k, block.hidden, itemsize, target))
+    return GatedTiling(pixels, product(MANY, block.k, block.hidden, itemsize, target))
 
 
 def gate_tiling(problem, itemsize, target):
@@ -269,8 +281,9 @@ def gate_tiling(problem, itemsize, target):
     return GateTiling(Tile(*map(Static, (1, 1, 1))))
 
 
-def conv_shape(conv, itemsize, target):
-    """The shape of a convolution inside a block, of the kind that its packed weights have."""
+def conv_shape(conv, row, itemsize, target):
+    """The shape of a convolution inside a block, of the kind that its packed weights have, for rows of `row` outputs; a unit's thread makes all."""
+    conv, target = conv._replace(w=row * conv.stride_w), target._replace(threads=1)
     order = packed.order_of(conv.weight_shape, conv.groups, target.lanes(itemsize))
     if order == "dense":
         return layers.dense_tiling(conv, itemsize, target).tile

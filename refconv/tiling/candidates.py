@@ -19,7 +19,7 @@ from refconv.tiling.layers import (
     SpreadTiling,
     most_rows,
 )
-from refconv.tiling.shapes import legal_slides, most_vectors, tile_of
+from refconv.tiling.shapes import GroupedStrip, legal_slides, most_vectors, tile_of
 from refconv.weights.packed import ceil_div
 
 
@@ -31,7 +31,7 @@ def candidates(rule, problem, lanes, target):
 
 @candidates.register(DenseTiling)
 def _dense(rule, problem, lanes, target):
-    for tile in matrix_tiles(problem.q, problem, lanes, target):
+    for tile in matrix_tiles(problem.q, channels_of(problem), lanes, target):
         blocks = block_sizes(tile.vectors * lanes, rule.channels, problem.k_group)
         for lines, channels, ahead in itertools.product(line_counts(rule, problem), blocks, sorted({0, rule.ahead})):
             yield rule._replace(tile=tile, lines=lines, channels=channels, ahead=ahead)
@@ -39,14 +39,14 @@ def _dense(rule, problem, lanes, target):
 
 @candidates.register(PartialTiling)
 def _partial(rule, problem, lanes, target):
-    for tile in matrix_tiles(problem.q, problem, lanes, target):
+    for tile in matrix_tiles(problem.q, channels_of(problem), lanes, target):
         for lines in line_counts(rule, problem):
             yield rule._replace(tile=tile, lines=lines)
 
 
 @candidates.register(PointwiseTiling)
 def _pointwise(rule, problem, lanes, target):
-    for tile in matrix_tiles(problem.n * problem.p * problem.q, problem, lanes, target):
+    for tile in matrix_tiles(problem.n * problem.p * problem.q, problem.k, lanes, target):
         rows, blocks = tile.rows, block_sizes(tile.vectors * lanes, rule.channels, problem.k)
         pixel_counts = sorted({rows, ceil_div(rule.pixels, rows) * rows})
         for pixels, channels, ahead in itertools.product(pixel_counts, blocks, sorted({0, rule.ahead})):
@@ -64,47 +64,53 @@ def _few_outputs(rule, problem, lanes, target):
 
 @candidates.register(DepthwiseTiling)
 def _depthwise(rule, problem, lanes, target):
-    for strip in strips(rule, problem, lambda taps, stride: target.registers - taps - 1):
+    for strip in strips(rule.strip, problem, target):
         for lines, channels in itertools.product(line_counts(rule, problem), block_sizes(lanes, rule.channels, problem.c)):
             yield rule._replace(strip=strip, lines=lines, channels=channels)
 
 
 @candidates.register(DepthwiseRowsTiling)
 def _depthwise_rows(rule, problem, lanes, target):
-    for strip in strips(rule, problem.turned, lambda taps, stride: target.registers - taps - 1):
+    for strip in strips(rule.strip, problem.turned, target):
         for bands in sorted({1, rule.bands, ceil_div(problem.p, strip.rows)}):
             yield rule._replace(strip=strip, bands=bands)
 
 
 @candidates.register(GroupedTiling)
 def _grouped(rule, problem, lanes, target):
-    for strip in strips(rule, problem, lambda taps, stride: max(1, (target.registers - taps - 1) // (rule.strip.inputs + stride))):
+    for strip in strips(rule.strip, problem, target):
         for lines, vectors in itertools.product(line_counts(rule, problem), sorted({1, rule.vectors_per_unit})):
             yield rule._replace(strip=strip, lines=lines, vectors_per_unit=vectors)
 
 
 @candidates.register(SpreadTiling)
 def _spread(rule, problem, lanes, target):
-    for strip in strips(rule, problem, lambda taps, stride: target.registers - taps - 1):
+    for strip in strips(rule.strip, problem, target):
         for lines, vectors in itertools.product(line_counts(rule, problem), sorted({1, rule.vectors_per_unit})):
             yield rule._replace(strip=strip, lines=lines, vectors_per_unit=vectors)
 
 
-def matrix_tiles(pixels, problem, lanes, target):
-    """Yield the register tiles of a matrix product for tiles of at most `pixels` pixels."""
-    channels = problem.weight_shape[0] // problem.groups
+def channels_of(problem):
+    """Output channels of a group."""
+    return problem.weight_shape[0] // problem.groups
+
+
+def matrix_tiles(pixels, channels, lanes, target):
+    """Yield the register tiles of a matrix product of so many output channels, for calls of `pixels` pixels or more."""
     for vectors in range(1, most_vectors(channels, lanes) + 1):
         for rows in ROWS:
             if rows <= min(pixels, most_rows(vectors, target)):
                 yield tile_of(rows, vectors, channels, lanes)
 
 
-def strips(rule, problem, most):
-    """Yield the strips of pixels; most(taps, stride): the rows that fit the registers."""
-    for taps, stride in legal_slides(rule.strip, problem):
+def strips(strip, conv, target):
+    """Yield the strips that the Conv2d `conv` may have in place of the rule's `strip`, and whose sums fit the registers."""
+    for taps, stride in legal_slides(strip, conv):
+        free = target.registers - taps - 1
+        most = max(1, free // (strip.inputs + stride)) if isinstance(strip, GroupedStrip) else free
         for rows in ROWS:
-            if rows <= min(problem.q, most(taps, stride)):
-                yield rule.strip._replace(rows=Static(rows), taps=Static(taps), stride=Static(stride))
+            if rows <= min(conv.q, most):
+                yield strip._replace(rows=Static(rows), taps=Static(taps), stride=Static(stride))
 
 
 def line_counts(rule, problem):

@@ -2,7 +2,8 @@
 
 from refconv.problem.conv import LARGEST, is_integer
 from refconv.static import Static
-from refconv.tiling.shapes import require
+from refconv.tile.fit import most_rows_of, product_registers
+from refconv.tiling.shapes import Tile, require
 
 MAY_BE_ZERO = ("ahead",)
 
@@ -38,6 +39,18 @@ def checked(wanted, chosen, problem, lanes):
     wanted = normalised(wanted)
     wanted.check(chosen, problem, lanes)
     return static_as(chosen, wanted)
+
+
+def check_registers(tiling, target):
+    """ValueError that names the first register tile of a tiling, if there is one, whose sums would not stay in the target's registers."""
+    for name, shape in zip(tiling._fields, tiling, strict=True):
+        if isinstance(shape, Tile):
+            most = most_rows_of(shape.vectors, target.registers, target.fused)
+            taken = product_registers(shape.rows, shape.vectors, target.fused)
+            rule = (
+                f"at most {most} for {shape.vectors} vectors: the sums of a step and its operands take {taken} vector registers of {target.registers}"
+            )
+            require(shape.rows <= most, f"{name}.rows", shape.rows, rule)
 
 
 def same_records(wanted, chosen, where):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from refconv.parts.staging import staged_count, staged_lines
 from refconv.static import Static
+from refconv.tile.fit import most_rows_of
 from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, SumTile, Tile, check_strip, most_vectors, require, slide_shape, tile_of
 from refconv.weights.packed import ceil_div, groups_per_vector
 
@@ -16,10 +17,6 @@ ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
 """Tile heights in use: each one used costs a compilation, and these leave at most a tenth of a row of up to 112 pixels idle."""
 NEAR_VECTORS = 4
 """Fewer contiguous vectors of channels than this are not worth walking down the rows with."""
-FEW_PIXELS = 96
-"""A block of weights from beyond the L2 that meets fewer pixels than this is prefetched while the one before is computed with."""
-
-
 MOST_AHEAD = 256
 
 
@@ -93,7 +90,7 @@ class DepthwiseTiling(NamedTuple):
     def check(self, chosen, problem, lanes):
         """As DenseTiling.check."""
         check_channels(self.channels, lanes)
-        check_strip("strip", self.strip, chosen.strip, problem)
+        check_strip("strip", self.strip, chosen.strip, problem, problem.q)
 
 
 class DepthwiseRowsTiling(NamedTuple):
@@ -104,7 +101,7 @@ class DepthwiseRowsTiling(NamedTuple):
 
     def check(self, chosen, problem, lanes):
         """As DenseTiling.check."""
-        check_strip("strip", self.strip, chosen.strip, problem.turned)
+        check_strip("strip", self.strip, chosen.strip, problem.turned, problem.p)
 
 
 class GroupedTiling(NamedTuple):
@@ -116,7 +113,7 @@ class GroupedTiling(NamedTuple):
 
     def check(self, chosen, problem, lanes):
         """As DenseTiling.check."""
-        check_strip("strip", self.strip, chosen.strip, problem)
+        check_strip("strip", self.strip, chosen.strip, problem, problem.q)
 
 
 class SpreadTiling(NamedTuple):
@@ -128,7 +125,7 @@ class SpreadTiling(NamedTuple):
 
     def check(self, chosen, problem, lanes):
         """As DenseTiling.check."""
-        check_strip("strip", self.strip, chosen.strip, problem)
+        check_strip("strip", self.strip, chosen.strip, problem, problem.q)
 
 
 class PartialTiling(NamedTuple):
@@ -143,19 +140,21 @@ class PartialTiling(NamedTuple):
 
 
 def most_rows(vectors, target):
-    """Rows of a tile so that accumulators, one row of weights and one pixel fit the registers; 14 at most (latency is hidden by 8)."""
-    return max(1, min(14, (target.registers - vectors - 1) // vectors))
+    """Rows of a tile whose sums stay in the registers; 14 at most (latency is hidden by 8)."""
+    return min(14, most_rows_of(vectors, target.registers, target.fused))
 
 
 def register_tile(pixels, channels, depth, run, itemsize, target):
     """(rows, vectors) with the least estimated cycles for `pixels` outputs of `channels` channels, sums of `depth` products in runs of `run`.
 
-    A step of a tile takes its rows * vectors FMAs at 2 a cycle, at least the 4 cycles of an FMA's latency. Loads run beside them
-    but not for nothing: 0.15 cycles a pixel, and 4 whenever a run begins (its address is set up); a vector of weights 0.2 where
-    the depth * vectors of them fit half the L1 and 0.4 where they come from the L2. Every started tile costs whole steps. The form is
-    derived here, the four numbers are fitted to the dense and pointwise layers of ResNet-50 and ConvNeXt-T on an AVX-512 core (7 x 3 beats
-    7 x 2 by 4 % on 512 channels at 7x7, 14 x 2 beats 4 x 4 by 10 % on 64 channels at 56x56, 6 x 4 beats 14 x 2 by 8 % where three channels
-    are convolved by 7x7).
+    A step of a tile takes its rows * vectors multiply-adds at the target's rate, at least the latency of one. Loads run beside them but not
+    for nothing: 0.15 cycles a pixel, and 4 whenever a run begins (its address is set up); a vector of weights 0.2 where the depth * vectors
+    of them fit half the L1 and 0.4 where they come from the L2. Every started tile costs whole steps. The form is derived here; the four numbers
+    were fitted to the dense and pointwise layers of ResNet-50 and ConvNeXt-T with AVX-512 and hold for AVX2. Part of the peak that a sum from
+    the L1 reaches, measured (estimated):
+
+        AVX-512   14x2 0.92 (0.85)   9x3 0.93 (0.87)   6x4 0.91 (0.88)   7x3 0.88 (0.86)   8x2 0.85 (0.83)   14x1 0.70 (0.75)
+        AVX2       6x2 0.84 (0.82)   4x3 0.84 (0.83)   3x4 0.84 (0.83)   5x2 0.79 (0.81)   8x1 0.67 (0.74)   12x1 0.81 (0.75)   4x1 0.42 (0.42)
     """
     wanted = ceil_div(channels, target.lanes(itemsize))
     best = None
@@ -164,7 +163,8 @@ def register_tile(pixels, channels, depth, run, itemsize, target):
         for rows in ROWS:
             if rows > min(pixels, most_rows(vectors, target)):
                 continue
-            steps = [max(rows * v / 2, 4) + (0.15 + 4 / run) * rows + (0.2 if near else 0.4) * v for v in (vectors, wanted % vectors)]
+            computed = lambda v, rows=rows: max(rows * v / target.multiply_adds_per_cycle, target.latency_cycles)
+            steps = [computed(v) + (0.15 + 4 / run) * rows + (0.2 if near else 0.4) * v for v in (vectors, wanted % vectors)]
             cost = ceil_div(pixels, rows) * (wanted // vectors * steps[0] + (steps[1] if wanted % vectors else 0))
             key = (cost, -rows * vectors, vectors)
             if best is None or key < best[0]:
@@ -209,12 +209,21 @@ def even_blocks(outputs, lines, images, threads):
     return lines if blocks == 1 else ceil_div(outputs, ceil_div(blocks, multiple) * multiple)
 
 
+def few_pixels(target):
+    """The pixels below which a block of weights from beyond the L2 takes a third of its multiply-adds' time or more to come.
+
+    A vector takes vector_bytes / beyond_l2_bytes_per_cycle cycles, its products with n pixels n / multiply_adds_per_cycle: 96 pixels with
+    AVX-512 (64 / 4 = 96 / 2 / 3), 48 with AVX2.
+    """
+    return 3 * target.multiply_adds_per_cycle * target.vector_bytes / target.beyond_l2_bytes_per_cycle
+
+
 def dense_tiling(problem, itemsize, target):
     """Rule: input rows of a unit stay in half the L2 while its output channels are walked through.
 
     A single block of rows is not cut for several threads, which would all read all weights: its output channels are.
     Where the weights do not fit the L2, each block of them comes from beyond it, at some 4 bytes a cycle: 16 cycles a vector of 64
-    bytes, against half a cycle for each of the unit's pixels. Below FEW_PIXELS that is a third of the time or more, and worth
+    bytes, against half a cycle for each of the unit's pixels (`few_pixels`). Below 96 pixels that is a third of the time or more, and worth
     the twentieth that prefetching the next block inside the sum costs (512 channels at 7x7: 0.88 of the time; 256 at 14x14: 1.05). Half
     of the block is prefetched, what the hardware's own prefetcher does not reach in time (measured: all of it takes 1.03 times as long).
     """
@@ -227,7 +236,7 @@ def dense_tiling(problem, itemsize, target):
     rows, vectors = register_tile(problem.q, most, problem.r * problem.s * problem.c_group, run, itemsize, target)
     block = vectors * lanes
     tiles = lines * ceil_div(problem.q, rows)
-    streams = problem.tensors["weight"] * itemsize > target.l2_bytes and lines * problem.q < FEW_PIXELS
+    streams = problem.tensors["weight"] * itemsize > target.l2_bytes and lines * problem.q < few_pixels(target)
     ahead = ceil_div(block, 2 * tiles) if streams else 0
     return DenseTiling(tile_of(rows, vectors, problem.k_group, lanes), lines, ceil_div(most, block) * block, Static(ahead))
 

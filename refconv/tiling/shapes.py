@@ -30,7 +30,7 @@ def tail_of(channels, vectors, lanes):
 
 
 def check_rows(where, rows, pixels):
-    """ValueError unless there are as many pixels as a tile or strip has rows: the last is moved back, and must not begin before the first pixel."""
+    """ValueError unless a tile or strip of a layer has at most as many rows as there are pixels; those of a block may have more (MOST_ROWS)."""
     most = min(pixels, MOST_ROWS)
     require(rows <= most, f"{where}.rows", rows, f"from 1 to {most}")
 
@@ -80,9 +80,10 @@ def legal_slides(strip, conv):
     return sorted({(1, 1), (int(strip.taps), int(strip.stride)), slide_shape(conv.s, conv.stride_w, conv.dilation_w)})
 
 
-def check_strip(where, strip, chosen, conv):
-    """ValueError unless a strip is legal for rows of the Conv2d `conv`; chosen: the rule's strip, whose groups are the only legal ones."""
-    check_rows(where, strip.rows, conv.q)
+def check_strip(where, strip, chosen, conv, pixels):
+    """ValueError unless a strip is legal for rows of the Conv2d `conv`, of at least `pixels` pixels; chosen: the rule's, whose groups are the only
+    legal ones."""
+    check_rows(where, strip.rows, pixels)
     legal, shape = legal_slides(chosen, conv), (int(strip.taps), int(strip.stride))
     require(shape in legal, f"{where}.taps, .stride", shape, f"one of {legal}")
     for name in strip._fields[3:]:

@@ -13,5 +13,5 @@ def registers(rows, width, operands, target):
 
 def staged_rows(tile, rows, staged_bytes, block_bytes, target):
     """What a dense kernel keeps in the L2: the staged input rows of a unit and a block of weights."""
-    held = registers(tile.rows, tile.vectors, tile.vectors, target)
+    held = registers(tile.rows, tile.vectors, min(tile.rows, tile.vectors), target)
     return f"{held}; {rows} staged input rows {kib(staged_bytes)} and a block of weights {kib(block_bytes)} in L2 {kib(target.l2_bytes)}"

@@ -90,10 +90,9 @@ def empty(shape, dtype=np.float32):
     NumPy aligns to 16 bytes only; vector loads that straddle lines cost a depthwise layer up to a third of its time.
     """
     dtype = np.dtype(dtype)
-    size = math.prod(np.atleast_1d(shape).tolist()) * dtype.itemsize
-    raw = np.empty(size + LINE_BYTES, np.uint8)
-    start = -raw.ctypes.data % LINE_BYTES
-    return raw[start : start + size].view(dtype).reshape(shape)
+    shape = shape if isinstance(shape, tuple) else tuple(np.atleast_1d(shape).tolist())
+    raw = np.empty(math.prod(map(int, shape)) * dtype.itemsize + LINE_BYTES, np.uint8)
+    return np.ndarray(shape, dtype, raw, -raw.__array_interface__["data"][0] % LINE_BYTES)
 
 
 def aligned_zeros(elements, dtype):

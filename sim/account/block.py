@@ -9,6 +9,7 @@ from refconv.elements import element
 from refconv.networks.blocks import BLOCK_PRESETS, BlockPreset
 from refconv.schedule import MODES, OPERANDS, block_schedule
 from refconv.tiling.checked import as_numbers
+from sim.account.energy import energy_of
 from sim.account.layer import Lines, Work, account, call_kernel, checked_machine
 from sim.account.layer_by_layer import describe, simulate_layers
 from sim.account.records import NO_CHOICE, BlockAccount
@@ -46,13 +47,12 @@ def simulate_block(
     schedule = block_schedule(block, n, h, w, dtype, machine.target, tiling=tiling, halo=halo, squeeze=squeeze)
     call = schedule.calls[0]
     start = time.perf_counter()
-    buffers, lines = run_fused(schedule, machine, stores)
+    moved = fused_account(schedule, block, (n, h, w), machine, stores)
     seconds = time.perf_counter() - start
     descriptor = describe(block, n, h, w)
-    workspace = [name for name, *_ in buffers if name not in OPERANDS]
-    work = Work(block.macs(n, h, w), block.compulsory(n, h, w), chain_bound(block, n, h, w))
+    recomputed = call.kernel.recomputed_macs(call.problem, call.tiling, schedule.squeeze) if schedule.halo else 0
     return BlockAccount(
-        **vars(account(work, buffers, lines, machine, dtype, workspace)),
+        **vars(moved),
         name=name or descriptor,
         descriptor=descriptor,
         kernel="fused",
@@ -60,12 +60,21 @@ def simulate_block(
         dtype=str(dtype),
         stores=stores,
         start="cold",
+        energy=energy_of(moved, machine, dtype, recomputed_macs=recomputed),
         simulation_s=seconds,
         halo=schedule.halo or NO_CHOICE,
         squeeze=schedule.squeeze or NO_CHOICE,
-        recomputed_macs=call.kernel.recomputed_macs(call.problem, call.tiling, schedule.squeeze) if schedule.halo else 0,
+        recomputed_macs=recomputed,
         layer_by_layer=simulate_layers(block, n, h, w, machine, dtype, stores, name),
     )
+
+
+def fused_account(schedule, block, images, machine, stores=TEMPORAL):
+    """The Account of a run of a block's Schedule, which is for images of (n, h, w) pixels."""
+    buffers, lines = run_fused(schedule, machine, stores)
+    workspace = [name for name, *_ in buffers if name not in OPERANDS]
+    work = Work(block.macs(*images), block.compulsory(*images), chain_bound(block, *images))
+    return account(work, buffers, lines, machine, schedule.element, workspace)
 
 
 def run_fused(schedule, machine, stores):

@@ -38,15 +38,21 @@ class EnergyAccount(Record):
         return self.total_pj * 1e-12 * self.delay_s
 
 
-def energy_of(account, machine, dtype):
-    """The EnergyAccount of an Account on a Machine, for tensors of an Element; None where the machine says nothing of energy for it."""
+def energy_of(account, machine, dtype, *, recomputed_macs=0, possible_flops=None):
+    """The EnergyAccount of an Account on a Machine, for tensors of an Element; None where the machine says nothing of energy for it.
+
+    recomputed_macs: beyond the account's own. possible_flops: operations that the peak makes in the least time of the run, where that is not the
+    account's own: kernels one after another each have a roof of their own.
+    """
     if machine.energy is None or dtype.work.name not in machine.energy.mac_pj:
         return None
     access, line = machine.energy.access_pj, machine.line_bytes
     levels = {level.name: level.accesses * access[level.name] for level in account.levels}
-    by_level = {ARITHMETIC: account.macs * machine.energy.mac_pj[dtype.work.name], **levels, DRAM: account.moved_bytes // line * access[DRAM]}
+    macs = account.macs + recomputed_macs
+    by_level = {ARITHMETIC: macs * machine.energy.mac_pj[dtype.work.name], **levels, DRAM: account.moved_bytes // line * access[DRAM]}
     by_tensor = {name: _of_tensor(tensor, machine) for name, tensor in account.tensors.items()}
-    delay = account.possible_flops / (account.balance_flop_per_byte * machine.bandwidth_bytes_per_s)
+    flops = max(2 * macs, account.possible_flops) if possible_flops is None else possible_flops
+    delay = flops / (account.balance_flop_per_byte * machine.bandwidth_bytes_per_s)
     return EnergyAccount(by_level_pj=by_level, by_tensor_pj=by_tensor, delay_s=delay, source=machine.energy.source)
 
 

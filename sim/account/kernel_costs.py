@@ -7,17 +7,14 @@ one that cannot keep the hidden layer of squeeze-excitation on the chip moves or
 (Graph.foldable) are not read. Derived here.
 """
 
-from refconv.graph.model import Model, ModelLayer
 from refconv.networks.network import Network
 from refconv.problem.steps import CONVOLUTIONS, tensor_elements
-from sim.account.network import simulate_model
-from sim.account.trace_cost import TooLarge
 from sim.analysis.waterline import KernelCost
 
 
 def layer_costs(network, n, size, itemsize):
     """The KernelCosts of a Network layer by layer, in order, for n images of size x size pixels and elements of itemsize bytes."""
-    sized, shape = _sized(network, n, size)
+    sized, shape = sized_network(network, n, size)
     graph, folded, result = network.graph, network.graph.foldable(), []
     for merged in graph.merged(*shape):
         problem = merged.problem
@@ -26,28 +23,9 @@ def layer_costs(network, n, size, itemsize):
     return result
 
 
-def simulated_costs(network, n, size, machine, dtype, **options):
-    """As layer_costs, with what moves between the machine's caches and DRAM in a run of each convolution on empty caches, instead of what must.
-
-    What happens beside a convolution (a bias, the other tensor of a sum), and kernels that are no convolutions, move what they must. machine: a
-    Machine with caches; dtype: an Element; options: jobs and limit of simulate_model. TooLarge names a convolution that takes too many accesses.
-    """
-    costs, problems = layer_costs(network, n, size, dtype.itemsize), {}
-    for name, step in network.steps(n, size).items():
-        if step.step.op in CONVOLUTIONS:
-            problems[name] = step.problem
-    layers = tuple(ModelLayer(name, "Conv", problem) for name, problem in problems.items())
-    result = simulate_model(Model(network.name, layers, ()), machine, dtype=str(dtype), **options)
-    for node in result.totals.not_modelled:
-        raise TooLarge(f"{network.name}: layer {node.name} is {node.remark}")
-    moved = {layer.name: layer.moved_bytes for layer in result.layers}
-    least = {name: sum(problem.compulsory.values()) * dtype.itemsize for name, problem in problems.items()}
-    return [kernel._replace(bytes=kernel.bytes + moved.get(kernel.name, 0) - least.get(kernel.name, 0)) for kernel in costs]
-
-
 def block_costs(network, n, size, itemsize):
     """As layer_costs, a kernel a Block of the network."""
-    sized, shape = _sized(network, n, size)
+    sized, shape = sized_network(network, n, size)
     graph, folded, result = network.graph, network.graph.foldable(), []
     elements = tensor_elements(shape, sized)
     takers = {name: {step.name for step in steps} for name, steps in graph.takers().items()}
@@ -72,7 +50,7 @@ def file_costs(model, itemsize):
     return [KernelCost(layer.name, layer.macs, (sum(layer.problem.compulsory.values()) + layer.bias_elements) * itemsize) for layer in model.layers]
 
 
-def _sized(network, n, size):
+def sized_network(network, n, size):
     """({name: SizedStep}, shape of the input) of a Network."""
     if not isinstance(network, Network):
         raise ValueError(f"network = {network!r}: must be a Network of refconv.networks")

@@ -16,6 +16,7 @@ from refconv.problem.steps import CONVOLUTIONS, INPUT
 from refconv.schedule import OPERANDS, layer_schedule
 from refconv.tile import lanes, length, load, store, zero
 from refconv.tiling.checked import as_numbers
+from sim.account.energy import energy_of
 from sim.account.layer import Lines, Work, account, call_kernel
 from sim.account.records import LayerAccount, LayerByLayerAccount
 from sim.analysis.bounds import Bound, chain_bound, fast_elements
@@ -172,6 +173,7 @@ def simulate_layers(block, n, h, w, machine, dtype, stores=TEMPORAL, name=None):
     lines = Lines(sum(lines.counts for lines in moved), sum(lines.dram for lines in moved))
     work = Work(block.macs(n, h, w), sum((one.least for one in passes), Counter()), chain_bound(block, n, h, w))
     total = account(work, buffers, lines, machine, dtype, workspace)
+    possible_flops = sum(account.possible_flops for account in accounts)
     bytes_of = {tensor: total.tensors[tensor].moved_bytes for tensor in layout.tensors}
     return LayerByLayerAccount(
         **vars(total),
@@ -182,6 +184,7 @@ def simulate_layers(block, n, h, w, machine, dtype, stores=TEMPORAL, name=None):
         dtype=str(dtype),
         stores=stores,
         start="cold",
+        energy=energy_of(total, machine, dtype, possible_flops=possible_flops),
         simulation_s=sum(account.simulation_s for account in accounts),
         hidden_share=sum(bytes_of[tensor] for tensor in hidden_tensors(block, n, h, w)) / sum(bytes_of.values()),
         layers=tuple(accounts),
@@ -221,9 +224,9 @@ def pass_account(one, buffers, lines, bound, machine, dtype, stores, start, seco
     """
     step, problem = one.sized.step, one.sized.problem
     work = Work(problem.macs if step.op in CONVOLUTIONS else 0, one.least, bound)
-    workspace = [buffers[i][0] for i in one.work]
+    moved = account(work, buffers, lines, machine, dtype, [buffers[i][0] for i in one.work], shown=one.numbers)
     return LayerAccount(
-        **vars(account(work, buffers, lines, machine, dtype, workspace, shown=one.numbers)),
+        **vars(moved),
         name=step.name,
         descriptor=str(problem or step.op),
         kernel=one.call.kernel.name if one.call else STREAM,
@@ -231,5 +234,6 @@ def pass_account(one, buffers, lines, bound, machine, dtype, stores, start, seco
         dtype=str(dtype),
         stores=stores if buffers[one.made][0] == "output" else TEMPORAL,
         start=start,
+        energy=energy_of(moved, machine, dtype),
         simulation_s=seconds,
     )

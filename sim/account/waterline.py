@@ -3,13 +3,15 @@
 from refconv.elements import element
 from refconv.graph.model import Model
 from refconv.problem.conv import is_integer
-from sim.account.kernel_costs import block_costs, file_costs, layer_costs, simulated_costs
+from sim.account.kernel_costs import block_costs, file_costs, layer_costs
 from sim.account.records import Record, record
+from sim.account.simulated_costs import simulated_costs, simulated_file_costs
 from sim.analysis.waterline import waterline
 from sim.machine.record import Machine, load_machine
 
 COMPULSORY, SIMULATED = "compulsory", "simulated"
 FUSED, APART = "fused, a kernel a block", "layer by layer"
+FUSED_HERE = "fused where this project has a kernel for the block, else layer by layer"
 
 
 @record
@@ -32,8 +34,8 @@ class KernelAccount(Record):
 class WaterlineAccount(Record):
     """The waterline of a network.
 
-    kernels_are: FUSED or APART. traffic: whose bytes: COMPULSORY or SIMULATED. waterline_efficiency: what is attainable of the peak, kernel after
-    kernel; roofline_efficiency: of the whole at once; memory_bound_share: the part of latency_s that memory-bound kernels take; all of 1.
+    kernels_are: FUSED, FUSED_HERE or APART. traffic: whose bytes: COMPULSORY or SIMULATED. waterline_efficiency: what is attainable of the peak,
+    kernel after kernel; roofline_efficiency: of the whole at once; memory_bound_share: of latency_s, what memory-bound kernels take; all of 1.
     latency_s: of the whole batch, at least. left_out: what of a file was not modelled, in words, None where nothing was.
     """
 
@@ -85,14 +87,13 @@ def network_waterline(network, machine="host", *, fused=False, batch=None, size=
     machine: a sim.Machine, "host", a preset's name or a YAML path; rates are all that is needed of it. fused: a kernel a block of the network,
     else a kernel a layer (sim/account/kernel_costs.py). batch: images (None: 1); size: rows and columns of the input (None: the network's own);
     both are in a Model already. dtype: of the tensors. simulated: None for compulsory bytes; a dict of jobs and limit of sim.simulate_model,
-    which may be empty, for what a run of each convolution of a Network moves on the machine's caches, layer by layer.
+    which may be empty, for what runs on the machine's caches move (sim/account/simulated_costs.py): of convolutions, and with fused = True of the
+    fused kernels that this project has; blocks without one are then run layer by layer.
 
     ValueError says what is illegal: also fused = True with a Model, which has no blocks, and a dtype that the machine has no peak for.
     """
     machine, dtype = machine if isinstance(machine, Machine) else load_machine(machine), element(dtype)
     peak = machine.peak_of(dtype)
-    if simulated is not None and (fused or isinstance(network, Model)):
-        raise ValueError("simulated: must be None with fused = True or a file: legal with a network by name, layer by layer")
     if isinstance(model := network, Model):
         if fused:
             raise ValueError(
@@ -102,20 +103,24 @@ def network_waterline(network, machine="host", *, fused=False, batch=None, size=
             raise ValueError(f"batch = {batch!r}, size = {size!r}: must be None with {model.path}, which has been read for its own")
         if not model.layers:
             raise ValueError(f"model = {model.path}: must have a layer that there is a kernel for; left out: {left_out(model)}")
-        name, costs, missing = model.path, file_costs(model, dtype.itemsize), left_out(model)
+        if simulated is not None:
+            costs = simulated_file_costs(model, machine.checked(), dtype, **simulated)
+        else:
+            costs = file_costs(model, dtype.itemsize)
+        name, missing = model.path, left_out(model)
     else:
         batch = 1 if batch is None else batch
         if not is_integer(batch) or batch < 1:
             raise ValueError(f"batch = {batch!r}: must be an integer of 1 or more")
         if simulated is not None:
-            costs = simulated_costs(network, batch, size, machine.checked(), dtype, **simulated)
+            costs = simulated_costs(network, batch, size, machine.checked(), dtype, fused=fused, **simulated)
         else:
             costs = (block_costs if fused else layer_costs)(network, batch, size, dtype.itemsize)
         name, size, missing = network.name, network.size if size is None else size, None
     result = waterline(costs, peak, machine.bandwidth_bytes_per_s)
     return WaterlineAccount(
         name=name,
-        kernels_are=FUSED if fused else APART,
+        kernels_are=APART if not fused else FUSED if simulated is None else FUSED_HERE,
         traffic=COMPULSORY if simulated is None else SIMULATED,
         dtype=str(dtype),
         batch=batch,
@@ -142,7 +147,7 @@ def left_out(model):
         return None
     kinds = ", ".join(dict.fromkeys(node.op for node in nodes))
     unknown = sum(node.elements is None for node in nodes)
-    text = f"{len(nodes)} nodes ({kinds}), {100 * (1 - model.modelled_share):.1f} % of the elements that all nodes move"
+    text = f"{len(nodes)} node{'s' if len(nodes) > 1 else ''} ({kinds}), {100 * (1 - model.modelled_share):.1f} % of the elements that all nodes move"
     return text + (f", those of {unknown} nodes not known" if unknown else "")
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from refconv.cli import Parser, positive
 from refconv.jit import kernel
 from refconv.networks.layers import PRESETS
+from refconv.tables import show_parts
 from sim.account.layer import simulate
 from sim.hierarchy.words import LOADS, STORES
 from sim.machine.record import load_machine
 from sim.report.bench import bench_table
-from sim.report.output import show_parts
 from sim.trace.run import Run
 from sim.trace.traced import read, write
 

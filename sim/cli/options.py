@@ -65,9 +65,10 @@ def parser(prog, description, **forms):
     add("--bias", action="store_true", help="layers have a bias (a block has those of its network)")
     most = f"accesses that a layer may take by estimate, else it is refused (default {MOST_ACCESSES})"
     add("--limit", type=positive, default=MOST_ACCESSES, metavar="N", help=most)
-    form = result.add_mutually_exclusive_group()
-    for name, about in forms.items():
-        form.add_argument(f"--{name}", action="store_true", help=about)
+    if forms:  # argparse cannot format the help of a group that is empty
+        form = result.add_mutually_exclusive_group()
+        for name, about in forms.items():
+            form.add_argument(f"--{name}", action="store_true", help=about)
     add("--list", action="store_true", help="list layers, blocks and machines and exit")
     return result
 

@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import math
+import re
 import sys
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from refconv.cli import Parser, in_options, positive
 from refconv.elements import LEGAL, element
 from refconv.published import lavin
 from sim.account.parallel import run_all
+from sim.analysis.efficiency import ideal_latency_s
 from sim.analysis.intensity import LAVIN
 from sim.analysis.waterline import KernelCost
 from sim.analysis.waterline import waterline as waterline_of
@@ -77,10 +79,18 @@ def gap_figure(arguments):
                 raise ValueError(f"--{option} {getattr(arguments, option)}: is for results of your own; legal with --csv")
         title = f"RTX A5000, {lavin.DTYPE}; results of Lavin, arXiv 2404.03617"
         return gap.gap_figure(gap.lavin_families(), lavin.PEAK_FLOP_PER_S, lavin.BATCH, title)
-    families = read_families(arguments.csv)
+    families, batch = read_families(arguments.csv), arguments.batch or 1
     machine, dtype = arguments.machine or MACHINE, arguments.dtype or DTYPE
     machine, peak = rates_of(machine, dtype)
-    return gap.gap_figure(families, peak, arguments.batch or 1, f"{machine.name}, {dtype}; {arguments.csv}")
+    for family in families:
+        for point in family.points:
+            ideal = ideal_latency_s(2 * point.macs * batch, peak)
+            if point.latency_s < ideal:
+                raise ValueError(
+                    f"--csv {arguments.csv}: {family.name} {point.label}: latency_s {point.latency_s:g}: must be {ideal:.3g} or more, in which "
+                    f"the peak of {machine.name} makes {point.macs:g} MACs for --batch {batch}; latencies are of a whole batch, MACs of one image"
+                )
+    return gap.gap_figure(families, peak, batch, f"{machine.name}, {dtype}; {arguments.csv}")
 
 
 def read_families(path):
@@ -101,6 +111,8 @@ def read_families(path):
     families = {}
     for line, row in rows:
         numbers = [_number(path, line, column, row[column]) for column in GAP_COLUMNS[2:]]
+        if numbers[0] > 100:
+            raise ValueError(f"--csv {path}: line {line}: accuracy_percent {numbers[0]:g}: must be at most 100")
         families.setdefault((row["family"], row.get("backend") or ""), []).append(gap.GapPoint(row["label"] or "", *numbers))
     return [gap.GapFamily(*key, tuple(points)) for key, points in families.items()]
 
@@ -181,7 +193,9 @@ def run_words(machine, accounts, arguments):
     if arguments.title is not None:
         return arguments.title
     dtypes = dict.fromkeys(account["dtype"] for account in accounts)
-    return f"{machine['name']}, {', '.join(dtypes)}"
+    batches = {found[1] for account in accounts if (found := re.search(r"mb(\d+)ic", account["descriptor"]))}
+    batch = f", batch {batches.pop()}" if len(batches) == 1 else ""
+    return f"{machine['name']}, {', '.join(dtypes)}{batch}"
 
 
 def roofline_figure(arguments):
@@ -212,8 +226,9 @@ def waterline_parser():
 
 def waterline_figure(arguments):
     """The Figure of a waterline."""
-    if arguments.json:
-        raise ValueError("--json: is legal with sim.waterline, which prints; legal here: -o FILE")
+    for form in ("json", "csv"):
+        if getattr(arguments, form):
+            raise ValueError(f"--{form}: is legal with sim.waterline, which prints; legal here: -o FILE")
     machine, account = waterline.accounted(arguments)
     costs = [KernelCost(kernel.name, kernel.macs, kernel.bytes) for kernel in account.kernels]
     line = waterline_of(costs, account.peak_flop_per_s, account.bandwidth_bytes_per_s)

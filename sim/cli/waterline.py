@@ -9,12 +9,13 @@ from refconv.cli import MODEL_OPTIONS, Parser, in_options, note, positive
 from refconv.elements import LEGAL
 from refconv.graph.read import is_file, read_model
 from refconv.networks import names, network
+from refconv.tables import show_parts
 from sim.account.parallel import available_cores
 from sim.account.trace_cost import MOST_ACCESSES
 from sim.account.waterline import network_waterline
 from sim.cli import options as command
 from sim.machine.record import load_machine, presets
-from sim.report.output import show_parts, write_json
+from sim.report.output import write_json, write_rows
 from sim.report.waterline import waterline_report
 
 OPTIONS = {"dtype": "--dtype", "batch": "--batch", "n": "--batch", "size": "--size"}
@@ -40,11 +41,13 @@ def parser():
     add("--dtype", default="float32", help=f"{LEGAL} (default float32), of those that the machine has a peak for")
     shape = "sizes of an ONNX graph's input instead of its own; the name may be left out where there is one input; repeatable"
     add("--input-shape", action="append", default=[], metavar="NAME:1x3x224x224", help=shape)
-    about = "bytes that each convolution moves on the machine's caches, not those it must move; layer by layer, of a network by name"
+    about = "bytes that a run of each convolution, or with --fused of each fused kernel, moves on the machine's caches, not those it must"
     add("--simulated", action="store_true", help=about)
-    add("--limit", type=positive, default=MOST_ACCESSES, metavar="N", help=f"with --simulated: accesses a layer may take (default {MOST_ACCESSES})")
-    add("--jobs", type=positive, metavar="N", help="with --simulated: layers side by side, in processes (default: the cores)")
-    add("--json", action="store_true", help="JSON on stdout")
+    add("--limit", type=positive, default=MOST_ACCESSES, metavar="N", help=f"with --simulated: accesses a kernel may take (default {MOST_ACCESSES})")
+    add("--jobs", type=positive, metavar="N", help="with --simulated: kernels side by side, in processes (default: the cores)")
+    form = result.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON on stdout")
+    form.add_argument("--csv", action="store_true", help="CSV on stdout, a row a kernel")
     add("--list", action="store_true", help="list networks and machines and exit")
     return result
 
@@ -54,8 +57,6 @@ def chosen_network(arguments):
     given = arguments.network
     if given is None:
         raise ValueError("NETWORK is missing: must be a network by name or a file (.onnx, .csv); --list tells the names")
-    if arguments.simulated and (arguments.fused or is_file(given)):
-        raise ValueError("--simulated: must be left out with --fused or a file; legal with a network by name, layer by layer")
     if not is_file(given):
         if arguments.input_shape:
             raise ValueError(f"--input-shape {arguments.input_shape[0]!r}: is for an ONNX graph; legal with {given}: --size")
@@ -85,6 +86,10 @@ def write(machine, account, arguments):
     """The WaterlineAccount in the form asked for, to stdout."""
     if arguments.json:
         write_json(machine, {"waterline": account.as_json()})
+    elif arguments.csv:
+        write_rows([kernel.as_json() for kernel in account.kernels])
+        if account.left_out:
+            note(f"left out: {account.left_out}")
     else:
         show_parts(waterline_report(account, machine))
 

@@ -9,13 +9,13 @@ import math
 import os
 import pathlib
 import time
-import warnings
 
 import numpy as np
 
 from refconv import host
 from refconv.cli import Parser, note
 from refconv.code_cache import user_cache
+from refconv.messages import warn_caller
 from refconv.peak import peak_flop_per_s
 
 
@@ -61,7 +61,7 @@ def host_rates(refresh=False):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"peak_flop_per_s": peak, "bandwidth_bytes_per_s": bandwidth}))
     except OSError as error:
-        warnings.warn(f"{path}: cannot be kept, so every process measures anew: {error.strerror or error}", RuntimeWarning, stacklevel=2)
+        warn_caller(f"{path}: cannot be kept, so every process measures anew: {error.strerror or error}", "sim")
     return peak, bandwidth
 
 

@@ -56,6 +56,11 @@ def show_size(count):
     return f"{count:.3g} B"
 
 
+def show_time(seconds):
+    """A time with three digits after the point: in ms, or in us below 1 ms."""
+    return f"{1e3 * seconds:,.3f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.3f} us"
+
+
 def show_count(count, unit=""):
     """A count with a decimal prefix: 115.6 M."""
     for prefix, scale in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):

@@ -24,7 +24,6 @@ Here and in sim/machine/level.py machines are plain data: reading a file loads n
 import importlib.resources
 import pathlib
 import re
-import warnings
 from typing import NamedTuple
 
 import yaml
@@ -99,7 +98,7 @@ class Machine(NamedTuple):
         needed = {"levels": self.levels, "vector": self.vector_bytes, "registers": self.registers, "peak of float32": self.peak_flop_per_s}
         missing = [name for name, value in needed.items() if not value]
         if missing:
-            way = "to run a kernel on; give a machine that has them (its file says how), or ask for what needs rates alone: python -m sim.waterline"
+            way = "to run a kernel on; give a machine that has them (its file says how), or ask for what needs rates alone, such as compulsory bytes"
             lacks = f"levels: must be at least one cache {way}" if missing[0] == "levels" else f"{' and '.join(missing)}: must be there {way}"
             raise ValueError(f"machine {self.name}: {lacks}")
         for level in self.levels:
@@ -158,6 +157,15 @@ KEYS = {"name", "line", "vector", "registers", "peak", "bandwidth", "caches", "s
 OPTIONAL = {"name", "source", "inclusion", "energy"}
 OF_KERNELS = {"line", "vector", "registers", "caches"}
 """What a kernel is simulated with: all of them or, on a machine with rates alone, none."""
+EXAMPLES = {
+    "bandwidth": "bandwidth: 25 GB/s",
+    "caches": "caches: [{name: L1, size: 32KiB, ways: 8}]",
+    "line": "line: 64",
+    "peak": "peak: 118 GFLOP/s",
+    "registers": "registers: 32",
+    "vector": "vector: 64",
+}
+"""A line of a file for each key that it may lack."""
 CACHE_KEYS, CACHE_RULES = {"name", "size", "ways"}, {"line", "policy", "write", "allocate", "seed"}
 
 
@@ -187,7 +195,9 @@ def read_machine(path):
         if len(text) > MOST_CHARACTERS:
             raise ValueError(f"has more than {MOST_CHARACTERS} characters")
         document = yaml.load(text, UniqueKeys)  # a SafeLoader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     return machine_from(document, path)
 
@@ -200,9 +210,9 @@ def machine_from(document, path):
         if key not in KEYS:
             raise ValueError(f"{path}: {key}: unknown key; legal: {', '.join(sorted(KEYS))}")
     runs = bool(OF_KERNELS & set(document))
-    for key in sorted(KEYS - OPTIONAL - (set() if runs else OF_KERNELS) - set(document)):
-        also = f" (legal without: a machine with rates alone, which has none of {', '.join(sorted(OF_KERNELS))})" if key in OF_KERNELS else ""
-        raise ValueError(f"{path}: {key}: is missing{also}")
+    if missing := sorted(KEYS - OPTIONAL - (set() if runs else OF_KERNELS) - set(document)):
+        also = f" (legal without: a machine with rates alone, which has none of {', '.join(sorted(OF_KERNELS))})" if OF_KERNELS & set(missing) else ""
+        raise ValueError(f"{path}: {', '.join(missing)}: missing; such as {', '.join(EXAMPLES[key] for key in missing)}{also}")
 
     def read(key, parse):
         try:
@@ -277,12 +287,13 @@ def host_machine():
     Where sysfs does not describe the caches, those of a preset stand in, with a warning.
     """
     from refconv import host  # here, since they load the compiler
+    from refconv.messages import warn_caller
     from sim.machine.calibrate import host_rates
 
     levels = tuple(Level(*cache) for cache in host.caches())
     if not levels:
         levels = read_machine(presets()[STAND_IN]).levels
-        warnings.warn(f"{host.SYSFS_CPU}/cache does not describe this host's caches: those of {STAND_IN} stand in", stacklevel=2)
+        warn_caller(f"{host.SYSFS_CPU}/cache does not describe this host's caches: those of {STAND_IN} stand in", "sim")
     vector_bytes, registers = host.vector_unit()
     source = "sysfs; peak and bandwidth measured by sim.calibrate"
     return Machine("host", levels, vector_bytes, registers, *host_rates(), source).checked()

@@ -1,6 +1,6 @@
 """The table of sim.bench: accesses simulated per second, beside those of pycachesim."""
 
-from sim.report.table import Table
+from refconv.tables import Table
 
 
 def bench_table(machine, rows):

@@ -2,8 +2,8 @@
 
 from rich.text import Text
 
+from refconv.tables import BYTES, COUNTS, Table, count, size, texts, unit_for
 from sim.report.layer import layer_report
-from sim.report.table import BYTES, COUNTS, Table, count, size, texts, unit_for
 
 
 def block_report(block, machine):
@@ -45,6 +45,10 @@ def comparison(block):
         table.add_row(f"FLOP/B {at}", f"{fused:.2f}", f"{apart:.2f}", f"{fused / apart:.2f}")
     table.add_row("limited by", *(run.limited_by for run in both), "")
     table.add_row("attainable", *(f"{100 * run.attainable_efficiency:.0f} %" for run in both), "")
+    if block.energy:
+        energies = [(1e-6 * run.energy.total_pj, run.energy.delay_product_js) for run in both]
+        for name, (fused, apart) in zip(("energy, uJ", "energy-delay product, J s"), zip(*energies, strict=True), strict=True):
+            table.add_row(name, f"{fused:,.4g}", f"{apart:,.4g}", f"{apart / fused:.2f}")
     for mode in ("halo", "squeeze"):
         table.add_row(mode, *(getattr(run, mode) for run in both), "")
     return table

@@ -2,10 +2,10 @@
 
 from rich.text import Text
 
+from refconv.tables import Table, size
 from sim.account.records import LayerByLayerAccount, by_operand
 from sim.machine.quantities import show_bytes
 from sim.report.layer import name_line
-from sim.report.table import Table, size
 
 
 def capacity_report(account):

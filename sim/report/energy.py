@@ -2,18 +2,22 @@
 
 from rich.text import Text
 
+from refconv.elements import element
+from refconv.tables import Table
 from sim.report.network import percent
-from sim.report.table import Table
 
 
 def energy_report(layer, machine):
-    """The renderables of a LayerAccount's energy; one line that says why there is none on a machine that knows of energy; nothing on others."""
+    """The renderables of the energy of a layer, or of a block's fused kernel; of nothing on a machine that says nothing of energy.
+
+    One line says why there is none where the machine says it of other types of numbers.
+    """
     if machine.energy is None:
         return
     if layer.energy is None:
         yield Text(
-            f"No energy: {machine.name} says what a multiply-add of {', '.join(machine.energy.mac_pj)} costs (energy: mac: in its file), "
-            "and it is told of layers whose sums have such a type, not of blocks."
+            f"No energy: {machine.name} says that of multiply-adds of {', '.join(machine.energy.mac_pj)}, sums here are {element(layer.dtype).work}; "
+            f"it takes a machine file with energy: mac: {{{element(layer.dtype).work}: ... pJ}}."
         )
         return
     energy = layer.energy
@@ -27,6 +31,6 @@ def energy_report(layer, machine):
     table.add_row("all", f"{energy.total_pj * 1e-6:,.3f}", percent(1))
     yield table
     yield Text(
-        f"Energy-delay product {energy.delay_product_js:.4g} J s, the delay being the least under the roof, {1e3 * energy.delay_s:.3f} ms. "
-        "Multiply-adds and accesses alone; rows of tensors are parts of the levels' and DRAM's."
+        f"Energy-delay product {energy.delay_product_js:.4g} J s; the delay is the least time under the roof, {1e3 * energy.delay_s:.3f} ms. "
+        "Only multiply-adds and accesses cost energy here. The rows of tensors share out what the caches and DRAM cost."
     )

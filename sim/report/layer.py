@@ -2,9 +2,9 @@
 
 from rich.text import Text
 
+from refconv.tables import Table, size
 from sim.machine.quantities import show_bytes, show_count
 from sim.report.energy import energy_report
-from sim.report.table import Table, size
 from sim.trace.nontemporal import NONTEMPORAL
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 from rich.text import Text
 
+from refconv.tables import Table, count, size
 from sim.machine.quantities import show_bytes, show_count
-from sim.report.table import Table, count, size
 
 
 def model_report(model, layers):

@@ -1,6 +1,7 @@
 """The tables of sim/account/papers.py as a page of Markdown: docs/waterline.md."""
 
 from refconv.networks import names, network
+from refconv.published import lavin
 from sim.account.amounts import network_amounts
 from sim.account.papers import PREDICTORS, is_fused, lavin_waterlines, rankings, settings
 from sim.analysis.matrix_efficiency import Weights, measure, space_measure
@@ -55,7 +56,9 @@ def waterline_section():
     yield from (
         "",
         "GMACs: of convolutions and matrix products, as counted here; the paper's, which are timm's, are up to 4 % more. Measured, % peak: as",
-        "printed in the paper. Roofline: of the whole network at once. Fused: a kernel a block, input, output and parameters once.",
+        "printed in the paper. Roofline: of the whole network at once. Fused: a kernel a block, input, output and parameters once. Input: the paper",
+        f"prints it beside {', '.join(lavin.SIZE_PRINTED)}; of the other baselines it is where timm's MACs are the paper's, and",
+        "ConvFirstNet's is this project's choice. EfficientNet's accuracies seem to be of its own paper, its MACs and latencies of timm's models.",
         "",
     )
 
@@ -65,9 +68,9 @@ def ranking_section():
     yield from (
         "## What ranks latencies",
         "",
-        "Kendall's tau between a number and the published latencies: 1 where they order the networks alike. -MEM: the matrix efficiency",
-        "measure, less being slower; MACs / MEM: the work that it weighs. Bytes and waterline: layer by layer, ConvFirst fused. Only networks of",
-        "`refconv.networks`; differences of a tenth mean little among so few.",
+        "Kendall's tau between a number and the published latencies: 1 where both order the networks alike, -1 where one is the other reversed.",
+        "The greater the matrix efficiency measure (MEM), the faster a network should be: -MEM is its negative. MACs / MEM: the work that it weighs.",
+        "Bytes and waterline: layer by layer, ConvFirst fused. Only networks of `refconv.networks`; differences of a tenth mean little among so few.",
         "",
     )
     every = settings()

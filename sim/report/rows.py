@@ -26,7 +26,11 @@ def _account_row(account):
     row |= {key: getattr(account, key) for key in ("compulsory_bytes", "traffic_ratio", "bound_bytes", "bound_ratio", "bound_source")}
     row["workspace_bytes"] = account.workspace_bytes
     row |= {f"intensity_{key}": value for key, value in account.intensity.as_json().items()}
-    return row | {key: getattr(account, key) for key in ("balance_flop_per_byte", "limited_by")}
+    row |= {key: getattr(account, key) for key in ("balance_flop_per_byte", "limited_by")}
+    if energy := account.energy:
+        row |= {f"energy_{level}_pj": value for level, value in energy.by_level_pj.items()}
+        row |= {"energy_pj": energy.total_pj, "energy_delay_product_js": energy.delay_product_js}
+    return row
 
 
 def _capacity_row(account, touched_bytes, point):

@@ -3,10 +3,10 @@
 from rich.text import Text
 
 from refconv.graph.model import printable
+from refconv.tables import Table, count, size
 from sim.account.waterline import COMPULSORY
-from sim.machine.quantities import show_bytes, show_count
+from sim.machine.quantities import show_bytes, show_count, show_time
 from sim.report.network import percent
-from sim.report.table import Table, count, size
 
 
 def waterline_report(account, machine):
@@ -18,7 +18,7 @@ def waterline_report(account, machine):
     )
     yield kernel_table(account)
     if account.left_out:
-        yield Text(f"Left out, so that the true level is lower: {account.left_out}.")
+        yield Text(f"Left out, so that what can be attained is less: {account.left_out}.")
     yield Text(verdict(account, machine))
 
 
@@ -38,7 +38,7 @@ def described(account):
 
 def kernel_table(account):
     """A row a kernel, and the whole."""
-    moving = "what it must" if account.traffic == COMPULSORY else "what its convolution is simulated to move on empty caches"
+    moving = "what it must" if account.traffic == COMPULSORY else "what its convolution or block is simulated to move on empty caches"
     title = f"Kernels one after another, each moving {moving}, and no faster than its roof"
     table = Table(title, "kernel", "MACs", "bytes", "FLOP/B", "limited by", "attainable", "time at least us", "share of time")
 
@@ -59,7 +59,7 @@ def verdict(account, machine):
     lie = f"none of its {len(account.kernels)} kernels lies" if not under else f"{under} of its {len(account.kernels)} kernels lie"
     spent = f" and take {percent(account.memory_bound_share)} of the time" if under else ""
     return (
-        f"On {machine.name}, {account.name} ({account.kernels_are}) reaches at most {percent(account.waterline_efficiency)} of the peak, "
-        f"{1e3 * account.latency_s:,.3f} ms (the roofline of the whole would allow {percent(account.roofline_efficiency)}): "
+        f"On {machine.name}, {account.name} ({account.kernels_are}) reaches at most {percent(account.waterline_efficiency)} of the peak "
+        f"and takes at least {show_time(account.latency_s)} (the roofline of the whole would allow {percent(account.roofline_efficiency)}): "
         f"{lie} under water, below {account.balance_flop_per_byte:.1f} FLOP/B,{spent or ' and arithmetic takes all of the time'}."
     )

@@ -226,6 +226,20 @@ def _outer(acc, x, x_at, x_row_stride, w, w_at, w_vector_stride):
     return outer
 
 
+@overload(op.outer_sum, jit_options=INLINED)
+def _outer_sum(acc, pixels, weights, steps, ahead):
+    if not is_traced(pixels[0]):
+        return None
+
+    def outer_sum(acc, pixels, weights, steps, ahead):
+        n_lanes = op.lanes(weights.buffer)
+        for c in range(steps):
+            acc = op.outer(acc, pixels.buffer, pixels.at + c, pixels.pitch, weights.buffer, weights.at + c * n_lanes, weights.stride)
+        return acc
+
+    return outer_sum
+
+
 @overload(op.slide, jit_options=INLINED)
 def _slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
     if not is_traced(pixels[0]):

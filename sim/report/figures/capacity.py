@@ -39,4 +39,4 @@ def draw_capacity(axes, record, machine):
     axes.set_xlabel("capacity, fully associative LRU")
     axes.set_ylabel("DRAM traffic, read and written")
     axes.set_title(record.run.name, pad=18)
-    axes.legend()
+    axes.legend(frameon=True, framealpha=1, edgecolor="none")

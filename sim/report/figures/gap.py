@@ -14,9 +14,17 @@ from refconv.published import lavin
 from sim.analysis.efficiency import ideal_latency_s
 from sim.report.figures.style import INK, LOOKS, WIDTH, figure_class, halo, present, styled
 
-ABOVE, BELOW = {"xytext": (-5, 5), "ha": "right", "va": "bottom"}, {"xytext": (6, -4), "ha": "left", "va": "top"}
-BESIDE = {"xytext": (7, 0), "ha": "left", "va": "center"}
-"""Where sizes stand at points."""
+PLACES = tuple(
+    {"position": (x, y), "horizontalalignment": across, "verticalalignment": up}
+    for x, y, across, up in (
+        *((-5, 5, "right", "bottom"), (6, -5, "left", "top"), (8, 0, "left", "center"), (0, 8, "center", "bottom")),
+        *((0, -8, "center", "top"), (5, 5, "left", "bottom"), (-6, -5, "right", "top"), (-8, 0, "right", "center")),
+        *((18, 0, "left", "center"), (0, -18, "center", "top"), (0, 18, "center", "bottom"), (-18, 0, "right", "center")),
+    )
+)
+"""Where a size may stand at its point, those first that are tried first: offset in points, and the side of the text that is there."""
+REACH = 5
+"""Pixels that a marker reaches from its middle."""
 MARGIN = 0.05
 """Of an x axis, on both sides, for sizes to stand in."""
 GIGA, MILLI = 1e9, 1e-3
@@ -57,15 +65,15 @@ def lavin_families():
 def gap_figure(families, peak_flop_per_s, batch, title=""):
     """The Figure of GapFamilies on a machine of that peak; batch: images in a latency. ValueError where there is nothing to draw.
 
-    Sizes stand above the points of the first family, below those of the others, and beside the point of a family that has one alone.
+    Sizes stand at their points where they cover no line and no other size, if there is such a place.
     """
     families = present("families", families)
     for family in families:
         present(f"points of {family.name}", family.points)
     figure = figure_class()(figsize=(WIDTH, 4.8))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(5, 4))
-    for number, (family, look) in enumerate(zip(families, LOOKS * len(families), strict=False)):
-        place = BESIDE if len(family.points) == 1 else BELOW if number else ABOVE
+    sizes = []
+    for family, look in zip(families, LOOKS * len(families), strict=False):
         accuracy = [point.accuracy_percent for point in family.points]
         macs = [point.macs / GIGA for point in family.points]
         latency = [point.latency_s / MILLI for point in family.points]
@@ -74,7 +82,8 @@ def gap_figure(families, peak_flop_per_s, batch, title=""):
         for axes, across in ((left, macs), (right, latency)):
             for x, point in zip(across, family.points, strict=True):
                 at = (x, point.accuracy_percent)
-                axes.annotate(point.label, at, textcoords="offset points", color=INK, fontsize=9, zorder=3, path_effects=halo(), **place)
+                words = {"textcoords": "offset points", "color": INK, "fontsize": 9, "zorder": 3, "path_effects": halo()}
+                sizes.append(axes.annotate(point.label, at, (0, 0), **words))
     for axes, most in ((left, _most(families, "macs") / GIGA), (right, _most(families, "latency_s") / MILLI)):
         axes.set_xlim(-MARGIN * most, (1 + MARGIN) * most)
     ms_of_a_gmac = ideal_latency_s(2 * GIGA * batch, peak_flop_per_s) / MILLI
@@ -87,7 +96,30 @@ def gap_figure(families, peak_flop_per_s, batch, title=""):
     right.legend(loc="lower right")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    set_apart(figure, sizes)
     return figure
+
+
+def set_apart(figure, sizes):
+    """Put each of the annotations `sizes` in the first of PLACES where it covers no line, no marker and no size placed before, or the least."""
+    from matplotlib.path import Path
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()  # places of points in pixels are known from then on
+    lines, taken = {}, {}
+    for axes in {size.axes for size in sizes}:
+        paths = [axes.transData.transform(line.get_xydata()) for line in axes.get_lines()]
+        lines[axes] = [Path(path) for path in paths]
+        taken[axes] = [Bbox.from_bounds(x - REACH, y - REACH, 2 * REACH, 2 * REACH) for path in paths for x, y in path]
+    for size in sizes:
+
+        def covered(place, size=size):
+            size.set(**place)
+            box = size.get_window_extent()
+            return sum(box.overlaps(other) for other in taken[size.axes]) + sum(line.intersects_bbox(box, filled=False) for line in lines[size.axes])
+
+        size.set(**min(PLACES, key=covered))
+        taken[size.axes].append(size.get_window_extent())
 
 
 def _most(families, field):

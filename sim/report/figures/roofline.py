@@ -89,7 +89,7 @@ def draw_moves(axes, moves):
             axes.annotate("", end, start, arrowprops=arrow, zorder=3)
     handles, labels = axes.get_legend_handles_labels()
     if any(move.layer_by_layer for move in moves):
-        for what, face in (("layer by layer", "white"), ("fused", GREY)):
+        for what, face in (("layer by layer,\neach under its own roof", "white"), ("fused", GREY)):
             handles += axes.plot([], [], "o", color=GREY, markersize=9, markerfacecolor=face)
             labels.append(what)
     axes.legend(handles, labels, loc="lower right", labelcolor=INK)

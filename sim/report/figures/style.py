@@ -123,12 +123,11 @@ def keep_fitting(figure, labels):
 
 
 def three_digits(value):
-    """A number where room is short: 0.812, 4.5, 28.4, 160, 1,010."""
+    """A number where room is short: 0.812, 4.50, 28.0, 160, 1,010."""
     if not value:
         return "0"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{value:,.{decimals}f}"
 
 
 def present(name, values):

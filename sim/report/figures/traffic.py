@@ -17,6 +17,10 @@ ROOM = 1.18
 """Of the x axis beyond the longest bar, for the sum beside it."""
 
 
+SEEN = 0.002
+"""Of the longest bar: a kind of which no part is wider than this, a pixel, is not in the legend."""
+
+
 class Part(NamedTuple):
     """A tensor's share of a bar; kind: one of LOOK."""
 
@@ -69,14 +73,15 @@ def traffic_figure(groups, title):
     axes.set_xlim(0, ROOM * max(bar.moved_bytes for _, bar in bars) / MIB)
     axes.set_xlabel("DRAM traffic, read and written [MiB]")
     axes.set_title(title)
-    kinds = [kind for kind in LOOK if kind in seen]
+    longest = max(bar.moved_bytes for _, bar in bars) / MIB
+    kinds = [kind for kind in LOOK if kind in seen and seen[kind].get_width() > SEEN * longest]
     figure.legend([seen[kind] for kind in kinds], kinds, loc="outside upper left", ncols=len(LOOK))
     keep_fitting(figure, labels)
     return figure
 
 
 def draw_bar(axes, y, bar, seen):
-    """One bar; returns [(text, patch)]: names of tensors in their parts. seen: {kind: a patch}, filled for the legend."""
+    """One bar; returns [(text, patch)]: names of tensors in their parts. seen: {kind: its widest patch}, filled for the legend."""
     start, labels = 0.0, []
     for kind in LOOK:
         for part in bar.parts:
@@ -84,7 +89,8 @@ def draw_bar(axes, y, bar, seen):
                 continue
             width = part.moved_bytes / MIB
             (patch,) = axes.barh(y, width, 0.86, start, edgecolor="white", linewidth=0.8, **LOOK[kind])
-            seen.setdefault(kind, patch)
+            if kind not in seen or seen[kind].get_width() < width:
+                seen[kind] = patch
             text = axes.text(start + width / 2, y, part.tensor, ha="center", va="center", fontsize=8, color=INK, bbox=BACKING)
             labels.append((text, patch))
             start += width

@@ -26,9 +26,9 @@ from sim.report.figures.style import (
     three_digits,
 )
 
-LOOK = {False: {"facecolor": GREEN}, True: {"facecolor": ORANGE, "hatch": "////"}}
-WORDS = {False: "compute-bound kernel", True: "memory-bound, under water"}
-"""Of a kernel, by whether it is under water."""
+COMPUTE, MEMORY, IDLE = "compute-bound kernel", "memory-bound, under water", "no operations (norm, pool)"
+LOOK = {COMPUTE: {"facecolor": GREEN}, MEMORY: {"facecolor": ORANGE, "hatch": "////"}, IDLE: {"facecolor": "0.9"}}
+"""Of a kernel, by its kind."""
 NARROW = 0.01
 """Of the width of a panel: a bar no wider has no edge, which would hide it."""
 HEADROOM = 1.25
@@ -37,17 +37,18 @@ HEADROOM = 1.25
 
 @styled
 def waterline_figure(line, title, machine):
-    """The Figure of a sim.analysis.waterline.Waterline; machine: its name. Kernels without operations are below only, where they take time."""
+    """The Figure of a sim.analysis.waterline.Waterline; machine: its name. Kernels without operations are below only, as bands: they take time."""
     figure = figure_class()(figsize=(WIDTH, 6.2))
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 2))
     labels = [*draw_intensities(upper, line, machine), *draw_efficiencies(lower, line)]
-    kinds = {kernel.under_water: patch for kernel, (_, patch) in zip(line.kernels, labels[-len(line.kernels) :], strict=True)}
+    seen = {kind(kernel): patch for kernel, (_, patch) in zip(line.kernels, labels[-len(line.kernels) :], strict=True)}
+    kinds = {word: seen[word] for word in LOOK if word in seen}
     upper.set_title(title)
     figure.legend(
         [*kinds.values(), *upper.get_lines()],
-        [*map(WORDS.get, kinds), *(surface.get_label() for surface in upper.get_lines())],
+        [*kinds, *(surface.get_label() for surface in upper.get_lines())],
         loc="outside upper left",
-        ncols=3,
+        ncols=2,
     )
     keep_fitting(figure, labels)
     return figure
@@ -74,20 +75,24 @@ def draw_efficiencies(axes, line):
     axes.set_ylim(0, 100 * HEADROOM)
     axes.set_yticks(range(0, 101, 25))
     axes.set_xlabel(f"time, kernel after kernel [% of {three_digits(1e3 * line.latency_s)} ms]")
-    axes.set_ylabel("attainable share of the peak [%]")
+    axes.set_ylabel("attainable [% of peak]")
     for what, part, style in (("waterline", line.efficiency, "-"), ("roofline of all at once", line.roofline_efficiency, "--")):
         axes.axhline(100 * part, color=WATERLINE, linestyle=style, label=f"{what}: {three_digits(100 * part)} % of peak")
     axes.legend(loc="upper left", ncols=2, borderaxespad=0)
-    return _bars(
-        axes, line.kernels, [kernel.latency_s / line.latency_s for kernel in line.kernels], [100 * kernel.efficiency for kernel in line.kernels]
-    )
+    shares = [kernel.latency_s / line.latency_s for kernel in line.kernels]
+    return _bars(axes, line.kernels, shares, [100 * kernel.efficiency if kernel.cost.macs else 100 for kernel in line.kernels])
+
+
+def kind(kernel):
+    """COMPUTE, MEMORY, or IDLE of a kernel without operations."""
+    return IDLE if not kernel.cost.macs else MEMORY if kernel.under_water else COMPUTE
 
 
 def _bars(axes, kernels, shares, heights):
     """Draw a bar a kernel, from the bottom of the axes, one beside the other; returns [(text, patch)] of their names."""
     bottom, starts, named = axes.get_ylim()[0], itertools.accumulate(shares, initial=0), []
     for kernel, start, share, height in zip(kernels, starts, shares, heights, strict=False):
-        look = {**LOOK[kernel.under_water], "edgecolor": "white", "linewidth": 0.5 if share > NARROW else 0}
+        look = {**LOOK[kind(kernel)], "edgecolor": "white", "linewidth": 0.5 if share > NARROW else 0}
         (bar,) = axes.bar(100 * start, height - bottom, 100 * share, bottom, align="edge", zorder=1, **look)
         at = (100 * (start + share / 2), bottom)
         text = axes.annotate(

@@ -1,10 +1,11 @@
-"""A residual block as an ONNX graph, made by hand, for onnxruntime."""
+"""A layer and a residual block as ONNX graphs, made by hand, for the peers that read those."""
 
 import numpy as np
-from onnx import helper, numpy_helper
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
-from refconv.bench.peer_blocks import Entry, PeerBlock
-from refconv.bench.peers import bound
+from refconv.bench.peers.steps import PeerBlock
+from refconv.problem.conv import PartialConv2d
 
 OPSET = 20
 """The first operator set that has Gelu; LayerNormalization came with 17."""
@@ -87,19 +88,42 @@ class OnnxBlock(PeerBlock):
         return self.node("Add", x, y)
 
 
-def onnxruntime_entries(record, x, threads):
-    """{form: Entry}: the block's graph alone, weights constant (prepacked at load), input and output bound in place; float32 only."""
-    if x.dtype != np.float32:
-        return {}  # its CPU provider has no Conv of other element types
-    n, _, h, w = x.shape
-    n, p, q, k = record.out_shape(n, h, w)
+def layer_model(operands):
+    """The serialised graph of a layer alone, from "x" to "y", NCHW: its weights are constants."""
+    problem, conv = operands.problem, operands.conv
+    constants = [numpy_helper.from_array(operands.weight, "w")]
+    attributes = {
+        "kernel_shape": [conv.r, conv.s],
+        "strides": [conv.stride_h, conv.stride_w],
+        "dilations": [conv.dilation_h, conv.dilation_w],
+        "pads": list(operands.sides),
+        "group": conv.groups,
+    }
+    if isinstance(problem, PartialConv2d) and problem.c > conv.c:
+        constants.append(numpy_helper.from_array(np.array([conv.c, problem.c - conv.c]), "sizes"))
+        nodes = [
+            helper.make_node("Split", ["x", "sizes"], ["a", "b"], axis=1),
+            helper.make_node("Conv", ["a", "w"], ["c"], **attributes),
+            helper.make_node("Concat", ["c", "b"], ["y"], axis=1),
+        ]
+    else:
+        nodes = [helper.make_node("Conv", ["x", "w"], ["y"], **attributes)]
+    return _serialised(nodes, constants, operands.x.shape, (problem.n, problem.k, problem.p, problem.q))
+
+
+def block_model(record, shape):
+    """The serialised graph of a block, a record of refconv/problem/blocks.py, on an input of `shape`, from "x" to "y", NCHW."""
+    n, _, h, w = shape
     block = OnnxBlock(record)
     block.forward("x")
     block.nodes[-1].output[0] = "y"
-    run = bound(block.nodes, list(block.constants.values()), x, (n, k, p, q), threads, OPSET)
+    n, p, q, k = record.out_shape(n, h, w)
+    return _serialised(block.nodes, list(block.constants.values()), shape, (n, k, p, q))
 
-    def result():
-        run()
-        return run.result()
 
-    return {"bound": Entry(run, result)}
+def _serialised(nodes, constants, shape, out_shape):
+    value = lambda name, dims: helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims))
+    graph = helper.make_graph(nodes, "layer", [value("x", shape)], [value("y", out_shape)], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()

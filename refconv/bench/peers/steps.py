@@ -1,16 +1,7 @@
 """A residual block in the operations of a peer: its graph of steps (refconv/problem/steps.py) walked on the peer's tensors."""
 
-from typing import Any, NamedTuple
-
 LAST = " channels last"
 """The ending of a tensor's name where its channels come last."""
-
-
-class Entry(NamedTuple):
-    """A form of a contender: run() computes the block, result() computes it and gives the output as a NumPy array, NCHW."""
-
-    run: Any
-    result: Any
 
 
 class PeerBlock:

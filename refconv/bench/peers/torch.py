@@ -1,14 +1,63 @@
-"""A residual block as a torch module: eager, and compiled by torch.compile, in both memory formats."""
+"""torch: a layer as a call of conv2d in both memory formats and with prepacked weights; a block as a module, eager and compiled."""
 
 import functools
 
+import numpy as np
 import torch
 from torch.nn import Module, Parameter, functional
 
-from refconv.bench.peer_blocks import Entry, PeerBlock
-from refconv.bench.peers import tensor
+from refconv.bench.entry import Entry
+from refconv.bench.peers.steps import PeerBlock
 from refconv.cli import note
 from refconv.problem.blocks import ConvNeXtBlock, FFNBlock
+from refconv.problem.conv import PartialConv2d
+
+
+def layer_entries(operands, threads):
+    """{form: Entry}: contiguous and channels_last tensors; oneDNN's own layout and prepacked weights where torch has them."""
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    problem, conv, options = operands.problem, operands.conv, operands.options
+    top, left, bottom, right = operands.sides
+    symmetric = (top, left) == (bottom, right) or (0 <= bottom <= top and 0 <= right <= left)
+    stride, dilation, groups = options["stride"], options["dilation"], options["groups"]
+    weight = tensor(operands.weight)
+    entries = {}
+
+    def convolution(w):
+        if symmetric:
+            return lambda part: functional.conv2d(part, w, None, stride, (top, left), dilation, groups)
+        return lambda part: functional.conv2d(functional.pad(part, (left, right, top, bottom)), w, None, stride, 0, dilation, groups)
+
+    for name, form in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)):
+        x, w = tensor(operands.x).contiguous(memory_format=form), weight.contiguous(memory_format=form)
+        entries[name] = _entry(problem, conv.c, convolution(w), x)
+    if symmetric and operands.dtype != np.float64 and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        # Weights reordered once for oneDNN, as torch.compile does when it freezes a model; channels_last activations.
+        x = tensor(operands.x).contiguous(memory_format=torch.channels_last)
+        size = [conv.n, conv.c, conv.h, conv.w]
+        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, (top, left), stride, dilation, groups, size)
+        call = torch.ops.mkldnn._convolution_pointwise
+        prepacked = lambda part: call(part, packed, None, (top, left), stride, dilation, groups, "none", [], "")
+        entries["prepacked"] = _entry(problem, conv.c, prepacked, x)
+    return entries
+
+
+def _entry(problem, convolved, convolution, x):
+    """The Entry of a convolution of a tensor, or of the partial one, which splits and concatenates."""
+    if isinstance(problem, PartialConv2d):
+        run = lambda: torch.cat((convolution(x[:, :convolved]), x[:, convolved:]), 1)
+    else:
+        run = lambda: convolution(x)
+    return Entry(run, lambda: run().double().numpy())
+
+
+def tensor(array):
+    """A torch tensor of the array's values and type; torch cannot read NumPy arrays of bfloat16."""
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
 
 ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu, "sigmoid": torch.sigmoid}
 
@@ -79,7 +128,7 @@ class TorchBlock(PeerBlock, Module):
         return x + y
 
 
-def torch_entries(record, x, threads):
+def block_entries(record, x, threads):
     """{form: Entry}: eager and compiled, contiguous and channels_last; a form that torch cannot compile is left out, with a line on stderr.
 
     Compiled with its weights frozen, so that oneDNN's layouts are made beforehand. Compiling needs a C++ compiler.
@@ -92,18 +141,18 @@ def torch_entries(record, x, threads):
     for name, form in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)):
         module = TorchBlock(record).eval().to(memory_format=form)
         image = tensor(x).contiguous(memory_format=form)
-        entries[f"eager {name}"] = _entry(module, image)
+        entries[f"eager {name}"] = _module_entry(module, image)
         compiled = torch.compile(module, fullgraph=True, dynamic=False, options={"freezing": True})
         try:
             compiled(image)
         except Exception as error:  # of any type: torch passes on whatever the compiler that it runs raises
             _skipped(name, str(error).strip().split("\n")[0])
         else:
-            entries[f"compile {name}"] = _entry(compiled, image)
+            entries[f"compile {name}"] = _module_entry(compiled, image)
     return entries
 
 
-def _entry(module, image):
+def _module_entry(module, image):
     return Entry(lambda: module(image), lambda: module(image).double().numpy())
 
 
@@ -111,3 +160,8 @@ def _entry(module, image):
 def _skipped(name, reason):
     """Say once that a form is not measured."""
     note(f"torch compile {name}: not measured: {reason}")
+
+
+def vector_bytes():
+    """Bytes of the widest vectors of torch's own kernels; oneDNN, which runs its convolutions, has a setting of its own."""
+    return {"AVX512": 64, "AVX2": 32}.get(torch.backends.cpu.get_cpu_capability(), 16)

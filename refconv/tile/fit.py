@@ -1,0 +1,18 @@
+"""How many vector registers the innermost loop of a shape takes: what the rules choose by, and what the code for x86-64 is written with."""
+
+
+def product_registers(rows, vectors, fused):
+    """Registers of a sum of outer products: accumulators, the smaller side of a step (its weights or its pixels), and what passes by it.
+
+    Where a multiply-add is not fused a product needs a register of its own; the last one that an operand has part in takes that operand's place.
+    """
+    held = min(rows, vectors)
+    return rows * vectors + held + 1 + (not fused and held > 1)
+
+
+def most_rows_of(vectors, registers, fused):
+    """The most rows of a tile so many vectors wide whose sums stay in the registers, or 1."""
+    rows = 1
+    while product_registers(rows + 1, vectors, fused) <= registers:
+        rows += 1
+    return rows

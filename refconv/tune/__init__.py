@@ -1,0 +1,1 @@
+"""Which tiling is fastest here: legal ones measured beside the rule's, the best kept for later calls. `python -m refconv.tune`."""

@@ -1,0 +1,106 @@
+"""What LLVM emits for AVX2, AVX-512 and plain x86-64: innermost loops keep their accumulators in registers, for every tile the rules can choose."""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+import pytest
+from assembly import innermost_loops, products, stack_moves
+
+import refconv
+from refconv.elements import element
+from refconv.host import Target
+from refconv.schedule import layer_schedule
+from refconv.tiling.shapes import tile_of
+
+pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the assembly of x86-64")
+TARGETS = {"haswell": (32, 16), "skylake-avx512": (64, 32), "x86-64": (16, 16)}
+"""CPUs whose code is read, with the bytes and the number of their vector registers."""
+
+
+def emitted(kind, folder, **environment):
+    """What tests/emitted.py prints, of code that no cache has kept."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment = {**given, "REFCONV_CACHE_DIR": str(folder), **environment}
+    script = pathlib.Path(__file__).parent / "emitted.py"
+    done = subprocess.run([sys.executable, script, kind], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout), done.stderr
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+def test_no_sum_moves_a_vector_to_or_from_the_stack(cpu, tmp_path):
+    """In float32 and float64, with and without a prefetch. A tile that is too large does spill: the reader of assembly can see it."""
+    found, _ = emitted("tiles", tmp_path, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="")
+    assert len(found["chosen"]) >= 4 * 20
+    for shape, loops in found["chosen"].items():
+        rows, vectors = map(int, shape.split()[0].split("x"))
+        assert loops, shape
+        assert all(made % (rows * vectors) == 0 and moves == 0 for made, moves in loops), (shape, loops)
+    assert any(moves > 0 for _, moves in found["too large"])
+
+
+@pytest.mark.parametrize("cpu", TARGETS)
+def test_no_kernel_of_products_moves_a_vector_to_or_from_the_stack(cpu, tmp_path):
+    found, _ = emitted("kernels", tmp_path, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="")
+    assert set(found) == {"conv2d", "pointwise", "partial", "ffn"}
+    for name, loops in found.items():
+        assert loops, name
+        assert all(moves == 0 for _, moves in loops), (name, loops)
+
+
+LISTING = """
+f:
+	pushq	%rbp
+.LBB0_1:
+	vmovups	(%rdi), %ymm0
+	vmovups	%ymm9, 32(%rsp)
+.LBB0_2:
+	vfmadd231ps	(%rbp,%rax), %ymm0, %ymm1
+	vmovups	%ymm1, 64(%rsp)
+	movq	8(%rsp), %rax
+	jne	.LBB0_2
+	vmovaps	96(%rsp), %ymm4
+	decq	%rcx
+	jne	.LBB0_1
+.LBB0_3:
+	vmulps	%ymm0, %ymm1, %ymm2
+	jmp	.LBB0_4
+.LBB0_4:
+	jne	.LBB0_3
+	retq
+"""
+
+
+def test_reader_finds_innermost_loops_and_what_they_move():
+    """A loop around another is not innermost; what is relative to %rbp is on the stack where a frame begins with it, and not elsewhere."""
+    first, second = sorted(innermost_loops(LISTING), key=lambda lines: "vmulps" in lines[0])
+    assert [line.split()[0] for line in first] == ["vfmadd231ps", "vmovups", "movq", "jne"]
+    assert [products(first), products(second)] == [1, 1]
+    assert stack_moves(first, LISTING) == ["vmovups\t%ymm1, 64(%rsp)"]
+    assert stack_moves(second, LISTING) == []
+    assert len(stack_moves(first, LISTING.replace("pushq\t%rbp", "movq\t%rsp, %rbp"))) == 2
+
+
+def test_a_tile_that_cannot_be_kept_is_refused_with_the_reason():
+    problem = refconv.Conv2d.parse("mb1ic64ih14oc64kh3ph1")
+    target = Target(32, 16, 32 << 10, 256 << 10)
+    rule = refconv.choose(problem, target=target).tiling
+    tiling = rule._replace(tile=tile_of(7, 2, 64, 8), channels=64)
+    text = "tiling.tile.rows = 7: must be at most 6 for 2 vectors: the sums of a step and its operands take 17 vector registers of 16"
+    with pytest.raises(ValueError, match=text):
+        layer_schedule(problem, element("float32"), target, tiling=tiling)
+
+
+def test_tiles_are_made_for_what_the_compiler_emits(tmp_path):
+    """With NUMBA_CPU_NAME alone Numba adds this CPU's features: tiles follow, and a warning says so; with features too it is the CPU named."""
+    (name, vector_bytes, registers, _), errors = emitted("target", tmp_path, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="")
+    assert (name, vector_bytes, registers) == ("haswell", *TARGETS["haswell"])
+    assert "NUMBA_CPU_NAME" not in errors
+    (_, own_bytes, *_), _ = emitted("target", tmp_path)
+    (name, vector_bytes, *_), errors = emitted("target", tmp_path, NUMBA_CPU_NAME="haswell")
+    assert (name, vector_bytes) == ("haswell", own_bytes)
+    assert "NUMBA_CPU_NAME=haswell alone" in errors
