@@ -77,7 +77,7 @@ class Kernel(NamedTuple):
 
 
 MOST_REPEATED = 16
-"""Vectors of channels up to which the weights of a depthwise window are repeated along a row: 3x3 weights then fill 9 x 17 vectors, which stay in L1."""
+"""Vectors of channels up to which the weights of a depthwise window are repeated along a row: 3x3 weights then fill 9 x 17 vectors, which fit L1."""
 
 
 def _conv2d(problem, lanes):

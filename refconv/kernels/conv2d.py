@@ -85,9 +85,9 @@ def conv2d(operands, out, work, problem, t, part):
         rows = image_rows(Place(x, group * c_group), problem.c, problem.h, n, top)
         conv, first = problem, 0
         if staged_gap(count, problem.stride_h, problem.r, problem.dilation_h) < problem.dilation_h:
-            kernel_rows = taps_inside(top, (count - 1) * problem.stride_h, problem.h, problem.r, problem.dilation_h)
-            first = 0 if length(work.wide_weights) > 0 else kernel_rows[0]  # blocks of weights are widened from their beginning
-            conv = stage_kernel_rows(lines, rows, problem, c_group, top, count, (first, kernel_rows[1]))
+            first, last = taps_inside(top, (count - 1) * problem.stride_h, problem.h, problem.r, problem.dilation_h)
+            first = 0 if length(work.wide_weights) > 0 else first  # blocks of weights are widened from their beginning
+            conv = stage_kernel_rows(lines, rows, problem, c_group, top, count, (first, last))
         else:
             stage_lines(lines, rows, problem, c_group, top, staged_count(count, problem.stride_h, problem.r, problem.dilation_h))
         to = View(out, (n * height + p_first) * width * problem.k + group * k_group, problem.k)

@@ -15,7 +15,6 @@ further on. The weights are repeated along a vector with the period C; a vector 
         r  t.strip.taps rows of the kernel a step     each vector is loaded once for all the taps and output rows it meets; rows are clipped
 """
 
-import math
 from typing import Any, NamedTuple
 
 from refconv.jit import kernel, routine
@@ -28,7 +27,7 @@ from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes, length, store, zero
 from refconv.tile.operands import Place, View, Weights
 from refconv.tiling.words import kib, registers
-from refconv.weights.packed import ceil_div
+from refconv.weights.packed import ceil_div, pixels_of_whole_vectors
 
 
 def units(problem, t):
@@ -70,7 +69,7 @@ def workspace(problem, t, lanes, half):
 
 def loops(problem, t, lanes):
     """The loops of the docstring, down to a step of the strip, over the pixels that fill whole vectors."""
-    pixels = lanes // math.gcd(problem.c, lanes)
+    pixels = pixels_of_whole_vectors(problem.c, lanes)
     vectors, loaded = pixels * problem.c // lanes, (t.strip.rows - 1) * t.strip.stride + t.strip.taps
     unit = ("N", 1), ("P", t.bands * t.strip.rows)
     strip = ("P", t.strip.rows), ("Q", pixels), ("G", problem.c), ("S", 1), ("R", t.strip.taps)

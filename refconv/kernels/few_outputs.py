@@ -22,7 +22,7 @@ from refconv.parts.workspace import own_part
 from refconv.problem.conv import Conv2d
 from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes, length, load, multiply_row, slide, store, sum_runs, zero
-from refconv.tile.operands import Place, View, Weights
+from refconv.tile.operands import View, Weights
 from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
 

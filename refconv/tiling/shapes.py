@@ -131,7 +131,7 @@ class SpreadStrip(NamedTuple):
 
 @static_record
 class SumTile(NamedTuple):
-    """Accumulators whose lanes are added in runs of `width`: rows pixels x vectors outputs, or, in one row, the vectors of as many pixels as lanes."""
+    """Sums whose lanes are added in runs of `width`: rows pixels x vectors outputs, or in one row the vectors of as many pixels as lanes."""
 
     rows: Static
     vectors: Static
