@@ -23,6 +23,7 @@ from refconv.problem.conv import Conv2d
 from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes, length, load, multiply_row, slide, store, sum_runs, zero
 from refconv.tile.operands import View, Weights
+from refconv.tiling.shapes import pixels_of_outputs
 from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
 
@@ -53,7 +54,7 @@ def workspace(problem, t, lanes, half):
 def loops(problem, t, lanes):
     """The loops of the docstring, down to a step of the tile, over the pixels of all images as one row: that row is their problem."""
     row, registers = Conv2d(1, problem.c, 1, problem.n * problem.h * problem.w, problem.k, 1, 1), t.tile.rows * t.tile.vectors
-    nest = ("Q", t.pixels), ("Q", t.tile.pixels(lanes)), ("K", problem.k), ("C", t.tile.width)
+    nest = ("Q", t.pixels), ("Q", pixels_of_outputs(t.tile, lanes)), ("K", problem.k), ("C", t.tile.width)
     return kernel_loops(row, nest, products=registers, loads=2 * registers if t.tile.width < lanes else t.tile.rows + t.tile.vectors)
 
 
@@ -62,7 +63,7 @@ def explain(problem, t, itemsize, target):
     tile, lanes = t.tile, target.lanes(itemsize)
     weights = row_vectors(problem, tile.width, lanes) * target.vector_bytes
     return (
-        f"{registers(tile.rows, tile.vectors, tile.vectors, target)}; {tile.pixels(lanes)} pixels a vector of outputs, "
+        f"{registers(tile.rows, tile.vectors, tile.vectors, target)}; {pixels_of_outputs(tile, lanes)} pixels a vector of outputs, "
         f"sums of {int(tile.width)} lanes; weights along the channels {kib(weights)} in L1 {kib(target.l1_bytes)}"
     )
 

@@ -51,7 +51,8 @@ class _Lanes:
             place = self.place((a, a + 1))
             evens = [number for number in place if number % 2 == 0]
             near = all(place[number][1] // self.block == place[number + 1][1] // self.block for number in evens)
-            evens.sort(key=lambda number, place=place, near=near: (place[number][1] // self.block if near else 0, place[number]))
+            ordered = sorted((place[number][1] // self.block if near else 0, place[number], number) for number in evens)
+            evens = [number for _, _, number in ordered]
             lanes = [[(place[number + i][0] - a) * self.lanes + place[number + i][1] for number in evens] for i in (0, 1)]
             registers.append(self.builder.fadd(*(self.shuffled(*self.registers[a : a + 2], chosen) for chosen in lanes)))
             numbers += [number // 2 for number in evens]

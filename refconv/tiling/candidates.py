@@ -19,7 +19,7 @@ from refconv.tiling.layers import (
     SpreadTiling,
     most_rows,
 )
-from refconv.tiling.shapes import GroupedStrip, legal_slides, most_vectors, tile_of
+from refconv.tiling.shapes import GroupedStrip, legal_slides, most_vectors, pixels_of_outputs, tile_of
 from refconv.weights.packed import ceil_div
 
 
@@ -57,7 +57,7 @@ def _pointwise(rule, problem, lanes, target):
 def _few_outputs(rule, problem, lanes, target):
     for rows in (rows for rows in ROWS if rows <= rule.tile.rows):
         tile = rule.tile._replace(rows=Static(rows))
-        step = tile.pixels(lanes)
+        step = pixels_of_outputs(tile, lanes)
         for pixels in sorted({step, ceil_div(rule.pixels, step) * step}):
             yield rule._replace(tile=tile, pixels=pixels)
 

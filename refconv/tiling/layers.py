@@ -10,7 +10,19 @@ from typing import NamedTuple
 from refconv.parts.staging import staged_count, staged_lines
 from refconv.static import Static
 from refconv.tile.fit import most_rows_of
-from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, SumTile, Tile, check_strip, most_vectors, require, slide_shape, tile_of
+from refconv.tiling.shapes import (
+    DepthwiseStrip,
+    GroupedStrip,
+    SpreadStrip,
+    SumTile,
+    Tile,
+    check_strip,
+    most_vectors,
+    pixels_of_outputs,
+    require,
+    slide_shape,
+    tile_of,
+)
 from refconv.weights.packed import ceil_div, groups_per_vector
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
@@ -76,7 +88,7 @@ class FewOutputsTiling(NamedTuple):
     def check(self, chosen, problem, lanes):
         """As DenseTiling.check."""
         self.tile.check("tile", chosen.tile)
-        step = self.tile.pixels(lanes)
+        step = pixels_of_outputs(self.tile, lanes)
         require(self.pixels % step == 0, "pixels", self.pixels, f"a multiple of {step} (the pixels of a vector of outputs)")
 
 
@@ -273,7 +285,7 @@ def few_outputs_tiling(problem, itemsize, target):
         tile = SumTile(Static(1), Static(problem.c), Static(problem.c))
     else:
         tile = SumTile(Static(lanes // problem.k), Static(problem.k), Static(lanes))
-    step = tile.pixels(lanes)
+    step = pixels_of_outputs(tile, lanes)
     return FewOutputsTiling(tile, ceil_div(ceil_div(pixels, step), target.threads) * step)
 
 

@@ -140,13 +140,14 @@ class SumTile(NamedTuple):
     taps = stride = 1
     kind = "sums"
 
-    def pixels(self, lanes):
-        """Pixels of a vector of outputs."""
-        return lanes if self.width < lanes else int(self.rows)
-
     def check(self, where, chosen):
         """ValueError unless it is legal where the rule's is `chosen`: it may have fewer rows."""
         require(self.rows <= chosen.rows, f"{where}.rows", self.rows, f"from 1 to {chosen.rows}")
         for name in ("vectors", "width"):
             value = getattr(chosen, name)
             require(getattr(self, name) == value, f"{where}.{name}", getattr(self, name), f"{value} for this problem")
+
+
+def pixels_of_outputs(tile, lanes):
+    """Pixels of a vector of outputs of a SumTile."""
+    return lanes if tile.width < lanes else int(tile.rows)
