@@ -16,7 +16,9 @@ INPUTS = min(3, OUTPUTS - 1)
 OF_EACH_KERNEL = {
     "conv2d": Conv2d.parse("mb2ic5ih5oc20kh3ph1"),
     "pointwise": Conv2d.parse("mb1ic7ih3iw2oc20kh1kw1"),
-    "depthwise": Conv2d.parse("g20mb1ic20ih5oc20kh3ph1"),
+    "few_outputs": Conv2d.parse("mb1ic18ih3iw5oc1kh1kw1"),
+    "depthwise_rows": Conv2d.parse("g18mb1ic18ih5oc18kh3ph1"),
+    "depthwise": Conv2d.parse("g32mb1ic32ih5oc32kh3ph1"),
     "grouped": Conv2d.parse(f"g4mb1ic{4 * WIDTH}ih5oc{4 * WIDTH}kh3ph1"),
     "spread": Conv2d.parse(f"g4mb1ic{4 * INPUTS}ih5oc{4 * OUTPUTS}kh3ph1"),
     "partial": PartialConv2d(1, 24, 5, 4, 20, 3, 3),

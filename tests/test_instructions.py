@@ -14,7 +14,7 @@ from refconv.ops.convert import copy_transposed
 from refconv.parts.copy import ONE, copy, fill
 from refconv.plan import flat
 from refconv.static import Static
-from refconv.tile import add_row, fused_multiply_add, gather_diagonals, load, outer, outer_sum, slide, spread, store, transpose, zero
+from refconv.tile import add_row, fused_multiply_add, gather_diagonals, load, outer, outer_sum, slide, spread, store, sum_runs, transpose, zero
 from refconv.tile.instructions import lanes, slide_schedule
 from refconv.tile.operands import Ahead, View, Weights
 from refconv.tiling.shapes import DepthwiseStrip
@@ -247,6 +247,26 @@ def transposing(x, out, rows):
 def test_transpose(dtype):
     n = host.target().lanes(element(dtype).work.itemsize)
     both(transposing, [np.arange(n * n, dtype=dtype), np.zeros(n * n, dtype)], Static(n))
+
+
+@kernel
+def summing(x, out, rows, vectors, width):
+    n = lanes(x)
+    store(out, 0, n, sum_runs(load(rows, vectors, x, 0, vectors * n, vectors * n), width), n, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 2), (1, 3), (1, 5), (1, 6), (1, 7), (1, 12), "lanes", "one less", "pairs"])
+def test_sum_runs(dtype, shape):
+    """Runs of as many elements as there are registers, and of whole registers; with real numbers, so that the order of the sums counts."""
+    n = host.target().lanes(element(dtype).work.itemsize)
+    rows, vectors, width = {"lanes": (n, 1, n), "one less": (n - 1, 1, n), "pairs": (n // 2, 2, n)}.get(shape) or (1, shape[1], shape[1])
+    x = np.random.default_rng(0).standard_normal(rows * vectors * n).astype(dtype)
+    if width > n:
+        return
+    result = both(summing, [x, np.zeros(n, dtype)], Static(rows), Static(vectors), Static(width))[1]
+    wanted = x.astype(np.float64)[: len(x) // width * width].reshape(-1, width).sum(1)
+    np.testing.assert_allclose(result[: len(wanted)].astype(np.float64), wanted, rtol=0, atol=2e-2 if element(dtype).half else 1e-5)
 
 
 @kernel

@@ -35,6 +35,8 @@ CASES = {
     "conv2d": Conv2d(2, 6, 7, 9, 80, 3, 2, 1, 2, 1, 1, 1, 1, 1, 1, 2),
     "pointwise": Conv2d(2, 5, 7, 9, 50, 1, 1),
     "partial": PartialConv2d(2, 45, 7, 9, 36, 3, 3),
+    "few_outputs": Conv2d(2, 37, 7, 9, 1, 1, 1),
+    "depthwise_rows": Conv2d(2, 6, 33, 40, 6, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 6),
     "depthwise": Conv2d(2, 40, 9, 10, 40, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 40),
     "grouped": Conv2d(2, 48, 7, 9, 48, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 12),
     "spread": Conv2d(2, 24, 7, 9, 48, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 12),
@@ -51,6 +53,7 @@ def test_kernels_store_their_outputs_in_the_order_of_their_nest(name, seed):
     part = "tile" if hasattr(rule, "tile") else "strip"
     shape = getattr(rule, part)
     wanted["channels"] = lanes * int(getattr(shape, "vectors", 1)) * rng.randint(1, 2)
+    wanted["bands"] = rng.randint(1, 2)
     wanted["vectors_per_unit"] = rng.randint(1, 2)
     rows = rng.randint(2, min(5, problem.q, int(shape.rows)))
     wanted |= {"pixels": rows * rng.randint(1, 9), part: shape._replace(rows=rows)}
@@ -79,5 +82,5 @@ def test_every_kernel_has_a_nest():
     for name, row in kernels.LAYER_KERNELS.items():
         found = kernel_nest(row.loops(CASES[name], row.tiling(CASES[name], 4, ZEN4.target), 16))
         assert {"Q", "K" if row.order == "dense" else "G"} <= {loop.dim for loop in found.loops}, name
-    with pytest.raises(ValueError, match="kernel 'winograd': must be depthwise, pointwise, conv2d"):
+    with pytest.raises(ValueError, match="kernel 'winograd': must be depthwise_rows, depthwise, few_outputs, pointwise, conv2d"):
         kernels.kernel_for(CASES["conv2d"], 16, "winograd")

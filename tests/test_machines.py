@@ -28,6 +28,8 @@ def packed_operands(problem, row, dtype):
 SMALL = {
     "conv2d": (None, 3e3),
     "pointwise": ("pointwise", 2e4),
+    "few_outputs": ("pointwise", 2e4),
+    "depthwise_rows": ("depthwise", 2e4),
     "depthwise": ("depthwise", 2e4),
     "grouped": ("equal", 4e3),
     "spread": ("narrow", 4e3),

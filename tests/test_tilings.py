@@ -9,8 +9,17 @@ from problems import INPUTS, OF_EACH_KERNEL, OUTPUTS, WIDTH, call, conv_problems
 import refconv
 from refconv import kernels
 from refconv.host import Target
-from refconv.tiling.layers import DenseTiling, DepthwiseTiling, GroupedTiling, PartialTiling, PointwiseTiling, SpreadTiling
-from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile
+from refconv.tiling.layers import (
+    DenseTiling,
+    DepthwiseRowsTiling,
+    DepthwiseTiling,
+    FewOutputsTiling,
+    GroupedTiling,
+    PartialTiling,
+    PointwiseTiling,
+    SpreadTiling,
+)
+from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, SumTile, Tile
 
 
 @pytest.mark.parametrize("name", OF_EACH_KERNEL)
@@ -77,6 +86,9 @@ ILLEGAL = [
     ("conv2d", DenseTiling(1, 1, 16), "tiling.tile = 1: must be a Tile"),
     ("pointwise", PointwiseTiling(Tile(2, 1, 1), 3, 16), "tiling.pixels = 3: must be a multiple of tile.rows = 2"),
     ("depthwise", DepthwiseTiling(DepthwiseStrip(1, 2, 1), 1, 16), r"tiling.strip.taps, .stride = \(2, 1\): must be one of"),
+    ("depthwise_rows", DepthwiseRowsTiling(DepthwiseStrip(6, 3, 1), 1), "tiling.strip.rows = 6: must be from 1 to 5"),
+    ("few_outputs", FewOutputsTiling(SumTile(1, 1, 3), 8), "tiling.tile.width = 3: must be"),
+    ("few_outputs", FewOutputsTiling(SumTile(99, 1, 3), 8), "tiling.tile.rows = 99: must be from 1 to"),
     ("grouped", GroupedTiling(GroupedStrip(1, 1, 1, WIDTH + 1, 5), 1, 1), f"tiling.strip.inputs = {WIDTH + 1}: must be {WIDTH} for this problem"),
     (
         "spread",

@@ -11,6 +11,8 @@ from refconv.kernels import (
     conv_first,
     conv_first_down,
     depthwise,
+    depthwise_rows,
+    few_outputs,
     ffn,
     fused_mbconv,
     gated,
@@ -74,6 +76,10 @@ class Kernel(NamedTuple):
         return plain(self.run)
 
 
+MOST_REPEATED = 16
+"""Vectors of channels up to which the weights of a depthwise window are repeated along a row: 3x3 weights then fill 9 x 17 vectors, which fit L1."""
+
+
 def _conv2d(problem, lanes):
     return "" if isinstance(problem, Conv2d) else "a Conv2d"
 
@@ -85,9 +91,22 @@ def _pointwise(problem, lanes):
     return "" if plain_1x1 else "a 1x1 kernel of stride 1 without padding or groups"
 
 
+def _few_outputs(problem, lanes):
+    if _pointwise(problem, lanes):
+        return _pointwise(problem, lanes)
+    return "" if problem.c > 1 and problem.k <= lanes // 2 else f"several input channels and at most {lanes // 2} output channels (half a vector)"
+
+
 def _depthwise(problem, lanes):
     legal = isinstance(problem, Conv2d) and problem.groups == problem.c == problem.k
     return "" if legal else "as many groups as input and as output channels"
+
+
+def _depthwise_rows(problem, lanes):
+    if _depthwise(problem, lanes):
+        return _depthwise(problem, lanes)
+    fits = problem.stride_w == 1 and problem.c % lanes > 0 and problem.c <= MOST_REPEATED * lanes
+    return "" if fits else f"horizontal stride 1, and channels that are no multiple of {lanes} (one vector), at most {MOST_REPEATED * lanes}"
 
 
 def _grouped(problem, lanes):
@@ -118,7 +137,9 @@ FIRST = ConvFirstBlock, ConvNeXtBlock, FasterNetBlock
 KERNELS = {
     row.name: row
     for row in (
+        _layer("depthwise_rows", depthwise_rows, "depthwise", layers.depthwise_rows_tiling, _depthwise_rows),
         _layer("depthwise", depthwise, "depthwise", layers.depthwise_tiling, _depthwise),
+        _layer("few_outputs", few_outputs, "dense", layers.few_outputs_tiling, _few_outputs),
         _layer("pointwise", pointwise, "dense", layers.pointwise_tiling, _pointwise),
         _layer("conv2d", conv2d, "dense", layers.dense_tiling, _conv2d),
         _layer("grouped", grouped, "grouped", layers.grouped_tiling, _grouped),

@@ -13,7 +13,8 @@ for each group of channels. Loops, outer to inner:
         r, s, c                                              one outer product a step: rows * vectors FMAs, rows + vectors loads;
                                                              t.ahead elements of the next block's weights are prefetched into the L2
 
-The last block of channels may be narrower: t.tile.tail vectors.
+The last block of channels may be narrower: t.tile.tail vectors. Where a unit has fewer rows than the dilation, only the lines that kernel rows
+meet are staged, and kernel rows that meet the border alone are left out; so are, for a tile, dilated kernel columns that do.
 """
 
 from typing import Any, NamedTuple
@@ -21,12 +22,12 @@ from typing import Any, NamedTuple
 from refconv.jit import kernel
 from refconv.parts.channel_blocks import Channels
 from refconv.parts.dense import DenseRows, Staged, dense_rows, dense_weights
-from refconv.parts.staging import image_rows, stage_lines, staged_count
+from refconv.parts.staging import image_rows, stage_kernel_rows, stage_lines, staged_count, staged_gap, staged_lines, taps_inside
 from refconv.parts.workspace import own_part
 from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
 from refconv.problem.loops import kernel_loops
-from refconv.tile import lanes
+from refconv.tile import lanes, length
 from refconv.tile.operands import Place, View
 from refconv.tiling.words import staged_rows
 from refconv.weights.packed import ceil_div
@@ -47,7 +48,7 @@ class Work(NamedTuple):
 def workspace(problem, t, lanes, half):
     """Elements of each buffer of one thread."""
     block = problem.r * problem.s * problem.c_group * t.tile.vectors * lanes if half else 0
-    rows = staged_count(min(t.lines, problem.p), problem.stride_h, problem.r, problem.dilation_h)
+    rows = staged_lines(min(t.lines, problem.p), problem.stride_h, problem.r, problem.dilation_h)
     return Work(rows * staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group, block)
 
 
@@ -61,7 +62,7 @@ def loops(problem, t, lanes):
 def explain(problem, t, itemsize, target):
     """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
     buffers = workspace(problem, t, target.lanes(itemsize), half=True)
-    rows = staged_count(min(t.lines, problem.p), problem.stride_h, problem.r, problem.dilation_h)
+    rows = staged_lines(min(t.lines, problem.p), problem.stride_h, problem.r, problem.dilation_h)
     return staged_rows(t.tile, rows, buffers.lines * itemsize, buffers.wide_weights * itemsize, target)
 
 
@@ -81,11 +82,17 @@ def conv2d(operands, out, work, problem, t, part):
         p_first = block * t.lines
         count = min(t.lines, height - p_first)
         top = p_first * problem.stride_h - problem.pad_top
-        staged_rows = staged_count(count, problem.stride_h, problem.r, problem.dilation_h)
         rows = image_rows(Place(x, group * c_group), problem.c, problem.h, n, top)
-        stage_lines(lines, rows, problem, c_group, top, staged_rows)
+        conv, first = problem, 0
+        if staged_gap(count, problem.stride_h, problem.r, problem.dilation_h) < problem.dilation_h:
+            first, last = taps_inside(top, (count - 1) * problem.stride_h, problem.h, problem.r, problem.dilation_h)
+            first = 0 if length(work.wide_weights) > 0 else first  # blocks of weights are widened from their beginning
+            conv = stage_kernel_rows(lines, rows, problem, c_group, top, count, (first, last))
+        else:
+            stage_lines(lines, rows, problem, c_group, top, staged_count(count, problem.stride_h, problem.r, problem.dilation_h))
         to = View(out, (n * height + p_first) * width * problem.k + group * k_group, problem.k)
-        staged = Staged(lines.buffer, lines.at, problem, c_group)
+        staged = Staged(lines.buffer, lines.at, conv, c_group)
+        weights = dense_weights(weight, group * group_size + first * problem.s * c_group * n_lanes, depth)
         those = DenseRows(to, staged, count, Place(bias, group * k_group), IDENTITY, t.ahead)
         channels = Channels(chunk * t.channels, min((chunk + 1) * t.channels, k_group), k_group)
-        dense_rows(those, channels, dense_weights(weight, group * group_size, depth), wide, t.tile)
+        dense_rows(those, channels, weights, wide, t.tile)

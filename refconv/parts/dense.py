@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from refconv.jit import routine
 from refconv.parts.channel_blocks import channel_blocks
 from refconv.parts.operands import with_bias
-from refconv.parts.staging import staged_count, staged_step
+from refconv.parts.staging import staged_count, staged_step, taps_inside
 from refconv.problem.conv import out_width
 from refconv.static import Static
 from refconv.tile.activations import activate
@@ -26,21 +26,21 @@ class Staged(NamedTuple):
 
 
 @routine
-def window(acc, staged, at, line, pixel_step, weights, ahead_at, ahead):
+def window(acc, staged, at, line, pixel_step, weights, taps, ahead_at, ahead):
     """acc[q] + sum_(r, s, c) line r * dilation_h, pixel q + s * dilation_w, channel c of the staged lines * weight[r, s, c].
 
     `at` is the first pixel's first element, lines are `line` elements apart, successive q `pixel_step`. Weights run on in the order r, s, c,
-    a vector each. With every step `ahead` more elements of the weights from `ahead_at` on are prefetched into the L2 (NO_PREFETCH: none).
+    a vector each. taps: (first, last + 1) of the kernel columns where they are dilated; else all are taken, as one run. With every step
+    `ahead` more elements of the weights from `ahead_at` on are prefetched into the L2 (NO_PREFETCH: none).
     """
     conv, channels, n = staged.conv, staged.channels, lanes(weights.buffer)
-    runs, run = (1, conv.s * channels) if conv.dilation_w == 1 else (conv.s, channels)
-    weight_at = weights.at
+    dense = conv.dilation_w == 1
+    (s_first, s_last), run = (0, 1) if dense else taps, conv.s * channels if dense else channels
     for r in range(conv.r):
-        for s in range(runs):
+        for s in range(s_first, s_last):
             tap_at = at + r * conv.dilation_h * line + s * conv.dilation_w * channels
-            here = Weights(weights.buffer, weight_at, weights.stride)
+            here = Weights(weights.buffer, weights.at + (r * conv.s + s) * channels * n, weights.stride)
             acc = outer_sum(acc, View(staged.buffer, tap_at, pixel_step), here, run, Ahead(weights.buffer, ahead_at, ahead, L2))
-            weight_at += run * n
             ahead_at += run * ahead
     return acc
 
@@ -80,7 +80,9 @@ def _dense_block(rows, k, columns, weights, tile):
             q = min(q_next, width - step)
             skipped = tile.rows - 1 if few else q_next - q
             acc = zero(tile.rows, tile.vectors, to.buffer)
-            acc = window(acc, staged, staged.at + p * step_h + q * step_w, line, pixel_step, weights, ahead_at, ahead)
+            left = q * conv.stride_w - conv.pad_left
+            taps = taps_inside(left, (step - 1) * conv.stride_w, conv.w, conv.s, conv.dilation_w)
+            acc = window(acc, staged, staged.at + p * step_h + q * step_w, line, pixel_step, weights, taps, ahead_at, ahead)
             ahead_at += ahead * depth
             acc = activate(with_bias(acc, bias, columns, tile.vectors), rows.activation)
             store(to.buffer, to.at + (p * width + q_next - skipped) * to.pitch, to.pitch, acc, columns, skipped)

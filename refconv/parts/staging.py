@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from refconv.jit import routine
 from refconv.parts.copy import copy, fill
-from refconv.problem.conv import out_width
+from refconv.problem.conv import Conv2d, out_width
 from refconv.tile.operands import Place, View
 
 
@@ -64,6 +64,29 @@ def staged_count(outputs, stride, kernel, dilation):
 
 
 @routine
+def staged_gap(outputs, stride, kernel, dilation):
+    """Staged lines from those that one kernel row meets to those of the next: the dilation, or the lines of `outputs` rows where they are fewer."""
+    return min(dilation, (outputs - 1) * staged_step(stride, kernel, dilation) + 1)
+
+
+@routine
+def staged_lines(outputs, stride, kernel, dilation):
+    """Lines that `outputs` rows need where what lies between the kernel rows' own lines is left out: staged_count, but where rows are few for the
+    dilation."""
+    return (outputs - 1) * staged_step(stride, kernel, dilation) + (kernel - 1) * staged_gap(outputs, stride, kernel, dilation) + 1
+
+
+@routine
+def taps_inside(first, reach, size, kernel, dilation):
+    """(first, last + 1) of the taps along an axis that meet an image of `size` elements; at least one.
+
+    The tap 0 of neighbouring outputs meets elements from `first`, which may be in the border, to first + reach.
+    """
+    begin = min(max(0, -((first + reach) // dilation)), kernel - 1)
+    return begin, max(begin + 1, min(kernel, -((first - size) // dilation)))
+
+
+@routine
 def stage_line(line, row, channels, columns, conv):
     """One staged line at the Place `line`: column j holds the `channels` elements of input pixel j // step * stride + j % step - pad.
 
@@ -87,6 +110,21 @@ def stage_line(line, row, channels, columns, conv):
                 for i in range(run):
                     copy(line.buffer, line.at + (j + i) * channels, row.buffer, row.at + (pixel + i) * row.pitch, channels)
         j += run
+
+
+@routine
+def stage_kernel_rows(lines, rows, conv, channels, row, outputs, kernel_rows):
+    """As stage_lines for `outputs` output rows fewer than the dilation: the lines of each of the kernel rows (first, last + 1), one after another.
+
+    Returns the Conv2d of those kernel rows, their dilation that of the staged lines.
+    """
+    span, (first, last) = staged_gap(outputs, conv.stride_h, conv.r, conv.dilation_h), kernel_rows
+    line = staged_count(out_width(conv), conv.stride_w, conv.s, conv.dilation_w) * channels
+    for r in range(first, last):
+        below = r * conv.dilation_h
+        stage_lines(Place(lines.buffer, lines.at + (r - first) * span * line), rows_below(rows, below), conv, channels, row + below, span)
+    n, c, h, w, k, _, s, stride_h, stride_w, top, left, bottom, right, _, dilation_w, groups = conv
+    return Conv2d(n, c, h, w, k, last - first, s, stride_h, stride_w, top, left, bottom, right, span, dilation_w, groups)
 
 
 @routine

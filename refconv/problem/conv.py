@@ -135,6 +135,12 @@ class Conv2d(NamedTuple):
         return (self.k, self.c_group, self.r, self.s)
 
     @property
+    def turned(self):
+        """The same with rows and columns exchanged."""
+        turned = {"h": "w", "r": "s", "stride_h": "stride_w", "pad_top": "pad_left", "pad_bottom": "pad_right", "dilation_h": "dilation_w"}
+        return self._replace(**{a: getattr(self, b) for pair in turned.items() for a, b in (pair, pair[::-1])})
+
+    @property
     def tensors(self):
         """Elements of {input, weight, output}."""
         image = self.n * self.c * self.h * self.w

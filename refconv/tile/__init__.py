@@ -4,6 +4,7 @@ from refconv.tile import arrays as _arrays  # noqa: F401  registers the array ma
 from refconv.tile.activations import activate
 from refconv.tile.instructions import lanes, length, load, outer, outer_sum, prefetch, slide, spread, store, zero
 from refconv.tile.registers import add_row, fused_multiply_add, gather_diagonals, multiply_row, transpose
+from refconv.tile.sums import sum_runs
 
 __all__ = [
     "activate",
@@ -20,6 +21,7 @@ __all__ = [
     "slide",
     "spread",
     "store",
+    "sum_runs",
     "transpose",
     "zero",
 ]

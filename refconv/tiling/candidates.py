@@ -10,7 +10,9 @@ from refconv.static import Static
 from refconv.tiling.layers import (
     ROWS,
     DenseTiling,
+    DepthwiseRowsTiling,
     DepthwiseTiling,
+    FewOutputsTiling,
     GroupedTiling,
     PartialTiling,
     PointwiseTiling,
@@ -19,7 +21,7 @@ from refconv.tiling.layers import (
     most_rows,
     most_strip_rows,
 )
-from refconv.tiling.shapes import GroupedStrip, legal_slides, most_vectors, tile_of
+from refconv.tiling.shapes import GroupedStrip, legal_slides, most_vectors, pixels_of_outputs, tile_of
 from refconv.weights.packed import ceil_div
 
 
@@ -53,11 +55,27 @@ def _pointwise(rule, problem, lanes, target):
             yield rule._replace(tile=tile, pixels=pixels, channels=channels, ahead=ahead)
 
 
+@candidates.register(FewOutputsTiling)
+def _few_outputs(rule, problem, lanes, target):
+    for rows in (rows for rows in ROWS if rows <= rule.tile.rows):
+        tile = rule.tile._replace(rows=Static(rows))
+        step = pixels_of_outputs(tile, lanes)
+        for pixels in sorted({step, ceil_div(rule.pixels, step) * step}):
+            yield rule._replace(tile=tile, pixels=pixels)
+
+
 @candidates.register(DepthwiseTiling)
 def _depthwise(rule, problem, lanes, target):
     for strip in strips(rule.strip, problem, target):
         for lines, channels in itertools.product(line_counts(rule, problem), block_sizes(lanes, rule.channels, problem.c)):
             yield rule._replace(strip=strip, lines=lines, channels=channels)
+
+
+@candidates.register(DepthwiseRowsTiling)
+def _depthwise_rows(rule, problem, lanes, target):
+    for strip in strips(rule.strip, problem.turned, target):
+        for bands in sorted({1, rule.bands, ceil_div(problem.p, strip.rows)}):
+            yield rule._replace(strip=strip, bands=bands)
 
 
 @candidates.register(GroupedTiling)

@@ -7,10 +7,22 @@ says which would be. The functions below are the rules, one a kernel; whoever kn
 import math
 from typing import NamedTuple
 
-from refconv.parts.staging import staged_count
+from refconv.parts.staging import staged_count, staged_lines
 from refconv.static import Static
 from refconv.tile.fit import most_rows_of, slide_registers
-from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile, check_strip, most_vectors, require, slide_shape, tile_of
+from refconv.tiling.shapes import (
+    DepthwiseStrip,
+    GroupedStrip,
+    SpreadStrip,
+    SumTile,
+    Tile,
+    check_strip,
+    most_vectors,
+    pixels_of_outputs,
+    require,
+    slide_shape,
+    tile_of,
+)
 from refconv.weights.packed import ceil_div, groups_per_vector
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
@@ -67,6 +79,19 @@ class PointwiseTiling(NamedTuple):
         check_channels(self.channels, self.tile.vectors * lanes)
 
 
+class FewOutputsTiling(NamedTuple):
+    """A tile of sums; a unit of work is `pixels` pixels."""
+
+    tile: SumTile
+    pixels: int
+
+    def check(self, chosen, problem, lanes):
+        """As DenseTiling.check."""
+        self.tile.check("tile", chosen.tile)
+        step = pixels_of_outputs(self.tile, lanes)
+        require(self.pixels % step == 0, "pixels", self.pixels, f"a multiple of {step} (the pixels of a vector of outputs)")
+
+
 class DepthwiseTiling(NamedTuple):
     """A strip; a unit of work is `lines` output rows x `channels` channels."""
 
@@ -78,6 +103,17 @@ class DepthwiseTiling(NamedTuple):
         """As DenseTiling.check."""
         check_channels(self.channels, lanes)
         check_strip("strip", self.strip, chosen.strip, problem, problem.q)
+
+
+class DepthwiseRowsTiling(NamedTuple):
+    """A strip of output rows one under another; a unit of work is `bands` strips of them, whole rows."""
+
+    strip: DepthwiseStrip
+    bands: int
+
+    def check(self, chosen, problem, lanes):
+        """As DenseTiling.check."""
+        check_strip("strip", self.strip, chosen.strip, problem.turned, problem.p)
 
 
 class GroupedTiling(NamedTuple):
@@ -164,10 +200,10 @@ def strip_rows(pixels, taps, target):
     return min((rows for rows in ROWS if rows <= min(pixels, most)), key=lambda rows: (ceil_div(pixels, rows) * (rows + taps - 1), -rows))
 
 
-def lines_within(budget_bytes, outputs, line_bytes, kernel, stride, dilation):
-    """The most output rows (at least 1) whose staged input rows stay within the budget."""
+def lines_within(budget_bytes, outputs, line_bytes, kernel, stride, dilation, count=staged_count):
+    """The most output rows (at least 1) whose staged input rows stay within the budget; count: of those rows, staged_count or staged_lines."""
     lines = outputs
-    while lines > 1 and staged_count(lines, stride, kernel, dilation) * line_bytes > budget_bytes:
+    while lines > 1 and count(lines, stride, kernel, dilation) * line_bytes > budget_bytes:
         lines = ceil_div(lines, 2)
     return lines
 
@@ -216,7 +252,7 @@ def dense_tiling(problem, itemsize, target):
     lanes = target.lanes(itemsize)
     run = problem.c_group * (problem.s if problem.dilation_w == 1 else 1)
     line_bytes = staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group * itemsize
-    lines = lines_within(target.l2_bytes // 2, min(problem.p, 16), line_bytes, problem.r, problem.stride_h, problem.dilation_h)
+    lines = lines_within(target.l2_bytes // 2, min(problem.p, 16), line_bytes, problem.r, problem.stride_h, problem.dilation_h, staged_lines)
     lines = even_blocks(problem.p, lines, problem.n, target.threads)
     most = unit_channels(problem.k_group, problem.n * problem.groups * ceil_div(problem.p, lines), target.threads, lanes)
     rows, vectors = register_tile(problem.q, most, problem.r * problem.s * problem.c_group, run, itemsize, target)
@@ -243,6 +279,26 @@ def pointwise_tiling(problem, itemsize, target):
     return PointwiseTiling(tile_of(rows, vectors, problem.k, lanes), block, channels, ahead)
 
 
+MOST_SUMMED_APART = 7
+"""The widest odd runs that are added where they lie side by side: `width` registers then take width * (width - 1) blends."""
+
+
+def side_by_side(channels, lanes):
+    """Whether runs of so many channels are added where pixels lie side by side: the odd part of their number is small."""
+    return channels < lanes and channels // (channels & -channels) <= MOST_SUMMED_APART
+
+
+def few_outputs_tiling(problem, itemsize, target):
+    """Rule: the sums of a tile fill one vector of outputs; each thread has an even share of the pixels."""
+    lanes, pixels = target.lanes(itemsize), problem.n * problem.h * problem.w
+    if problem.k == 1 and side_by_side(problem.c, lanes):
+        tile = SumTile(Static(1), Static(problem.c), Static(problem.c))
+    else:
+        tile = SumTile(Static(lanes // problem.k), Static(problem.k), Static(lanes))
+    step = pixels_of_outputs(tile, lanes)
+    return FewOutputsTiling(tile, ceil_div(ceil_div(pixels, step), target.threads) * step)
+
+
 def depthwise_tiling(problem, itemsize, target):
     """Rule: the r input rows under a window stay in half the L1 if that holds enough channels of them, else in the L2.
 
@@ -257,6 +313,17 @@ def depthwise_tiling(problem, itemsize, target):
     near = target.l1_bytes // 2 // (problem.r * problem.w * itemsize) // lanes * lanes
     channels = near if near >= NEAR_VECTORS * lanes else ceil_div(problem.c, lanes) * lanes
     return DepthwiseTiling(DepthwiseStrip(*map(Static, (rows, taps, stride))), lines, channels)
+
+
+def depthwise_rows_tiling(problem, itemsize, target):
+    """Rule: accumulators of output rows one under another, the weights of a kernel column and one vector fit the registers; of those the
+    height with the fewest loads of inputs and weights a kernel column. A unit's input rows stay in half the L2."""
+    taps, stride = slide_shape(problem.r, problem.stride_h, problem.dilation_h)
+    most = max(1, min(16, target.registers - taps - 1, problem.p))
+    loads = lambda rows: ceil_div(problem.p, rows) * ((rows - 1) * stride + 2 * taps)
+    rows = min((rows for rows in ROWS if rows <= most), key=lambda rows: (loads(rows), -rows))
+    bands = max(1, lines_of_thread(problem, itemsize, target) // rows)
+    return DepthwiseRowsTiling(DepthwiseStrip(*map(Static, (rows, taps, stride))), bands)
 
 
 def grouped_tiling(problem, itemsize, target):

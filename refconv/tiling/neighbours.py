@@ -11,7 +11,7 @@ from refconv.problem.fused import first_conv, hidden_conv, middle_conv
 from refconv.tiling import blocks, layers
 from refconv.tiling.candidates import matrix_tiles, strips
 from refconv.tiling.checked import check_registers, checked
-from refconv.tiling.shapes import Tile
+from refconv.tiling.shapes import Tile, pixels_of_outputs
 from refconv.weights.packed import ceil_div
 
 
@@ -126,6 +126,10 @@ def _fields(t, space):
         return _Fields(sizes, {"tile": (pixels, problem.k)})
     if isinstance(t, layers.DepthwiseTiling):
         return _Fields({**rows, "channels": (problem.c, lanes)}, {"strip": problem})
+    if isinstance(t, layers.DepthwiseRowsTiling):
+        return _Fields({"bands": (ceil_div(problem.p, t.strip.rows), 1)}, {"strip": problem.turned})
+    if isinstance(t, layers.FewOutputsTiling):
+        return _Fields({"pixels": (problem.n * problem.h * problem.w, pixels_of_outputs(t.tile, lanes))}, {})
     if isinstance(t, layers.GroupedTiling | layers.SpreadTiling):
         return _Fields({**rows, "vectors_per_unit": (ceil_div(problem.groups, t.strip.groups), 1)}, {"strip": problem})
     raise TypeError(f"tiling = {t!r}: must be a tiling of refconv.tiling.layers or refconv.tiling.blocks")

@@ -127,3 +127,27 @@ class SpreadStrip(NamedTuple):
     groups: Static
 
     kind = "spread"
+
+
+@static_record
+class SumTile(NamedTuple):
+    """Sums whose lanes are added in runs of `width`: rows pixels x vectors outputs, or in one row the vectors of as many pixels as lanes."""
+
+    rows: Static
+    vectors: Static
+    width: Static
+
+    taps = stride = 1
+    kind = "sums"
+
+    def check(self, where, chosen):
+        """ValueError unless it is legal where the rule's is `chosen`: it may have fewer rows."""
+        require(self.rows <= chosen.rows, f"{where}.rows", self.rows, f"from 1 to {chosen.rows}")
+        for name in ("vectors", "width"):
+            value = getattr(chosen, name)
+            require(getattr(self, name) == value, f"{where}.{name}", getattr(self, name), f"{value} for this problem")
+
+
+def pixels_of_outputs(tile, lanes):
+    """Pixels of a vector of outputs of a SumTile."""
+    return lanes if tile.width < lanes else int(tile.rows)

@@ -24,6 +24,11 @@ def ceil_div(a, b):
     return -(-a // b)
 
 
+def pixels_of_whole_vectors(channels, lanes):
+    """The least number of contiguous pixels of so many channels that fill whole vectors."""
+    return lanes // math.gcd(channels, lanes)
+
+
 def groups_per_vector(c_group, k_group, lanes):
     """Groups whose inputs and outputs both fit into one vector; 0 if not even one does (then the group is packed dense)."""
     return lanes // max(c_group, k_group)
