@@ -39,6 +39,7 @@ def slid(x, w, out, strip, width, turns, pitch, stride, at, columns):
     acc = zero(strip.rows, width, out)
     for i in range(turns):
         acc = slide(acc, strip, View(x, at * i, pitch), None, None, None, Weights(w, i, stride))
+        acc = slide(acc, strip, View(x, at + i, pitch), None, i, at, Weights(w, at, stride))
         acc = slide(acc, strip, View(x, at + i, pitch), columns, i, at, Weights(w, at, stride))
     store(out, 0, pitch, acc, WHOLE, 0)
 

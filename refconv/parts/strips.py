@@ -18,8 +18,10 @@ def clipped_slide(acc, row, start, step, pixels, columns, width, taps, strip):
     """slide along the `row` of `width` pixels, a View, from column `start` on, `step` columns a pixel, `pixels` of them; taps: Weights."""
     inside, end = -(start // step), -((start - width) // step)
     n_lanes, under = lanes(taps.buffer), View(row.buffer, row.at + start * row.pitch, step * row.pitch)
-    if inside <= 0 and end >= pixels and columns >= n_lanes:
-        return slide(acc, strip, under, None, None, None, taps)
+    if columns >= n_lanes:
+        if inside <= 0 and end >= pixels:
+            return slide(acc, strip, under, None, None, None, taps)
+        return slide(acc, strip, under, None, inside, end, taps)
     return slide(acc, strip, under, columns, inside, end, taps)
 
 

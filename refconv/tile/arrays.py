@@ -210,7 +210,7 @@ def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel,
     if not _is_array(pixels[0]):
         return None
     n_taps, n_stride = int(strip.record.taps), int(strip.record.stride)
-    whole, unit = first_pixel == types.none, x86_slide.unit_for(acc, n_taps, n_stride)
+    whole, full, unit = first_pixel == types.none, columns == types.none, x86_slide.unit_for(acc, n_taps, n_stride)
 
     def codegen(context, builder, signature, args):
         acc_v, _, pixels_v, columns_v, first, last, taps_v = args
@@ -218,10 +218,12 @@ def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel,
         w_v, w_i, tap_step = _fields(context, builder, taps, taps_v)
         w_p, x_p = element_pointer(context, builder, taps[0], w_v, w_i), element_pointer(context, builder, pixels[0], x_v, x_i)
         if unit is not None and x_p.type.pointee == w_p.type.pointee == acc.vector.element:
-            border = None if whole else (columns_v, first, last)
+            border = None if whole else (None if full else columns_v, first, last)
             return x86_slide.slide_code(builder, unit, acc, acc_v, (n_taps, n_stride), (x_p, pixel_step), (w_p, tap_step), border)
+        if full:
+            columns_v = context.get_constant(types.intp, acc.lanes)
         if whole:
-            columns_v, first, last = (context.get_constant(types.intp, number) for number in (acc.lanes, 0, 1 << 30))
+            first, last = (context.get_constant(types.intp, number) for number in (0, 1 << 30))
         x_p = opaque(builder, x_p)
         load_pixel = lambda i: load_some(builder, advance(builder, x_p, pixel_step, i), acc.vector, columns_v)
         within = lambda i: builder.and_(
@@ -241,7 +243,7 @@ def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel,
         return acc_v
 
     place = types.none if whole else types.intp
-    return acc(acc, strip, pixels, place, place, place, taps), codegen
+    return acc(acc, strip, pixels, types.none if full else types.intp, place, place, taps), codegen
 
 
 @implement(op.spread)

@@ -84,14 +84,14 @@ def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
     """A window of strip.taps pixels slides over a strip: acc[q, v] + sum_s pixel[q * strip.stride + s] * tap[s, v], lane by lane.
 
     pixels: a View, of which `columns` elements of pixel i are read once for all the rows and taps that meet it; pixels outside
-    first_pixel <= i < last_pixel are border: neither read nor, where a row is one vector, multiplied (else taken as zeros). The three are None
-    where every pixel is a whole vector inside. taps: Weights; those of tap s are as many vectors as a row has, from taps.at + s * taps.stride on.
+    first_pixel <= i < last_pixel are border: neither read nor, where a row is one vector, multiplied (else taken as zeros). `columns`
+    is None where every pixel is a whole vector, and so are the others where all are inside, too. taps: Weights; those of tap s are as many
+    vectors as a row has, from taps.at + s * taps.stride on.
     """
     (x, x_at, pitch), (w, w_at, tap_stride) = pixels, taps
     acc, n = acc.copy(), lanes(w)
-    if first_pixel is None:
-        columns, first_pixel, last_pixel = n, 0, 1 << 30
-    columns, vectors = min(columns, n), acc.shape[1] // n
+    first_pixel, last_pixel = (0, 1 << 30) if first_pixel is None else (first_pixel, last_pixel)
+    columns, vectors = n if columns is None else min(columns, n), acc.shape[1] // n
     weights = [w[w_at + s * tap_stride : w_at + s * tap_stride + vectors * n].astype(acc.dtype) for s in range(strip.taps)]
     for i, meetings in slide_schedule(len(acc), strip.taps, strip.stride):
         inside = first_pixel <= i < last_pixel

@@ -1,8 +1,8 @@
 """The slide of a window along a strip as straight assembly of x86-64, for the reason given in refconv/tile/x86.py.
 
 Left to the compiler, the branches around the pixels of the border and around vectors that are not whole were merged and moved until 27 to 157 vectors
-of one slide went to the stack and back. There are two forms: one of whole vectors of pixels inside the map, without a branch, and one that asks
-of every pixel whether it is inside, and loads no more lanes than there are columns.
+of one slide went to the stack and back. There are three forms: one of whole vectors of pixels inside the map, without a branch; one that asks
+of every pixel whether it is inside; and one that loads no more lanes than there are columns, besides.
 """
 
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ class Walk(NamedTuple):
 
 
 class Border(NamedTuple):
-    """Registers of what the form for borders asks: first and last pixel, and the columns or what stands for them in a masked load."""
+    """Registers of what the forms for borders ask: first and last pixel, and the columns or what stands for them in a masked load (None: all)."""
 
     first: str
     last: str
@@ -94,9 +94,10 @@ def partial_load(unit, place, to, spare, columns):
 def slide_text(unit, strip, rows, vectors, taps, stride):
     """The lines of a slide."""
     schedule, border = slide_schedule(rows, taps, stride), strip.border
-    load = lambda place, to: unit.load(place, to) if border is None else partial_load(unit, place, to, strip.product, border.columns)
+    whole = border is None or border.columns is None
+    load = lambda place, to: unit.load(place, to) if whole else partial_load(unit, place, to, strip.product, border.columns)
     places = strip.pixels.addresses([i for i, _ in schedule])
-    lines = [f"kmovw {border.columns}, %k1"] if border is not None and unit.vector_bytes == 64 else []
+    lines = [f"kmovw {border.columns}, %k1"] if not whole and unit.vector_bytes == 64 else []
     if vectors == 1:
         for (moves, place), register in zip(strip.taps.addresses(range(taps)), strip.kept, strict=True):
             lines += [*moves, *unit.load(place, register)]
@@ -139,7 +140,7 @@ def slide_code(builder, unit, acc, acc_v, shape, pixels, taps, border):
     asked = None
     if border is not None:
         columns, first, last = border
-        asked = Border(operands.read(first), operands.read(last), operands.read(_columns(builder, unit, acc, columns)))
+        asked = Border(operands.read(first), operands.read(last), None if columns is None else operands.read(_columns(builder, unit, acc, columns)))
     strip = Strip(sums, kept, passing, product, *walks, asked)
     results = operands.call("\n".join(slide_text(unit, strip, acc.rows, acc.vectors, count, stride)))
     for k in range(acc.rows * acc.vectors):

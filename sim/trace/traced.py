@@ -249,6 +249,9 @@ def _slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
     if first_pixel == types.none:
         return lambda acc, strip, pixels, columns, first_pixel, last_pixel, taps: op.slide(acc, strip, pixels, n_lanes, 0, 1 << 30, taps)
 
+    if columns == types.none:
+        return lambda acc, strip, pixels, columns, first_pixel, last_pixel, taps: op.slide(acc, strip, pixels, n_lanes, first_pixel, last_pixel, taps)
+
     def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
         n = begin(pixels.buffer)
         for s in range(n_taps):
