@@ -12,9 +12,11 @@ from refconv import host
 from refconv.bench.blocks import CASES, weights
 from refconv.elements import ELEMENTS
 from refconv.host import Target
+from refconv.jit import Part
 from refconv.kernels import kernel_for_block
 from refconv.plan import signature_of
 from refconv.schedule import block_schedule
+from refconv.tile.recorded import Recorded
 from refconv.weights.blocks import block_problem
 
 MAPS = [(h, w) for h in range(1, 17) for w in range(1, 29)]
@@ -101,3 +103,23 @@ def test_the_rules_tiles_on_maps_of_a_pixel_or_few():
         for h, w in ((1, 1), (1, 2), (2, 1), (5, 2), (3, 6), (16, 1)):
             x = rng.standard_normal((2, 20, h, w)).astype(dtype)
             close(refconv.fused_block(x, record, threads=1), x, record)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_outside_the_buffers_is_touched_on_tiny_maps(name):
+    """The plain source on recorded arrays, which refuse that: the tiles of a large map on one or a few pixels, every output stored once."""
+    record, target, element = record_of(name), host.target(), ELEMENTS["float32"]
+    row, least = kernel_for_block(record), 2 if "ConvFirstBlock of" in name else 1
+    shapes = row.tiling(block_problem(record, 1, 56, 56, target.lanes(4)), 4, target)
+    shapes = {field: shape for field, shape in shapes._asdict().items() if isinstance(shape, tuple)}
+    for h, w in ((least, least), (least, 2), (3, least)):
+        rule = row.tiling(block_problem(record, 1, h, w, target.lanes(4)), 4, target)
+        if "hidden" in rule._fields:
+            first = shapes.get("expand") or shapes["conv"]
+            rule = rule._replace(hidden=first.vectors * target.lanes(4))
+        schedule = block_schedule(record, 1, h, w, element, target, tiling=rule._replace(**shapes))
+        sizes = {key: buffer.elements for key, buffer in schedule.buffers.items()}
+        for call in schedule.calls:
+            buffers = [Recorded(np.zeros(sizes[key], np.float32)) for key in call.keys]
+            call.kernel.source(*call.arguments(buffers), Part(0, 1, 0, call.units))
+            assert (buffers[len(call.inputs)].stores == 1).all()

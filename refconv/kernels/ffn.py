@@ -62,7 +62,7 @@ def ffn(operands, out, work, block, t, part):
     total = block.n * block.h * block.w
     for unit in range(part.first, part.last):
         start, i_last = unit * t.pixels, min((unit + 1) * t.pixels, total)
-        i_first = min(start, total - most_rows(t))  # the last tile of all is moved back into its neighbour
+        i_first = max(0, min(start, total - most_rows(t)))  # the last tile of all is moved back into its neighbour
         raw, count = Place(x, i_first * block.c), i_last - i_first
         pixels = in_work_type(raw, wide_pixels)
         source = Source(View(pixels.buffer, pixels.at, block.c), raw, True)
