@@ -1,7 +1,6 @@
 """Every operation against scipy.signal.correlate and the definitions in refconv.reference; layouts, threads, packing, errors."""
 
 import contextlib
-import os
 
 import numba
 import numpy as np
@@ -17,15 +16,14 @@ from refconv.tiling import layers
 
 DTYPES = st.sampled_from([np.float32, np.float64, np.float16, bfloat16])
 FEW_ROWS = 1, 3, 14
-"""Heights of a tile but for float32 on the host's own target: a height is how far the same code is unrolled, and each costs a compilation."""
+"""Heights of a tile: each is the same code once more or less often, and costs a compilation. Others: tests/test_instructions.py."""
 
 
 @contextlib.contextmanager
-def few_rows(dtype):
+def few_rows():
     """The rule takes tiles of FEW_ROWS only."""
     with pytest.MonkeyPatch.context() as patch:
-        if dtype is not np.float32 or "NUMBA_CPU_NAME" in os.environ:
-            patch.setattr(layers, "ROWS", FEW_ROWS)
+        patch.setattr(layers, "ROWS", FEW_ROWS)
         yield
 
 
@@ -49,7 +47,7 @@ def test_convolutions_are_exact_on_integers(groups):
     def check(problem, dtype, nhwc):
         x, weight, bias = operands(problem, dtype=dtype)
         expected = correlate(problem, x, weight, bias)
-        with few_rows(dtype):
+        with few_rows():
             if nhwc:
                 result = call(problem, np.ascontiguousarray(x.transpose(0, 2, 3, 1)), weight, bias, layout="NHWC", threads=1).transpose(0, 3, 1, 2)
             else:
@@ -65,7 +63,7 @@ def test_partial_convolution_is_exact_on_integers(problem, dtype):
     x, weight, bias = operands(problem, dtype=dtype)
     conv = problem.conv
     expected = np.concatenate([correlate(conv, x[:, : conv.c], weight, bias), x[:, conv.c :]], axis=1)
-    with few_rows(dtype):
+    with few_rows():
         result = call(problem, x, weight, bias, threads=1)
     np.testing.assert_array_equal(result, expected.astype(np.float32).astype(dtype))
     np.testing.assert_array_equal(reference.partial_conv2d(x, weight, bias), expected)
