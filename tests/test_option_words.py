@@ -9,7 +9,10 @@ import refconv
 from refconv.cli import MODEL_OPTIONS, in_options
 
 ROOT = pathlib.Path(refconv.__file__).parent.parent
-COMMAND_LINES = {"refconv/bench", "refconv/networks/__main__.py", "refconv/warm.py", "refconv/cli.py", "sim/cli", "sim/machine/calibrate.py"}
+COMMAND_LINES = {
+    *("refconv/bench", "refconv/networks/__main__.py", "refconv/tune/__main__.py", "refconv/warm.py", "refconv/cli.py"),
+    *("sim/cli", "sim/machine/calibrate.py"),
+}
 OPTION = re.compile(r"(^|[^-\w])--[a-z]", re.MULTILINE)
 
 

@@ -42,13 +42,13 @@ def test_editing_a_helper_in_another_module_changes_the_next_result(tmp_path):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     code = """
 import numpy as np, refconv, sim
-x, weight = np.ones((1, 2, 3, 3), np.float32), np.ones((2, 1, 3, 3), np.float32)
-layer = sim.simulate(None, "g2mb1ic2ih3oc2kh3ph1", "textbook")
-print(int(refconv.conv2d(x, weight, padding=1, groups=2, threads=1).sum()), layer.levels[0].loads + layer.levels[0].stores)
+x, weight = np.ones((1, 16, 3, 3), np.float32), np.ones((16, 1, 3, 3), np.float32)
+layer = sim.simulate(None, "g16mb1ic16ih3oc16kh3ph1", "textbook")
+print(int(refconv.conv2d(x, weight, padding=1, groups=16, threads=1).sum()), layer.levels[0].loads + layer.levels[0].stores)
 """
     run = lambda: [int(word) for word in python(code, tmp_path, REFCONV_CACHE_DIR=str(tmp_path / "cache"), PYTHONPATH=str(tmp_path)).split()]
     value, count = run()
-    assert value == 2 * 49
+    assert value == 16 * 49
     helper = tmp_path / "refconv/parts/strips.py"
     original = helper.read_text()
     edited = original.replace("for r in range(conv.r):", "for r in range(conv.r - 1):")
