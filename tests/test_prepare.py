@@ -195,8 +195,8 @@ BAD = {
     "a list": (lambda x: x.tolist(), TypeError, "x of dtype float64"),
     "no array": (lambda x: object(), TypeError, "x of "),
     "a mask": (lambda x: np.ma.array(x), TypeError, "x is a masked array"),
-    "another shape": (lambda x: x[:, :, 1:], ValueError, r"x of shape \(1, 20, 4, 5\): must be \(1, 20, 5, 5\)"),
-    "no batch axis": (lambda x: x[0], ValueError, r"x of shape \(20, 5, 5\)"),
+    "another shape": (lambda x: x[:, :, 1:], ValueError, r"x of shape \(1, 32, 4, 5\): must be \(1, 32, 5, 5\)"),
+    "no batch axis": (lambda x: x[0], ValueError, r"x of shape \(32, 5, 5\)"),
     "another dtype": (lambda x: x.astype(np.float64), TypeError, "x of dtype float64: must be float32"),
     "another type of as many bytes": (lambda x: x.astype(np.int32), TypeError, "x of dtype int32"),
     "other bytes": (lambda x: x.astype(">f4"), TypeError, "x of dtype >f4"),
@@ -205,7 +205,7 @@ BAD = {
 }
 BAD_OUT = {
     "no array": (lambda out, x: out.tolist(), ValueError, "out = list"),
-    "another shape": (lambda out, x: out[0], ValueError, r"out = \(20, 5, 5\), float32: must be an array of shape \(1, 20, 5, 5\)"),
+    "another shape": (lambda out, x: out[0], ValueError, r"out = \(32, 5, 5\), float32: must be an array of shape \(1, 32, 5, 5\)"),
     "another dtype": (lambda out, x: out.astype(np.int32), ValueError, r"out = .* int32"),
     "locked": (lambda out, x: np.frombuffer(out.tobytes(), np.float32).reshape(out.shape), ValueError, "writeable False"),
     "another order": (lambda out, x: in_order(out, "NHWC"), ValueError, r"out with strides .*: must be contiguous in NCHW order"),
@@ -245,7 +245,7 @@ def test_bad_arguments_are_named_when_it_is_prepared():
     with pytest.raises(TypeError, match=r"op = .*: must be conv2d, depthwise_conv2d"):
         refconv.prepare(refconv.unfused_block, x)
     with pytest.raises(ValueError, match="padding = -1"):
-        refconv.prepare(refconv.conv2d, x, arguments[0], padding=-1, groups=20)
+        refconv.prepare(refconv.conv2d, x, arguments[0], padding=-1, groups=32)
     with pytest.raises(ValueError, match=r"x with strides .*: must be contiguous in NHWC or NCHW order"):
         refconv.prepare(op, np.repeat(x, 2, axis=3)[..., ::2], *arguments)
     with pytest.raises(ValueError, match="out overlaps x"):
