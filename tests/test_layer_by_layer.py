@@ -82,7 +82,9 @@ def test_layers_that_fit_are_read_from_memory_once(kind):
     record, layers = small_unfused(kind, **changed)
     line = ZEN4.line_bytes
     for name, tensor in layers["tensors"].items():
-        if name not in ("weight", "bias"):
+        if name.endswith("_edge"):  # of rows above and below the map nothing is staged
+            assert tensor["read_bytes"] <= -(-tensor["bytes"] // line) * line, name
+        elif name not in ("weight", "bias"):
             assert tensor["read_bytes"] == -(-tensor["bytes"] // line) * line, name
     assert layers["tensors"]["input"]["write_bytes"] == 0
     assert set(hidden_tensors(record, 2, 6, 5)) <= set(layers["tensors"])

@@ -43,8 +43,8 @@ def test_energy_of_a_file_and_its_absence_below_levels_of_its_own():
 @pytest.mark.parametrize(
     ("document", "text"),
     [
-        ({**RATES, "line": "64 B"}, "caches: is missing .legal without: a machine with rates alone"),
-        ({"peak": "1 GFLOP/s"}, "bandwidth: is missing"),
+        ({**RATES, "line": "64 B"}, "caches, registers, vector: missing; such as .* .legal without: a machine with rates alone"),
+        ({"peak": "1 GFLOP/s"}, "bandwidth: missing; such as bandwidth: 25 GB/s"),
         ({**RATES, "peak": {}}, r"peak: \{\}: must be a rate such as"),
         ({**RATES, "peak": {"float12": "1 GFLOP/s"}}, "peak: .*keys out of float64, float32"),
         ({**RATES, "peak": {"float16": "fast"}}, "peak: 'fast': must be a rate"),

@@ -136,7 +136,7 @@ def test_neighbours_are_legal_a_step_away_and_fit_the_registers(name, target):
                 if isinstance(shape, tuple):
                     width = getattr(shape, "inputs", 1) if shape.kind == "grouped" else getattr(shape, "vectors", 1)
                     assert shape.rows == 1 or shape.rows * width < target.registers
-    assert len(fields) > 1, "block sizes and shapes"
+    assert len(fields) > 1 or name == "few_outputs", "block sizes and shapes; the sums of few outputs have one shape"
 
 
 def pretend(about, seconds_of):
@@ -204,7 +204,7 @@ def test_a_search_that_is_out_of_time_goes_on_when_asked_again():
     assert tried[1] in [tiling for steps in neighbours(about.rule, space_of(about)).values() for tiling in steps]
 
 
-@pytest.mark.parametrize(("name", "threads"), [*((name, 1) for name in OF_EACH_KERNEL), ("depthwise", 2)])
+@pytest.mark.parametrize(("name", "threads"), [*((name, 1) for name in OF_EACH_KERNEL if name != "few_outputs"), ("depthwise", 2)])
 def test_calls_take_what_is_kept_and_results_are_the_same_bits(name, threads, monkeypatch):
     """Numbers that are not exact; another register tile or strip. REFCONV_TUNED=0 and a tiling of the call override it."""
     problem, about = OF_EACH_KERNEL[name], subject(name, threads)

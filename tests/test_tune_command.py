@@ -12,7 +12,7 @@ from refconv.tiling.checked import as_numbers
 from refconv.tiling.measured import Measured, keep
 from refconv.tune import __main__ as command
 
-TINY, POINTWISE = "g20mb1ic20ih5oc20kh3ph1", "mb1ic7ih3iw2oc20kh1kw1"
+TINY, POINTWISE = "g32mb1ic32ih5oc32kh3ph1", "mb1ic7ih3iw2oc20kh1kw1"
 
 
 def run(capsys, *arguments):
@@ -95,7 +95,7 @@ def test_what_is_tuned():
     named = lambda *words: list(command.tasks(command.parser().parse_args(words)))
     assert named("--set", "partial", "--set", "partial") == [str(problem) for problem in SETS["partial"]]
     assert named("--random", "3", "--seed", "5") == [str(problem) for problem in drawn_layers(3, 5)]
-    assert named("--layer", TINY, "--random", "2", "--batch", "4")[0].startswith("g20mb4")
+    assert named("--layer", TINY, "--random", "2", "--batch", "4")[0].startswith("g32mb4")
     assert "ConvNeXt 96@56 alpha 4 7x7 gelu" in named("--set", "blocks")
 
 

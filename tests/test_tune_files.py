@@ -162,7 +162,7 @@ def test_what_is_kept_is_not_taken_by_numbers_alone():
     """A warning is an error here: reading what was written says nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name in OF_EACH_KERNEL:
+        for name in OF_EACH_KERNEL.keys() - {"few_outputs"}:  # which has no other tiling
             about, found, _ = kept(name)
             assert found.tiling == another(about)
             assert type(found.tiling) is type(about.rule)

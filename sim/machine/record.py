@@ -98,7 +98,7 @@ class Machine(NamedTuple):
         needed = {"levels": self.levels, "vector": self.vector_bytes, "registers": self.registers, "peak of float32": self.peak_flop_per_s}
         missing = [name for name, value in needed.items() if not value]
         if missing:
-            way = "to run a kernel on; give a machine that has them (its file says how), or ask for what needs rates alone, such as compulsory bytes"
+            way = "to run a kernel on; give a machine that has them (its file says how), or ask for compulsory bytes: python -m sim.waterline"
             lacks = f"levels: must be at least one cache {way}" if missing[0] == "levels" else f"{' and '.join(missing)}: must be there {way}"
             raise ValueError(f"machine {self.name}: {lacks}")
         for level in self.levels:
