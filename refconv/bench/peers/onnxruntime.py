@@ -1,6 +1,6 @@
 """onnxruntime: the graph of a layer or block alone, weights constant (prepacked at load), input and output bound in place; float32 only.
 
-Its threads spin while they wait for work, which is its default and the faster form; PAUSE_S of refconv/bench/measure.py is what lets them sleep.
+Its threads spin while they wait for work, which is its default; PAUSE_S of refconv/bench/measure.py is what lets them sleep.
 """
 
 import numpy as np
