@@ -8,11 +8,11 @@ graphs have their batch in the constants of Reshape nodes, too.
 from typing import NamedTuple
 
 from refconv.graph.model import printable, sizes_text
-from refconv.graph.onnx_matrices import PACKED, PRODUCTS
+from refconv.graph.onnx_matrices import PRODUCTS
 from refconv.graph.onnx_shapes import SAME_SHAPES_AS
 from refconv.graph.onnx_values import captured, is_plain, reads
 
-MULTIPLY = {"Conv", "FusedConv"} | PRODUCTS | PACKED
+MULTIPLY = {"Conv", "FusedConv"} | PRODUCTS
 """Operators whose first two inputs are operands of a layer."""
 UNNAMED = ""
 """The symbol of sizes that are not known and have no name."""

@@ -14,7 +14,7 @@ from refconv.graph.onnx_branches import resolve
 from refconv.graph.onnx_convs import convolution
 from refconv.graph.onnx_fits import check_fits
 from refconv.graph.onnx_graph import Graph, NotModelled
-from refconv.graph.onnx_matrices import PACKED, PRODUCTS, product_macs
+from refconv.graph.onnx_matrices import PRODUCTS, product_macs
 from refconv.graph.onnx_products import product
 from refconv.graph.onnx_shapes import CARRIED, MICROSOFT, NCHWC, THEN, branches_of, is_loop, iterations, loop_inputs, standalone
 from refconv.graph.onnx_values import is_plain, named, subgraphs
@@ -150,7 +150,7 @@ def macs_of(graph, node):
     x, weight, out = graph.shape(inputs[0]), graph.shape(inputs[SECOND.get(op, 1)]), graph.shape(node.output[0]) if node.output else None
     if domain in DOMAINS and op in CONVOLUTIONS:
         return None if not weight or out is None else math.prod(out) * math.prod(weight[1:])
-    if domain in DOMAINS and op in PRODUCTS | PACKED:
+    if domain in DOMAINS and op in PRODUCTS:
         return product_macs(node, graph.known.shapes)
     if domain == "" and op == "ConvTranspose":
         return None if x is None or not weight else math.prod(x) * math.prod(weight[1:])

@@ -8,9 +8,13 @@ from refconv.graph.onnx_values import attributes
 TRANSPOSED = (("transA", "transBatchA"), ("transB", "transBatchB"))
 """Attributes of the two operands: whether the last two dimensions are exchanged; and whether, before, the first one moves behind the batch.
 Source: onnxruntime, docs/ContribOperators.md, FusedMatMul."""
-PRODUCTS = {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "FusedGemm", "FusedMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
 PACKED = {"MatMulNBits", "MatMulBnb4"}
 """Operators of onnxruntime whose second operand is a matrix packed in fewer bits; its sizes stand in the attributes K and N."""
+PRODUCTS = PACKED | {
+    *("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"),
+    *("FusedGemm", "FusedMatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"),
+}
+"""Operators of two operands, of ONNX and of onnxruntime."""
 SECOND = {"QLinearMatMul": 3}
 """Which input is the second operand; else the one after the first."""
 

@@ -8,7 +8,7 @@ a Loop carries from one iteration to the next.
 
 from typing import NamedTuple
 
-from refconv.graph.onnx_matrices import PACKED, PRODUCTS, product_sizes
+from refconv.graph.onnx_matrices import PRODUCTS, product_sizes
 from refconv.graph.onnx_values import array_of, attributes, captured, evaluated, is_plain, subgraphs
 
 NO_INPUT_NEEDED = 4
@@ -119,7 +119,7 @@ def own_shapes(model, known):
     for node in model.graph.node:
         if node.domain == NCHWC and node.op_type in REORDERS:
             found.update(reordered(node, known.shapes))
-        elif node.domain == MICROSOFT and node.op_type in PRODUCTS | PACKED:
+        elif node.domain == MICROSOFT and node.op_type in PRODUCTS:
             found[node.output[0]] = product_sizes(node, known.shapes)
         elif any(None in known.shapes.get(name, (None,)) for name in node.output):
             if is_loop(node):

@@ -180,7 +180,6 @@ def outer_sum_code(builder, unit, acc, acc_v, pixels, weights, steps, ahead):
     pixels, weights: (pointer, elements from row to row, or from vector to vector); ahead: (level, pointer, elements a step), or None.
     """
     rows, vectors = acc.rows, acc.vectors
-    in_bytes = lambda pointer, elements: builder.mul(elements, ir.Constant(elements.type, BYTES[str(pointer.type.pointee)]))
     x_p, pitch = pixels
     w_p, stride = weights
     operands = Operands(builder)
@@ -195,11 +194,11 @@ def outer_sum_code(builder, unit, acc, acc_v, pixels, weights, steps, ahead):
     held = [operands.temporary(acc.vector) for _ in range(min(rows, vectors))]
     passing = operands.temporary(acc.vector)
     product = operands.temporary(acc.vector) if not unit.fused and len(held) > 1 else None
-    pitches = operands.multiples(in_bytes(x_p, pitch), {multiple for _, multiple, _ in places})
-    strides = operands.multiples(in_bytes(w_p, stride), {MULTIPLES[v][0] for v in range(vectors)})
+    pitches = operands.multiples(x_p, pitch, {multiple for _, multiple, _ in places})
+    strides = operands.multiples(w_p, stride, {MULTIPLES[v][0] for v in range(vectors)})
     if ahead:
         multiples = {1, *(MULTIPLES[i][0] for i in range(steps_a_turn(rows, vectors)))}
-        prefetch = f"prefetcht{level - 1}", place, operands.multiples(in_bytes(p, step), multiples)
+        prefetch = f"prefetcht{level - 1}", place, operands.multiples(p, step, multiples)
     names = Names(sums, held, passing, product, bases, w, count, pitches, strides, prefetch)
     results = operands.call(loop_code(unit, names, rows, vectors))
     for k in range(rows * vectors):
@@ -223,9 +222,10 @@ class Operands:
         self.outputs.append((kind, "v", None))
         return f"${len(self.outputs) - 1}"
 
-    def multiples(self, value, wanted):
-        """{multiple: name} of inputs that are the wanted multiples of a number. No output may be named after the first."""
-        return {multiple: self.read(self.builder.mul(value, ir.Constant(value.type, multiple))) for multiple in sorted(wanted - {0})}
+    def multiples(self, pointer, elements, wanted):
+        """{multiple: name} of inputs that are the wanted multiples of a distance, in bytes. No output may be named after the first."""
+        size = BYTES[str(pointer.type.pointee)]
+        return {multiple: self.read(self.builder.mul(elements, ir.Constant(elements.type, size * multiple))) for multiple in sorted(wanted - {0})}
 
     def read(self, value):
         """An input of which the text reads the register alone. No output may be named after it."""

@@ -12,7 +12,7 @@ from numba.core import cgutils
 
 from refconv.tile.fit import slide_registers
 from refconv.tile.instructions import slide_schedule
-from refconv.tile.llvm import BYTES, lane_mask, put, vector_at
+from refconv.tile.llvm import lane_mask, put, vector_at
 from refconv.tile.x86 import MULTIPLES, Operands, address, unit_of
 
 NEAR = len(MULTIPLES)
@@ -135,8 +135,7 @@ def slide_code(builder, unit, acc, acc_v, shape, pixels, taps, border):
     kept = [operands.temporary(acc.vector) for _ in range(count if acc.vectors == 1 else len(schedule))]
     passing = operands.temporary(acc.vector)
     product = None if unit.fused else operands.temporary(acc.vector)
-    in_bytes = lambda pointer, elements: builder.mul(elements, ir.Constant(elements.type, BYTES[str(pointer.type.pointee)]))
-    walks = [Walk(place, operands.multiples(in_bytes(*where), {1, 3})) for place, where in ((x, pixels), (w, taps))]
+    walks = [Walk(place, operands.multiples(*where, {1, 3})) for place, where in ((x, pixels), (w, taps))]
     asked = None
     if border is not None:
         columns, first, last = border
