@@ -33,7 +33,8 @@ class Target(NamedTuple):
     vector_bytes: of a vector register; registers: their number; l1_bytes, l2_bytes: of the first two caches of one core; threads.
     fused: whether a multiply-add is one instruction. multiply_adds_per_cycle: vectors of them that a core can start in a cycle, and
     latency_cycles: from the start of one until the next may add to its result; two and four on every x86-64 with FMA since 2013 (Agner
-    Fog's instruction tables: 4 or 5). beyond_l2_bytes_per_cycle: what one core gets from the L3 or memory while it computes.
+    Fog's instruction tables: 4 or 5). instructions_per_cycle: what a core can start of them (started_per_cycle). l2_bytes_per_cycle: what one core gets from its L2, on x86-64 since 2013 32 or, with AVX-512, 64;
+    beyond_l2_bytes_per_cycle: from the L3 or memory while it computes.
     """
 
     vector_bytes: int
@@ -44,11 +45,27 @@ class Target(NamedTuple):
     fused: bool = True
     multiply_adds_per_cycle: float = 2
     latency_cycles: float = 4
+    instructions_per_cycle: float = 4
+    l2_bytes_per_cycle: float = 32
     beyond_l2_bytes_per_cycle: float = 4
 
     def lanes(self, itemsize):
         """Elements of `itemsize` bytes in one vector."""
         return self.vector_bytes // itemsize
+
+
+STARTED_PER_CYCLE = {
+    5: ("icelake-client", "icelake-server", "tigerlake", "rocketlake", "cannonlake", "znver1", "znver2"),
+    6: ("alderlake", "raptorlake", "meteorlake", "sapphirerapids", "emeraldrapids", "graniterapids", "granite-rapids-d", "znver3", "znver4"),
+    8: ("arrowlake", "arrowlake-s", "lunarlake", "pantherlake", "znver5"),
+}
+"""CPUs by the instructions that a core renames a cycle (Intel's optimization manual, AMD's software optimization guides)."""
+
+
+def started_per_cycle():
+    """Instructions a cycle of this computer's cores, whatever the compiler is set to; 4 where they are not in the table: no less since 2013."""
+    named = llvm.get_host_cpu_name()
+    return next((rate for rate, names in STARTED_PER_CYCLE.items() if named in names), 4)
 
 
 @functools.cache
@@ -154,5 +171,11 @@ def processor():
 def target():
     """The Target of this computer. Where the caches are unknown, 32 KiB and 512 KiB: they decide about speed only."""
     sizes = {cache.name: cache.size_bytes for cache in caches()}
-    rate = 2 if fuses() else 1  # a multiplication and an addition take a slot each
-    return Target(*vector_unit(), sizes.get("L1", 32 << 10), sizes.get("L2", 512 << 10), fused=fuses(), multiply_adds_per_cycle=rate)
+    width, registers = vector_unit()
+    rates = {
+        "multiply_adds_per_cycle": 2 if fuses() else 1,  # a multiplication and an addition take a slot each
+        "instructions_per_cycle": started_per_cycle(),
+        "l2_bytes_per_cycle": max(32, width),
+    }
+    near = sizes.get("L1", 32 << 10), sizes.get("L2", 512 << 10)
+    return Target(width, registers, *near, fused=fuses(), **rates)

@@ -81,7 +81,9 @@ def _dense_block(rows, k, columns, weights, tile):
             skipped = tile.rows - 1 if few else q_next - q
             acc = zero(tile.rows, tile.vectors, to.buffer)
             left = q * conv.stride_w - conv.pad_left
-            taps = taps_inside(left, (step - 1) * conv.stride_w, conv.w, conv.s, conv.dilation_w)
+            taps = 0, 0
+            if conv.dilation_w > 1:  # two divisions
+                taps = taps_inside(left, (step - 1) * conv.stride_w, conv.w, conv.s, conv.dilation_w)
             acc = window(acc, staged, staged.at + p * step_h + q * step_w, line, pixel_step, weights, taps, ahead_at, ahead)
             ahead_at += ahead * depth
             acc = activate(with_bias(acc, bias, columns, tile.vectors), rows.activation)

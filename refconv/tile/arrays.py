@@ -102,13 +102,24 @@ def _store(typing_context, out, at, row_stride, tile, columns, first_row):
     def codegen(context, builder, signature, args):
         out_v, at_v, stride, tile_v, columns_v, first = args
         pointer = element_pointer(context, builder, out, out_v, at_v)
-        for r in range(tile.rows):
-            with builder.if_then(builder.icmp_signed(">=", ir.Constant(first.type, r), first), likely=True):
-                row = advance(builder, pointer, stride, r)
-                for v in range(tile.vectors):
-                    here = builder.gep(row, [ir.Constant(at_v.type, v * tile.lanes)])
-                    left = builder.sub(columns_v, ir.Constant(columns_v.type, v * tile.lanes))
-                    store_some(builder, here, vector_at(builder, tile_v, r * tile.vectors + v), left)
+
+        def store_row(r, put_vector):
+            row = advance(builder, pointer, stride, r)
+            for v in range(tile.vectors):
+                here = builder.gep(row, [ir.Constant(at_v.type, v * tile.lanes)])
+                left = builder.sub(columns_v, ir.Constant(columns_v.type, v * tile.lanes))
+                put_vector(here, vector_at(builder, tile_v, r * tile.vectors + v), left)
+
+        every = builder.icmp_signed("<=", first, ir.Constant(first.type, 0))
+        full = builder.icmp_signed(">=", columns_v, ir.Constant(columns_v.type, tile.vectors * tile.lanes))
+        with builder.if_else(builder.and_(every, full), likely=True) as (whole, part):
+            with whole:  # two comparisons a tile instead of one or two a vector: a fifth to a half of what a tile costs besides its sum
+                for r in range(tile.rows):
+                    store_row(r, lambda here, vector, left: store_vector(builder, vector, here))
+            with part:
+                for r in range(tile.rows):
+                    with builder.if_then(builder.icmp_signed(">=", ir.Constant(first.type, r), first), likely=True):
+                        store_row(r, lambda here, vector, left: store_some(builder, here, vector, left))
         return context.get_dummy_value()
 
     return types.none(out, types.intp, types.intp, tile, types.intp, types.intp), codegen

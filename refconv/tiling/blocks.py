@@ -242,7 +242,7 @@ def fused_mbconv_tiling(block, itemsize, target):
     row_bytes = (block.stride * block.w * block.c + conv.q * (min(CHUNK, block.hidden) + block.k)) * itemsize
     lines = shared_lines(block, max(1, min(block.p, unit_bytes(block, of_one, itemsize, target) // 2 // row_bytes)), target)
     span = span_of(block.q, block)
-    rows, vectors = register_tile(span.row, block.hidden, of_one - block.k, conv.s * conv.c, itemsize, target)
+    rows, vectors = register_tile(span.row, block.hidden, of_one - block.k, block.stride * block.c, itemsize, target)
     chunk = whole_blocks(block, vectors, itemsize, target)
     project = product(span.pixels, block.k, chunk, itemsize, target)
     return FusedMBConvTiling(lines, chunk, tile_of(rows, vectors, block.hidden, lanes), project)

@@ -7,7 +7,7 @@ says which would be. The functions below are the rules, one a kernel; whoever kn
 import math
 from typing import NamedTuple
 
-from refconv.parts.staging import staged_count, staged_lines
+from refconv.parts.staging import staged_count, staged_lines, staged_step
 from refconv.static import Static
 from refconv.tile.fit import most_rows_of, slide_registers
 from refconv.tiling.shapes import (
@@ -156,28 +156,55 @@ def most_rows(vectors, target):
     return min(14, most_rows_of(vectors, target.registers, target.fused))
 
 
-def register_tile(pixels, channels, depth, run, itemsize, target):
-    """(rows, vectors) with the least estimated cycles for `pixels` outputs of `channels` channels, sums of `depth` products in runs of `run`.
+def step_cycles(rows, vectors, near, target):
+    """Cycles of a step of a tile's sum: rows * vectors multiply-adds, each waiting for the one that the step before has added to its sum.
 
-    A step of a tile takes its rows * vectors multiply-adds at the target's rate, at least the latency of one. Loads run beside them but not
-    for nothing: 0.15 cycles a pixel, and 4 whenever a run begins (its address is set up); a vector of weights 0.2 where the depth * vectors
-    of them fit half the L1 and 0.4 where they come from the L2. Every started tile costs whole steps. The form is derived here; the four numbers
-    were fitted to the dense and pointwise layers of ResNet-50 and ConvNeXt-T with AVX-512 and hold for AVX2. Part of the peak that a sum from
-    the L1 reaches, measured (estimated):
+    A step takes no less than its multiply-adds at the target's rate, than the latency of one, than its instructions (a load for each row and
+    vector beside them) take to be started, and, unless the block of weights is `near`, than its vectors of weights take to come from the L2.
+    It takes more than the greatest of these where another is close, since waiting for one leaves less time for the other: what the cubic norm
+    of them says. That form is fitted, once for both instruction sets; the bounds are the target's. Cycles measured from the L1 on a core that
+    starts six instructions a cycle (by this formula; the multiply-adds alone):
 
-        AVX-512   14x2 0.92 (0.85)   9x3 0.93 (0.87)   6x4 0.91 (0.88)   7x3 0.88 (0.86)   8x2 0.85 (0.83)   14x1 0.70 (0.75)
-        AVX2       6x2 0.84 (0.82)   4x3 0.84 (0.83)   3x4 0.84 (0.83)   5x2 0.79 (0.81)   8x1 0.67 (0.74)   12x1 0.81 (0.75)   4x1 0.42 (0.42)
+        AVX-512   14x2 14.6 (14.7; 14)   9x3 14.1 (14.1; 13.5)   6x4 12.4 (12.5; 12)   7x3 11.0 (11.1; 10.5)   8x2 9.0 (8.7; 8)   14x1 7.7 (8.0; 7)
+        AVX2      14x1 7.9 (8.0; 7)   12x1 7.0 (7.1; 6)   4x3 6.8 (6.8; 6)   6x2 6.7 (6.8; 6)   5x2 5.9 (6.0; 5)   4x2 5.2 (5.2; 4)   4x1 4.5 (4.2; 2)
     """
+    stream = 0 if near else vectors * target.vector_bytes / target.l2_bytes_per_cycle
+    instructions = (rows * vectors + rows + vectors) / target.instructions_per_cycle
+    bounds = rows * vectors / target.multiply_adds_per_cycle, target.latency_cycles, instructions, stream
+    return sum(bound**3 for bound in bounds) ** (1 / 3)
+
+
+def finish_cycles(rows, vectors, target):
+    """Cycles of beginning and storing a tile: 4 a row and 3.5 for each line of 64 bytes of it, measured as those that a tile of any
+    depth takes besides its steps (4x3 on AVX2 37, estimated 37; 14x1 113, 105; with AVX-512 14x2 150 to 210, 154; 6x4 100, 108)."""
+    return rows * (4 + 3.5 * max(1, vectors * target.vector_bytes / 64))
+
+
+def rows_in_l1(pitch_bytes, target):
+    """The most pixels, `pitch_bytes` apart, whose lines take no more than half the ways of the sets of the L1 that they fall on.
+
+    A way holds a page of 4096 bytes (as in every L1 that is looked up by virtual address and holds physical ones), so pixels a multiple of a
+    page apart share a set: with 1024 channels, 14x1, 12x1 and 10x1 on AVX2 reached 76 GFLOP/s, 6x2 and 4x3 85; an L1 of 12 ways.
+    """
+    return target.l1_bytes // max(64, math.gcd(pitch_bytes, 4096)) // 2
+
+
+def register_tile(pixels, channels, depth, pitch, itemsize, target):
+    """(rows, vectors) with the least estimated cycles for `pixels` outputs of `channels` channels, sums of `depth` products; pixels lie `pitch`
+    elements apart.
+
+    Every started tile costs its steps and its finish; derived here. Weights are near where a block of them takes at most half the L1.
+    """
+    pixels_near = rows_in_l1(pitch * itemsize, target)
     wanted = ceil_div(channels, target.lanes(itemsize))
     best = None
     for vectors in range(1, most_vectors(channels, target.lanes(itemsize)) + 1):
         near = depth * vectors * target.vector_bytes <= target.l1_bytes // 2
         for rows in ROWS:
-            if rows > min(pixels, most_rows(vectors, target)):
+            if rows > min(pixels, pixels_near, most_rows(vectors, target)):
                 continue
-            computed = lambda v, rows=rows: max(rows * v / target.multiply_adds_per_cycle, target.latency_cycles)
-            steps = [computed(v) + (0.15 + 4 / run) * rows + (0.2 if near else 0.4) * v for v in (vectors, wanted % vectors)]
-            cost = ceil_div(pixels, rows) * (wanted // vectors * steps[0] + (steps[1] if wanted % vectors else 0))
+            whole, last = (depth * step_cycles(rows, v, near, target) + finish_cycles(rows, v, target) for v in (vectors, wanted % vectors))
+            cost = ceil_div(pixels, rows) * (wanted // vectors * whole + (last if wanted % vectors else 0))
             key = (cost, -rows * vectors, vectors)
             if best is None or key < best[0]:
                 best = key, (rows, vectors)
@@ -250,12 +277,12 @@ def dense_tiling(problem, itemsize, target):
     of the block is prefetched, what the hardware's own prefetcher does not reach in time (measured: all of it takes 1.03 times as long).
     """
     lanes = target.lanes(itemsize)
-    run = problem.c_group * (problem.s if problem.dilation_w == 1 else 1)
     line_bytes = staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group * itemsize
+    pitch = staged_step(problem.stride_w, problem.s, problem.dilation_w) * problem.c_group
     lines = lines_within(target.l2_bytes // 2, min(problem.p, 16), line_bytes, problem.r, problem.stride_h, problem.dilation_h, staged_lines)
     lines = even_blocks(problem.p, lines, problem.n, target.threads)
     most = unit_channels(problem.k_group, problem.n * problem.groups * ceil_div(problem.p, lines), target.threads, lanes)
-    rows, vectors = register_tile(problem.q, most, problem.r * problem.s * problem.c_group, run, itemsize, target)
+    rows, vectors = register_tile(problem.q, most, problem.r * problem.s * problem.c_group, pitch, itemsize, target)
     block = vectors * lanes
     tiles = lines * ceil_div(problem.q, rows)
     streams = problem.tensors["weight"] * itemsize > target.l2_bytes and lines * problem.q < few_pixels(target)
