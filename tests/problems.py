@@ -1,10 +1,14 @@
-"""Strategies for problems and data, and the oracle written by others: scipy.signal.correlate."""
+"""Strategies for problems and data, few shapes of registers, and the oracle written by others: scipy.signal.correlate."""
+
+import contextlib
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from scipy import signal
 
 from refconv import Conv2d, PartialConv2d, host
+from refconv.tiling import layers
 
 SIZES = st.sampled_from([1, 2, 3, 5, 7, 8, 9, 13, 15, 17])
 CHANNELS = st.sampled_from([1, 2, 3, 4, 5, 8, 10, 15, 16, 17, 20, 33])
@@ -24,6 +28,26 @@ OF_EACH_KERNEL = {
     "partial": PartialConv2d(1, 24, 5, 4, 20, 3, 3),
 }
 """A small problem for each kernel of layers, on any target."""
+
+
+FEW_ROWS, FEW_VECTORS = (1, 3), 2
+"""Heights and widths of a tile in float32: others are the same code once more or less often, and each costs a compilation."""
+
+
+@contextlib.contextmanager
+def few_shapes(dtype):
+    """The rules take tiles of FEW_ROWS x FEW_VECTORS and less for float32; for other types one vector, and of a window one column at a time.
+
+    What differs between types is in the instructions (tests/test_instructions.py) and in how they meet in a kernel, which any shape shows.
+    """
+    single = np.dtype(dtype) == np.float32
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "ROWS", FEW_ROWS if single else (1,))
+        most = layers.most_vectors
+        patch.setattr(layers, "most_vectors", lambda channels, lanes: min(FEW_VECTORS if single else 1, most(channels, lanes)))
+        if not single:
+            patch.setattr(layers, "slide_shape", lambda width, stride, dilation: (1, 1))
+        yield
 
 
 @st.composite
