@@ -30,23 +30,24 @@ OF_EACH_KERNEL = {
 """A small problem for each kernel of layers, on any target."""
 
 
-FEW_ROWS, FEW_VECTORS = (1, 3), 2
-"""Heights and widths of a tile in float32: others are the same code once more or less often, and each costs a compilation."""
+FEW_ROWS, FEW_VECTORS, FEW_TAPS = (1, 3), 2, 3
+"""Heights and widths of a tile in float32, and the columns of a window: others are the same code once more or less often, and each costs a
+compilation."""
 
 
 @contextlib.contextmanager
 def few_shapes(dtype):
-    """The rules take tiles of FEW_ROWS x FEW_VECTORS and less for float32; for other types one vector, and of a window one column at a time.
+    """The rules take tiles of FEW_ROWS x FEW_VECTORS or less for float32, and one vector for other types.
 
-    What differs between types is in the instructions (tests/test_instructions.py) and in how they meet in a kernel, which any shape shows.
+    A window is met a column at a time, but one of FEW_TAPS in float32. What differs between types is in the instructions, whose tests have
+    many shapes (tests/test_instructions.py), and in how they meet in a kernel, which any shape shows.
     """
     single = np.dtype(dtype) == np.float32
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layers, "ROWS", FEW_ROWS if single else (1,))
-        most = layers.most_vectors
+        most, slides = layers.most_vectors, layers.slide_shape
         patch.setattr(layers, "most_vectors", lambda channels, lanes: min(FEW_VECTORS if single else 1, most(channels, lanes)))
-        if not single:
-            patch.setattr(layers, "slide_shape", lambda width, stride, dilation: (1, 1))
+        patch.setattr(layers, "slide_shape", lambda width, *more: slides(width, *more) if single and width == FEW_TAPS else (1, 1))
         yield
 
 
