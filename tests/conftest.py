@@ -1,5 +1,6 @@
 """Settings shared by the tests: deterministic hypothesis profiles that leave compile time out of account."""
 
+import gc
 import os
 import signal
 
@@ -15,6 +16,13 @@ os.environ["REFCONV_TUNED"] = "0"  # what has been measured on this computer has
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers, and tables would be folded to it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background, whose jobs and their children ignore Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """The garbage collector leaves alone what is there by now, and comes less often: a compiler and hypothesis make millions of objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,8 @@
-"""python tests/emitted.py KIND: what is compiled for NUMBA_CPU_NAME, not run, as JSON: {name: [[products, vectors to or from the stack], ...]}.
+"""python tests/emitted.py KIND: what is compiled for NUMBA_CPU_NAME, not run, as JSON.
 
-KIND: "tiles", the sum alone in every register tile that the rules can choose; "strips", the slide alone in strips that they can choose;
-"kernels", whole kernels with the rule's tilings; "target", the compiler's target as refconv sees it.
+KIND: "loops", {kind: {name: [[products, vectors to or from the stack], ...]}} of the innermost loops of "tiles", the sum alone in every register
+tile that the rules can choose, "strips", the slide alone in strips that they can choose, and "kernels", whole kernels with the rule's tilings, and
+the loops of a tile that is "too large"; "target", the compiler's target as refconv sees it.
 """
 
 import itertools
@@ -51,6 +52,11 @@ def listing(function, signature):
     return entry.inspect_asm(entry.signatures[0])
 
 
+def kept_listing(library):
+    """The assembly of a kernel's code library, compiled or read from disk, where its optimised module is kept beside the machine code."""
+    return str(library.codegen._tm.emit_assembly(library._get_module_for_linking()))
+
+
 def loops_of(text):
     """[[products, stack moves], ...] of the innermost loops that multiply."""
     return [[products(lines), len(stack_moves(lines, text))] for lines in innermost_loops(text) if products(lines)]
@@ -82,14 +88,19 @@ def strips():
 
 
 def tiles():
-    """Every tile that most_rows lets the rules choose, and one more that no target's registers hold: the reader must see it spill."""
+    """Every tile that most_rows lets the rules choose."""
     target, found = host.target(), {}
     for vectors in range(1, MOST_VECTORS + 1):
         for rows in (rows for rows in ROWS if rows <= most_rows(vectors, target)):
             for dtype in (np.float32, np.float64):
                 for step in (Static(0), 1):
                     found[f"{rows}x{vectors} {np.dtype(dtype)} prefetch {step}"] = tile_loops(rows, vectors, dtype, step)
-    return {"chosen": found, "too large": tile_loops(16, MOST_VECTORS, np.float32, Static(0))}
+    return found
+
+
+def too_large():
+    """A tile that no target's registers hold: the reader must see it spill."""
+    return tile_loops(16, MOST_VECTORS, np.float32, Static(0))
 
 
 LAYERS = {
@@ -111,14 +122,12 @@ def whole_kernels():
     for call in block_schedule(block, 1, 14, 14, element(np.float32), host.target()).calls:
         plan_of(call, element(np.float32))
         found[call.kernel.name] = call.kernel.run
-    return {name: loops_of(next(iter(run.overloads.values())).library.get_asm_str()) for name, run in found.items()}
+    return {name: loops_of(kept_listing(next(iter(run.overloads.values())).library)) for name, run in found.items()}
 
 
 if __name__ == "__main__":
     asked = {
-        "tiles": tiles,
-        "strips": strips,
-        "kernels": whole_kernels,
+        "loops": lambda: {"tiles": tiles(), "strips": strips(), "kernels": whole_kernels(), "too large": too_large()},
         "target": lambda: [*host.compiler_target()[:1], *host.vector_unit(), tile_loops(1, 1, np.float32, ONE)],
     }
     print(json.dumps(asked[sys.argv[1]]()))

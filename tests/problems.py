@@ -1,10 +1,16 @@
-"""Strategies for problems and data, and the oracle written by others: scipy.signal.correlate."""
+"""Strategies for problems and data, few shapes of registers, and the oracle written by others: scipy.signal.correlate."""
+
+import contextlib
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from scipy import signal
 
 from refconv import Conv2d, PartialConv2d, host
+from refconv.static import Static
+from refconv.tiling import layers
+from refconv.tiling.layers import DenseTiling
 
 SIZES = st.sampled_from([1, 2, 3, 5, 7, 8, 9, 13, 15, 17])
 CHANNELS = st.sampled_from([1, 2, 3, 4, 5, 8, 10, 15, 16, 17, 20, 33])
@@ -24,6 +30,33 @@ OF_EACH_KERNEL = {
     "partial": PartialConv2d(1, 24, 5, 4, 20, 3, 3),
 }
 """A small problem for each kernel of layers, on any target."""
+
+
+FEW_ROWS, FEW_VECTORS, FEW_TAPS = (1, 3), 2, 3
+"""Heights and widths of a tile in float32, and the columns of a window: others are the same code once more or less often, and each costs a
+compilation."""
+
+
+def _ahead_by_one(*fields, **named):
+    rule = DenseTiling(*fields, **named)
+    return rule._replace(ahead=Static(min(1, rule.ahead)))
+
+
+@contextlib.contextmanager
+def few_shapes(dtype):
+    """The rules take tiles of FEW_ROWS x FEW_VECTORS or less for float32, and one vector for other types.
+
+    A window is met a column at a time, but one of FEW_TAPS in float32; a sum prefetches nothing, or an element a step. What differs between types
+    is in the instructions, whose tests have many shapes (tests/test_instructions.py), and in how they meet in a kernel, which any shape shows.
+    """
+    single = np.dtype(dtype) == np.float32
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers, "ROWS", FEW_ROWS if single else (1,))
+        most, slides = layers.most_vectors, layers.slide_shape
+        patch.setattr(layers, "most_vectors", lambda channels, lanes: min(FEW_VECTORS if single else 1, most(channels, lanes)))
+        patch.setattr(layers, "DenseTiling", _ahead_by_one)
+        patch.setattr(layers, "slide_shape", lambda width, *more: slides(width, *more) if single and width == FEW_TAPS else (1, 1))
+        yield
 
 
 @st.composite

@@ -8,7 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from machines import check_three_machines
 from ml_dtypes import bfloat16
-from problems import conv_problems, operands, partial_problems
+from problems import conv_problems, few_shapes, operands, partial_problems
 
 from refconv import host, kernels
 from refconv.plan import make_plan
@@ -47,13 +47,13 @@ def register_tile(row, problem):
 def test_three_machines_agree(name, dtype):
     """Values, stores and the set of elements touched, for every kernel of the table.
 
-    On few register tiles, each of which takes seconds to compile for two of the machines, and many shapes: two tiles of halves and under
-    other targets, where what differs is in the instructions.
+    On few register tiles, each of which takes seconds to compile for two of the machines, and many shapes: two tiles under other targets,
+    where what differs is in the instructions, and for halves.
     """
     groups, most_macs = SMALL[name]
     strategy = partial_problems() if groups == "partial" else conv_problems(groups)
     row, lanes = kernels.LAYER_KERNELS[name], host.target().lanes(4)
-    most_tiles = 4 if dtype is np.float32 and "NUMBA_CPU_NAME" not in os.environ else 2
+    most_tiles = 3 if dtype is np.float32 and "NUMBA_CPU_NAME" not in os.environ else 2
     tried, tiles = [], set()
 
     @settings(max_examples=100, phases=[Phase.generate])
@@ -61,11 +61,12 @@ def test_three_machines_agree(name, dtype):
     def check(problem):
         if problem.macs > most_macs or sum(problem.tensors.values()) >= (6000 if dtype is np.float32 else 2500) or row.needs(problem, lanes):
             return
-        tile = register_tile(row, problem)
-        if len(tried) < 24 and (tile in tiles or len(tiles) < most_tiles):
-            tried.append(problem)
-            tiles.add(tile)
-            check_three_machines(make_plan(name, problem, np.dtype(dtype)), packed_operands(problem, row, dtype))
+        with few_shapes(dtype):
+            tile = register_tile(row, problem)
+            if len(tried) < 24 and (tile in tiles or len(tiles) < most_tiles):
+                tried.append(problem)
+                tiles.add(tile)
+                check_three_machines(make_plan(name, problem, np.dtype(dtype)), packed_operands(problem, row, dtype))
 
     check()
     assert len(tried) >= 3
