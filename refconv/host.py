@@ -33,8 +33,9 @@ class Target(NamedTuple):
     vector_bytes: of a vector register; registers: their number; l1_bytes, l2_bytes: of the first two caches of one core; threads.
     fused: whether a multiply-add is one instruction. multiply_adds_per_cycle: vectors of them that a core can start in a cycle, and
     latency_cycles: from the start of one until the next may add to its result; two and four on every x86-64 with FMA since 2013 (Agner
-    Fog's instruction tables: 4 or 5). instructions_per_cycle: what a core can start of them (started_per_cycle). l2_bytes_per_cycle: what one core gets from its L2, on x86-64 since 2013 32 or, with AVX-512, 64;
-    beyond_l2_bytes_per_cycle: from the L3 or memory while it computes.
+    Fog's instruction tables: 4 or 5). instructions_per_cycle: those that a core can start, of whatever kind (started_per_cycle).
+    l2_bytes_per_cycle: what one core gets from its L2, at least 32 on x86-64 since 2013 and 64 with AVX-512; beyond_l2_bytes_per_cycle: from
+    the L3 or memory while it computes.
     """
 
     vector_bytes: int
