@@ -81,7 +81,7 @@ def test_a_layer_too_large_to_trace_has_its_closed_form(monkeypatch):
         assert line.partition("; simulated")[0] + "\n" in untraced
     status, out, err = run("--layer", "mb1ic4096ih4096oc4096kh3ph1", "--machine", "zen4", "--explain")
     assert (status, err) == (0, "")
-    assert "input read: 86 turns of K/48 x 4,096 input channels x 12,286 rows of 4096 tiles of P/1 x 4,096 columns x 4 B" in out
+    assert "input read: 64 turns of K/64 x 4,096 input channels x 12,286 rows of 4096 tiles of P/1 x 4,096 columns x 4 B" in out
     monkeypatch.setattr("sim.machine.calibrate.host_rates", lambda: (1e11, 1e10))  # which says on stderr when it measures
     status, out, err = run("--layer", "conv2d", "--cache", "L1=64B,1,64", "--explain")
     assert (status, out, err) == (2, "", err.partition("\n")[0] + "\n")

