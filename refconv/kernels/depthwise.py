@@ -74,7 +74,9 @@ def depthwise(operands, out, work, problem, t, part):
         c_first = chunk * t.channels
         c_last = min(c_first + t.channels, channels)
         weights = widened(Place(weight, c_first * window_size), ceil_div(c_last - c_first, n_lanes) * n_lanes * window_size, wide)
-        for p in range(block * t.lines, min((block + 1) * t.lines, height)):
-            to = View(out, (n * height + p) * width * channels, channels)
-            under = image_rows(Place(x, 0), channels, problem.h, n, p * problem.stride_h - problem.pad_top)
-            depthwise_row(to, under, p, problem, (c_first, c_last), weights, Place(bias, 0), IDENTITY, t.strip)
+        for q in range(0, width, t.pixels):
+            for p in range(block * t.lines, min((block + 1) * t.lines, height)):
+                to = View(out, (n * height + p) * width * channels, channels)
+                under = image_rows(Place(x, 0), channels, problem.h, n, p * problem.stride_h - problem.pad_top)
+                outputs = q, min(q + t.pixels, width)
+                depthwise_row(to, under, p, problem, (c_first, c_last), outputs, weights, Place(bias, 0), IDENTITY, t.strip)

@@ -136,7 +136,7 @@ def _window(column, p, conv, existing, taps, strip):
             for r in range(0, conv.r, strip.taps):
                 start = p * conv.stride_h + r * conv.dilation_h - conv.pad_top
                 here = Weights(taps.buffer, taps.at + (r * conv.s + s) * taps.stride, conv.s * taps.stride)
-                acc = clipped_slide(acc, under, start, step, loaded, existing - s * apart, conv.h, here, strip)
+                acc = clipped_slide(acc, under, start, step, loaded, existing - s * apart, conv.h, here, strip, None)
     return acc
 
 

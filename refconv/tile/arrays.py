@@ -206,44 +206,53 @@ def _fields(context, builder, record, value):
 
 
 @implement(op.slide)
-def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel, taps):
+def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
     if not _is_array(pixels[0]):
         return None
     n_taps, n_stride = int(strip.record.taps), int(strip.record.stride)
     whole, full, unit = first_pixel == types.none, columns == types.none, x86_slide.unit_for(acc, n_taps, n_stride)
 
     def codegen(context, builder, signature, args):
-        acc_v, _, pixels_v, columns_v, first, last, taps_v = args
+        acc_v, _, pixels_v, columns_v, first, last, taps_v, below_v = args
         x_v, x_i, pixel_step = _fields(context, builder, pixels, pixels_v)
         w_v, w_i, tap_step = _fields(context, builder, taps, taps_v)
         w_p, x_p = element_pointer(context, builder, taps[0], w_v, w_i), element_pointer(context, builder, pixels[0], x_v, x_i)
+        down = None if below == types.none else [builder.extract_value(below_v, i) for i in range(3)]
         if unit is not None and x_p.type.pointee == w_p.type.pointee == acc.vector.element:
             border = None if whole else (None if full else columns_v, first, last)
-            return x86_slide.slide_code(builder, unit, acc, acc_v, (n_taps, n_stride), (x_p, pixel_step), (w_p, tap_step), border)
+            return x86_slide.slide_code(builder, unit, acc, acc_v, (n_taps, n_stride), (x_p, pixel_step), (w_p, tap_step), border, down)
         if full:
             columns_v = context.get_constant(types.intp, acc.lanes)
         if whole:
             first, last = (context.get_constant(types.intp, number) for number in (0, 1 << 30))
-        x_p = opaque(builder, x_p)
-        load_pixel = lambda i: load_some(builder, advance(builder, x_p, pixel_step, i), acc.vector, columns_v)
+        load_pixel = lambda x_p, i: load_some(builder, advance(builder, x_p, pixel_step, i), acc.vector, columns_v)
         within = lambda i: builder.and_(
             builder.icmp_signed("<=", first, ir.Constant(first.type, i)), builder.icmp_signed("<", ir.Constant(first.type, i), last)
         )
         schedule = op.slide_schedule(acc.rows, n_taps, n_stride)
-        tap = lambda s, v: load_vector(builder, builder.gep(advance(builder, w_p, tap_step, s), [ir.Constant(w_i.type, v * acc.lanes)]), acc.vector)
-        if acc.vectors == 1:
-            return _slide_one(builder, acc, acc_v, schedule, [tap(s, 0) for s in range(n_taps)], load_pixel, within)
-        kept = {i: load_if(builder, within(i), lambda i=i: load_pixel(i), acc.vector) for i, _ in schedule}
-        for s in range(n_taps):
-            for v in range(acc.vectors):
-                weight = tap(s, v)
-                for q in range(acc.rows):
-                    k = q * acc.vectors + v
-                    acc_v = put(builder, acc_v, multiply_add(builder, kept[q * n_stride + s], weight, vector_at(builder, acc_v, k)), k)
-        return acc_v
+        vector = lambda p, v: load_vector(builder, builder.gep(p, [ir.Constant(w_i.type, v * acc.lanes)]), acc.vector)
+
+        def row(sums, x_p, w_p):
+            x_p, tap = opaque(builder, x_p), lambda s, v: vector(advance(builder, w_p, tap_step, s), v)
+            if acc.vectors == 1:
+                return _slide_one(builder, acc, sums, schedule, [tap(s, 0) for s in range(n_taps)], lambda i: load_pixel(x_p, i), within)
+            kept = {i: load_if(builder, within(i), lambda i=i: load_pixel(x_p, i), acc.vector) for i, _ in schedule}
+            for s in range(n_taps):
+                for v in range(acc.vectors):
+                    weight = tap(s, v)
+                    for q in range(acc.rows):
+                        k = q * acc.vectors + v
+                        sums = put(builder, sums, multiply_add(builder, kept[q * n_stride + s], weight, vector_at(builder, sums, k)), k)
+            return sums
+
+        if down is None:
+            return row(acc_v, x_p, w_p)
+        count, to_pixels, to_taps = down
+        at = lambda p, r, step: builder.gep(p, [builder.mul(r, step)])
+        return repeated(builder, count, acc_v, lambda r, sums: row(sums, at(x_p, r, to_pixels), at(w_p, r, to_taps)))
 
     place = types.none if whole else types.intp
-    return acc(acc, strip, pixels, types.none if full else types.intp, place, place, taps), codegen
+    return acc(acc, strip, pixels, types.none if full else types.intp, place, place, taps, below), codegen
 
 
 @implement(op.spread)

@@ -41,6 +41,14 @@ class Ahead(NamedTuple):
     level: Any
 
 
+class Below(NamedTuple):
+    """How a slide goes on down the rows of a window: `rows` of them, and from one to the next so many elements of pixels and of taps."""
+
+    rows: int
+    pixels: int
+    taps: int
+
+
 def moved(place, elements):
     """The Place so many elements further on; None stays None."""
     return place if place is None else Place(place.buffer, place.at + elements)

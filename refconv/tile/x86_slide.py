@@ -29,7 +29,7 @@ class Walk(NamedTuple):
         """[(lines, address)] of the wanted multiples, ascending: lines move the position on where one is out of reach."""
         at, found = 0, []
         for i in wanted:
-            moves = (i - at) // NEAR if i - at >= NEAR else 0
+            moves = (i - at) // NEAR
             at += moves * NEAR
             found.append(
                 (
@@ -41,15 +41,26 @@ class Walk(NamedTuple):
 
 
 class Border(NamedTuple):
-    """Registers of what the forms for borders ask: first and last pixel, and the columns or what stands for them in a masked load (None: all)."""
+    """What the forms for borders ask: registers of the first and last pixel, and of the columns or what stands for them in a masked load (None: all);
+    and which pixels are asked: those before `head`, and those from `tail` on."""
 
     first: str
     last: str
     columns: str
+    head: int
+    tail: int
+
+
+class Down(NamedTuple):
+    """Registers of a slide that goes on down the rows: rows that are left, and what is added to the places of pixels and taps at the end of one."""
+
+    rows: str
+    pixels: str
+    taps: str
 
 
 class Strip(NamedTuple):
-    """The operands of a slide as they stand in its text; border: a Border, or None."""
+    """The operands of a slide as they stand in its text; border: a Border, or None; down: a Down, or None."""
 
     sums: list
     kept: list
@@ -58,13 +69,16 @@ class Strip(NamedTuple):
     pixels: Walk
     taps: Walk
     border: Any
+    down: Any
 
 
 def inside_only(i, load, border):
-    """Lines that run `load` where pixel i is no border."""
-    if border is None:
+    """Lines that run `load` where pixel i is no border; only `head` pixels may lie left of the map, and those from `tail` on right of it."""
+    if border is None or border.head <= i < border.tail:
         return load
-    return [f"cmpq $${i}, {border.first}", "jg 1f", f"cmpq $${i}, {border.last}", "jle 1f", *load, "1:"]
+    left = [f"cmpq $${i}, {border.first}", "jg 1f"] if i < border.head else []
+    right = [f"cmpq $${i}, {border.last}", "jle 1f"] if i >= border.tail else []
+    return [*left, *right, *load, "1:"]
 
 
 def partial_load(unit, place, to, spare, columns):
@@ -91,8 +105,25 @@ def partial_load(unit, place, to, spare, columns):
     ]
 
 
+def moved(wanted):
+    """How far a Walk's place has moved on behind its addresses(wanted), in multiples of the distance."""
+    at = 0
+    for i in wanted:
+        at += (i - at) // NEAR * NEAR
+    return at
+
+
 def slide_text(unit, strip, rows, vectors, taps, stride):
-    """The lines of a slide."""
+    """The lines of a slide, down all its rows."""
+    lines = row_text(unit, strip, rows, vectors, taps, stride)
+    if strip.down is None:
+        return lines
+    down = strip.down
+    return ["9:", *lines, f"addq {down.pixels}, {strip.pixels.place}", f"addq {down.taps}, {strip.taps.place}", f"decq {down.rows}", "jnz 9b"]
+
+
+def row_text(unit, strip, rows, vectors, taps, stride):
+    """The lines of a slide along one row."""
     schedule, border = slide_schedule(rows, taps, stride), strip.border
     whole = border is None or border.columns is None
     load = lambda place, to: unit.load(place, to) if whole else partial_load(unit, place, to, strip.product, border.columns)
@@ -126,12 +157,14 @@ def unit_for(acc, taps, stride):
     return unit_of(acc, lambda fused: slide_registers(acc.rows, acc.vectors, taps, stride, fused))
 
 
-def slide_code(builder, unit, acc, acc_v, shape, pixels, taps, border):
-    """LLVM code for a slide: shape = (taps, stride); pixels, taps: (pointer, elements to the next); border: (columns, first, last), or None."""
+def slide_code(builder, unit, acc, acc_v, shape, pixels, taps, border, below):
+    """LLVM code for a slide: shape = (taps, stride); pixels, taps: (pointer, elements to the next); border: (columns, first, last), or None;
+    below: (rows, elements of pixels, elements of taps) of a Below, or None."""
     operands, (count, stride) = Operands(builder), shape
     schedule = slide_schedule(acc.rows, count, stride)
     sums = [operands.changed(vector_at(builder, acc_v, k), "v") for k in range(acc.rows * acc.vectors)]
     x, w = operands.changed(pixels[0], "r"), operands.changed(taps[0], "r")
+    left = None if below is None else operands.changed(below[0], "r")
     kept = [operands.temporary(acc.vector) for _ in range(count if acc.vectors == 1 else len(schedule))]
     passing = operands.temporary(acc.vector)
     product = None if unit.fused else operands.temporary(acc.vector)
@@ -139,8 +172,17 @@ def slide_code(builder, unit, acc, acc_v, shape, pixels, taps, border):
     asked = None
     if border is not None:
         columns, first, last = border
-        asked = Border(operands.read(first), operands.read(last), None if columns is None else operands.read(_columns(builder, unit, acc, columns)))
-    strip = Strip(sums, kept, passing, product, *walks, asked)
+        edge, loaded = (count - 1, schedule[-1][0] + 1) if columns is None and count > 1 else (len(schedule) * stride, 0)
+        held = None if columns is None else operands.read(_columns(builder, unit, acc, columns))
+        asked = Border(operands.read(first), operands.read(last), held, edge, max(0, loaded - edge))
+    down = None
+    if below is not None:
+        rests = [
+            builder.mul(builder.sub(further, builder.mul(ir.Constant(step.type, moved(wanted)), step)), ir.Constant(step.type, unit.size))
+            for further, (_, step), wanted in ((below[1], pixels, [i for i, _ in schedule]), (below[2], taps, range(count)))
+        ]
+        down = Down(left, *map(operands.read, rests))
+    strip = Strip(sums, kept, passing, product, *walks, asked, down)
     results = operands.call("\n".join(slide_text(unit, strip, acc.rows, acc.vectors, count, stride)))
     for k in range(acc.rows * acc.vectors):
         acc_v = put(builder, acc_v, builder.extract_value(results, k), k)

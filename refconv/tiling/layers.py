@@ -93,11 +93,12 @@ class FewOutputsTiling(NamedTuple):
 
 
 class DepthwiseTiling(NamedTuple):
-    """A strip; a unit of work is `lines` output rows x `channels` channels."""
+    """A strip; a unit of work is `lines` output rows x `channels` channels, in blocks of columns `pixels` output pixels wide."""
 
     strip: DepthwiseStrip
     lines: int
     channels: int
+    pixels: int
 
     def check(self, chosen, problem, lanes):
         """As DenseTiling.check."""
@@ -312,7 +313,11 @@ def depthwise_tiling(problem, itemsize, target):
     lines = lines_of_thread(problem, itemsize, target)
     near = target.l1_bytes // 2 // (problem.r * problem.w * itemsize) // lanes * lanes
     channels = near if near >= NEAR_VECTORS * lanes else ceil_div(problem.c, lanes) * lanes
-    return DepthwiseTiling(DepthwiseStrip(*map(Static, (rows, taps, stride))), lines, channels)
+    import os
+    channels = int(os.environ.get("DWC", 0)) or channels
+    pixels = int(os.environ.get("DWP", 0)) or 1 << 20
+    pixels = ceil_div(pixels, rows) * rows
+    return DepthwiseTiling(DepthwiseStrip(*map(Static, (rows, taps, stride))), lines, channels, pixels)
 
 
 def depthwise_rows_tiling(problem, itemsize, target):
