@@ -205,6 +205,11 @@ def _fields(context, builder, record, value):
     return buffer, *(context.cast(builder, number, kind, types.intp) for number, kind in zip(numbers, list(record)[1:], strict=True))
 
 
+def _optional(builder, record, value, i):
+    """Field i of a record in registers, or None where it is absent."""
+    return None if record[i] == types.none else builder.extract_value(value, i)
+
+
 @implement(op.slide)
 def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
     if not _is_array(pixels[0]):
@@ -215,9 +220,9 @@ def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel,
     def codegen(context, builder, signature, args):
         acc_v, _, pixels_v, columns_v, first, last, taps_v, below_v = args
         x_v, x_i, pixel_step = _fields(context, builder, pixels, pixels_v)
-        w_v, w_i, tap_step = _fields(context, builder, taps, taps_v)
+        w_v, w_i, tap_step = (builder.extract_value(taps_v, 0), builder.extract_value(taps_v, 1), _optional(builder, taps, taps_v, 2))
         w_p, x_p = element_pointer(context, builder, taps[0], w_v, w_i), element_pointer(context, builder, pixels[0], x_v, x_i)
-        down = None if below == types.none else [builder.extract_value(below_v, i) for i in range(3)]
+        down = None if below == types.none else [builder.extract_value(below_v, i) for i in range(2)] + [_optional(builder, below, below_v, 2)]
         if unit is not None and x_p.type.pointee == w_p.type.pointee == acc.vector.element:
             border = None if whole else (None if full else columns_v, first, last)
             return x86_slide.slide_code(builder, unit, acc, acc_v, (n_taps, n_stride), (x_p, pixel_step), (w_p, tap_step), border, down)
@@ -230,6 +235,8 @@ def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel,
             builder.icmp_signed("<=", first, ir.Constant(first.type, i)), builder.icmp_signed("<", ir.Constant(first.type, i), last)
         )
         schedule = op.slide_schedule(acc.rows, n_taps, n_stride)
+        if tap_step is None:
+            tap_step = ir.Constant(w_i.type, acc.vectors * acc.lanes)
         vector = lambda p, v: load_vector(builder, builder.gep(p, [ir.Constant(w_i.type, v * acc.lanes)]), acc.vector)
 
         def row(sums, x_p, w_p):
@@ -248,6 +255,7 @@ def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel,
         if down is None:
             return row(acc_v, x_p, w_p)
         count, to_pixels, to_taps = down
+        to_taps = builder.mul(tap_step, ir.Constant(w_i.type, n_taps)) if to_taps is None else to_taps
         at = lambda p, r, step: builder.gep(p, [builder.mul(r, step)])
         return repeated(builder, count, acc_v, lambda r, sums: row(sums, at(x_p, r, to_pixels), at(w_p, r, to_taps)))
 

@@ -89,9 +89,12 @@ def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
     first_pixel <= i < last_pixel are border: neither read nor, where a row is one vector, multiplied (else taken as zeros). `columns`
     is None where every pixel is a whole vector and, of several taps, only the first strip.taps - 1 pixels and as many last ones may be border;
     the others are None, too, where all are inside. taps: Weights; those of tap s are as many
-    vectors as a row has, from taps.at + s * taps.stride on.
+    vectors as a row has, from taps.at + s * taps.stride on (one tap's after another's where the stride is None).
     """
+    if taps.stride is None:
+        taps = taps._replace(stride=acc.shape[1])
     if below is not None:
+        below = below if below.taps is not None else below._replace(taps=strip.taps * taps.stride)
         for r in range(below.rows):
             under, here = pixels._replace(at=pixels.at + r * below.pixels), taps._replace(at=taps.at + r * below.taps)
             acc = slide(acc, strip, under, columns, first_pixel, last_pixel, here, None)

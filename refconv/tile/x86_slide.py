@@ -20,13 +20,15 @@ NEAR = len(MULTIPLES)
 
 
 class Walk(NamedTuple):
-    """A position that moves on in steps: `place` and {multiple of the distance: register}."""
+    """A position that moves on in steps: `place` and {multiple of the distance: register}, or the distance itself in bytes."""
 
     place: str
-    distances: dict
+    distances: Any
 
     def addresses(self, wanted, displacement=0):
         """[(lines, address)] of the wanted multiples, ascending: lines move the position on where one is out of reach."""
+        if isinstance(self.distances, int):
+            return [([], f"{i * self.distances + displacement}({self.place})") for i in wanted]
         at, found = 0, []
         for i in wanted:
             moves = (i - at) // NEAR
@@ -38,6 +40,13 @@ class Walk(NamedTuple):
                 )
             )
         return found
+
+    def moved(self, wanted):
+        """How far the position has moved on behind addresses(wanted), in multiples of the distance."""
+        at = 0
+        for i in wanted if isinstance(self.distances, dict) else ():
+            at += (i - at) // NEAR * NEAR
+        return at
 
 
 class Border(NamedTuple):
@@ -52,7 +61,7 @@ class Border(NamedTuple):
 
 
 class Down(NamedTuple):
-    """Registers of a slide that goes on down the rows: rows that are left, and what is added to the places of pixels and taps at the end of one."""
+    """Registers of a slide that goes on down the rows: rows that are left, and what is added at the end of one to the places of pixels and taps (the latter possibly a number)."""
 
     rows: str
     pixels: str
@@ -105,14 +114,6 @@ def partial_load(unit, place, to, spare, columns):
     ]
 
 
-def moved(wanted):
-    """How far a Walk's place has moved on behind its addresses(wanted), in multiples of the distance."""
-    at = 0
-    for i in wanted:
-        at += (i - at) // NEAR * NEAR
-    return at
-
-
 def slide_text(unit, strip, rows, vectors, taps, stride):
     """The lines of a slide, down all its rows."""
     lines = row_text(unit, strip, rows, vectors, taps, stride)
@@ -158,32 +159,40 @@ def unit_for(acc, taps, stride):
 
 
 def slide_code(builder, unit, acc, acc_v, shape, pixels, taps, border, below):
-    """LLVM code for a slide: shape = (taps, stride); pixels, taps: (pointer, elements to the next); border: (columns, first, last), or None;
+    """LLVM code for a slide: shape = (taps, stride); pixels, taps: (pointer, elements to the next; None: the next tap's vectors follow); border: (columns, first, last), or None;
     below: (rows, elements of pixels, elements of taps) of a Below, or None."""
-    operands, (count, stride) = Operands(builder), shape
-    schedule = slide_schedule(acc.rows, count, stride)
+    operands, (count, apart) = Operands(builder), shape
+    schedule = slide_schedule(acc.rows, count, apart)
     sums = [operands.changed(vector_at(builder, acc_v, k), "v") for k in range(acc.rows * acc.vectors)]
     x, w = operands.changed(pixels[0], "r"), operands.changed(taps[0], "r")
     left = None if below is None else operands.changed(below[0], "r")
     kept = [operands.temporary(acc.vector) for _ in range(count if acc.vectors == 1 else len(schedule))]
     passing = operands.temporary(acc.vector)
     product = None if unit.fused else operands.temporary(acc.vector)
-    walks = [Walk(place, operands.multiples(*where, {1, 3})) for place, where in ((x, pixels), (w, taps))]
+    (x_p, pitch), (w_p, stride), size = pixels, taps, acc.vectors * unit.vector_bytes
+    walks = Walk(x, operands.multiples(x_p, pitch, {1, 3})), Walk(w, size if stride is None else operands.multiples(w_p, stride, {1, 3}))
     asked = None
     if border is not None:
         columns, first, last = border
-        edge, loaded = (count - 1, schedule[-1][0] + 1) if columns is None and count > 1 else (len(schedule) * stride, 0)
+        edge, loaded = (count - 1, schedule[-1][0] + 1) if columns is None and count > 1 else (schedule[-1][0] + 1, 0)
         held = None if columns is None else operands.read(_columns(builder, unit, acc, columns))
         asked = Border(operands.read(first), operands.read(last), held, edge, max(0, loaded - edge))
     down = None
     if below is not None:
-        rests = [
-            builder.mul(builder.sub(further, builder.mul(ir.Constant(step.type, moved(wanted)), step)), ir.Constant(step.type, unit.size))
-            for further, (_, step), wanted in ((below[1], pixels, [i for i, _ in schedule]), (below[2], taps, range(count)))
-        ]
-        down = Down(left, *map(operands.read, rests))
+        _, further, taps_further = below
+        number = lambda value: ir.Constant(further.type, value)
+        rest = lambda whole, walk, wanted, step: operands.read(
+            builder.mul(builder.sub(whole, builder.mul(number(walk.moved(wanted)), step)), number(unit.size))
+        )
+        at_pixels = rest(further, walks[0], [i for i, _ in schedule], pitch)
+        if taps_further is None and stride is None:
+            at_taps = f"$${count * size}"
+        else:
+            step = number(acc.vectors * acc.lanes) if stride is None else stride
+            at_taps = rest(builder.mul(step, number(count)) if taps_further is None else taps_further, walks[1], range(count), step)
+        down = Down(left, at_pixels, at_taps)
     strip = Strip(sums, kept, passing, product, *walks, asked, down)
-    results = operands.call("\n".join(slide_text(unit, strip, acc.rows, acc.vectors, count, stride)))
+    results = operands.call("\n".join(slide_text(unit, strip, acc.rows, acc.vectors, count, apart)))
     for k in range(acc.rows * acc.vectors):
         acc_v = put(builder, acc_v, builder.extract_value(results, k), k)
     return acc_v
