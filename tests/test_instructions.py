@@ -181,7 +181,13 @@ def slid_down(x, w, out, strip, pixel_stride, columns, first, last, below):
 
 
 @settings(max_examples=30)
-@given(st.sampled_from([np.float32, np.float16]), st.sampled_from([(7, 3, 1), (3, 7, 2)]), st.integers(1, 4), st.sampled_from(["whole", "edge", "some"]), st.integers(0, 9))
+@given(
+    st.sampled_from([np.float32, np.float16]),
+    st.sampled_from([(7, 3, 1), (3, 7, 2)]),
+    st.integers(1, 4),
+    st.sampled_from(["whole", "edge", "some"]),
+    st.integers(0, 9),
+)
 def test_slide_goes_down_rows_of_pixels_and_of_taps(dtype, shape, count, form, gap):
     """Side by side, a row's taps behind the last's, or with a gap; inside, at the border, with a part of a vector."""
     rows, taps, stride = shape

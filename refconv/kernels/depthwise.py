@@ -60,7 +60,8 @@ def explain(problem, t, itemsize, target):
     """One line for refconv.choose: the registers, and the bytes of what each cache is meant to hold."""
     window = window_bytes(min(t.pixels, problem.q), problem, itemsize) * min(problem.c, t.channels)
     near, held = ("L1", target.l1_bytes) if window <= target.l1_bytes else ("L2", target.l2_bytes)
-    return f"{registers(t.strip.rows, 1, t.strip.taps, target)}; window of {t.pixels} pixels and {t.channels} channels {kib(window)} in {near} {kib(held)}"
+    block = f"window of {t.pixels} pixels and {t.channels} channels {kib(window)} in {near} {kib(held)}"
+    return f"{registers(t.strip.rows, 1, t.strip.taps, target)}; {block}"
 
 
 @kernel

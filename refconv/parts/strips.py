@@ -16,8 +16,8 @@ from refconv.tile.registers import gather_diagonals
 
 
 class Under(NamedTuple):
-    """The rows of the input that the window of an output row meets, `step` elements apart: `rows` rows of the kernel from `first` on lie from `at` on,
-    those after them to row `last` - 1, if there are any, from `again` on, where a ring begins anew."""
+    """The rows of the input that the window of an output row meets, `step` elements apart: `rows` kernel rows from `first` on lie from `at` on, those
+    after them to row `last` - 1, if there are any, from `again` on, where a ring begins anew."""
 
     buffer: Any
     pitch: int
@@ -97,7 +97,7 @@ def slide_rows(acc, under, q, conv, c, columns, taps, strip):
 
 @routine
 def whole_vectors(strip, conv, q, channels, size):
-    """Where the channels first <= c < last end that a strip from pixel q on takes as whole vectors of `size` of them: `first` beside a wide border."""
+    """Where the channels first <= c < last end that a strip from pixel q on takes as whole vectors of `size`: at `first` beside a wide border."""
     (first, last), left = channels, q * conv.stride_w - conv.pad_left
     return last - (last - first) % size if near_border(strip, left, column_step(strip, conv), conv.w) else first
 

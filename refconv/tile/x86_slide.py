@@ -61,7 +61,8 @@ class Border(NamedTuple):
 
 
 class Down(NamedTuple):
-    """Registers of a slide that goes on down the rows: rows that are left, and what is added at the end of one to the places of pixels and taps (the latter possibly a number)."""
+    """Operands of a slide that goes on down the rows: a register of the rows that are left, and what is added at the end of one to the places of
+    pixels and of taps."""
 
     rows: str
     pixels: str
@@ -159,8 +160,8 @@ def unit_for(acc, taps, stride):
 
 
 def slide_code(builder, unit, acc, acc_v, shape, pixels, taps, border, below):
-    """LLVM code for a slide: shape = (taps, stride); pixels, taps: (pointer, elements to the next; None: the next tap's vectors follow); border: (columns, first, last), or None;
-    below: (rows, elements of pixels, elements of taps) of a Below, or None."""
+    """LLVM code for a slide: shape = (taps, stride); pixels, taps: (pointer, elements to the next, None where taps lie side by side);
+    border: (columns, first, last), or None; below: (rows, elements of pixels, of taps or None) of a Below, or None."""
     operands, (count, apart) = Operands(builder), shape
     schedule = slide_schedule(acc.rows, count, apart)
     sums = [operands.changed(vector_at(builder, acc_v, k), "v") for k in range(acc.rows * acc.vectors)]

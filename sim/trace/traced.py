@@ -271,7 +271,9 @@ def _slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
         return rows
     met = tuple(i for i, _ in slide_schedule(acc.rows, strip.record.taps, strip.record.stride))
     if first_pixel == types.none:
-        return lambda acc, strip, pixels, columns, first_pixel, last_pixel, taps, below: op.slide(acc, strip, pixels, n_lanes, 0, 1 << 30, taps, below)
+        return lambda acc, strip, pixels, columns, first_pixel, last_pixel, taps, below: op.slide(
+            acc, strip, pixels, n_lanes, 0, 1 << 30, taps, below
+        )
 
     if columns == types.none:
         return lambda acc, strip, pixels, columns, first_pixel, last_pixel, taps, below: op.slide(
