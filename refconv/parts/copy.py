@@ -20,7 +20,7 @@ def copy(out, out_at, x, x_at, elements):
 
 @routine
 def copy_pixels(out, out_at, x, x_at, pitch, channels, count):
-    """The first `channels` elements of `count` pixels, `pitch` elements apart, side by side: where they are a vector or less, four pixels at a time."""
+    """The first `channels` elements of `count` pixels, `pitch` elements apart, side by side: of a vector or less, four pixels at a time."""
     whole = count - count % 4 if channels <= lanes(x) else 0
     for i in range(0, whole, 4):
         store(out, out_at + i * channels, channels, load(FOUR, ONE, x, x_at + i * pitch, pitch, channels), channels, 0)
