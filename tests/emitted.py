@@ -22,7 +22,7 @@ from refconv.schedule import block_schedule
 from refconv.static import Static
 from refconv.tile import outer_sum, slide, store, zero
 from refconv.tile.fit import slide_registers
-from refconv.tile.operands import Ahead, View, Weights
+from refconv.tile.operands import Ahead, Below, View, Weights
 from refconv.tiling.layers import ROWS, most_grouped_rows, most_rows, most_strip_rows
 from refconv.tiling.shapes import DepthwiseStrip
 from refconv.weights.packed import MOST_VECTORS
@@ -39,9 +39,9 @@ def summed(x, w, out, rows, vectors, steps, pitch, stride, at, step):
 def slid(x, w, out, strip, width, turns, pitch, stride, at, columns):
     acc = zero(strip.rows, width, out)
     for i in range(turns):
-        acc = slide(acc, strip, View(x, at * i, pitch), None, None, None, Weights(w, i, stride))
-        acc = slide(acc, strip, View(x, at + i, pitch), None, i, at, Weights(w, at, stride))
-        acc = slide(acc, strip, View(x, at + i, pitch), columns, i, at, Weights(w, at, stride))
+        acc = slide(acc, strip, View(x, at * i, pitch), None, None, None, Weights(w, i, stride), None)
+        acc = slide(acc, strip, View(x, at + i, pitch), None, i, at, Weights(w, at, stride), Below(turns, at, stride))
+        acc = slide(acc, strip, View(x, at + i, pitch), columns, i, at, Weights(w, at, stride), Below(turns, at, stride))
     store(out, 0, pitch, acc, WHOLE, 0)
 
 

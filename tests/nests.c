@@ -104,8 +104,8 @@ INLINE void depthwise(const float *x, const float *weight, float *out, float *st
 {
     (void)staged;
     for (int p = 0; p < SIZE; p++)
-        for (int c = 0; c < CHANNELS; c += LANES)
-            for (int q = 0; q < SIZE; q += ROWS) {
+        for (int q = 0; q < SIZE; q += ROWS)
+            for (int c = 0; c < CHANNELS; c += LANES) {
                 vector acc[ROWS];
                 UNROLL for (int j = 0; j < ROWS; j++)
                     acc[j] = (vector){0};

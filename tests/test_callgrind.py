@@ -53,7 +53,7 @@ class Twin(NamedTuple):
 
 TWINS = {
     "conv2d": Twin(Conv2d.parse("mb1ic32ih20oc32kh3ph1"), DenseTiling(Tile(Static(4), Static(2), Static(2)), 5, 32), 5),
-    "depthwise": Twin(Conv2d.parse("g64mb1ic64ih24oc64kh3ph1"), DepthwiseTiling(DepthwiseStrip(Static(8), Static(3), Static(1)), 24, 64), 1),
+    "depthwise": Twin(Conv2d.parse("g64mb1ic64ih24oc64kh3ph1"), DepthwiseTiling(DepthwiseStrip(Static(8), Static(3), Static(1)), 24, 64, 24), 1),
 }
 
 

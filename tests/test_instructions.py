@@ -16,7 +16,7 @@ from refconv.plan import flat
 from refconv.static import Static
 from refconv.tile import add_row, fused_multiply_add, gather_diagonals, load, outer, outer_sum, slide, spread, store, sum_runs, transpose, zero
 from refconv.tile.instructions import lanes, slide_schedule
-from refconv.tile.operands import Ahead, View, Weights
+from refconv.tile.operands import Ahead, Below, View, Weights
 from refconv.tiling.shapes import DepthwiseStrip
 
 DTYPES = [np.float32, np.float64, np.float16, bfloat16]
@@ -28,7 +28,7 @@ def both(function, arrays, *numbers):
     dtype = arrays[0].dtype
     signature = (
         *[flat(dtype)] * len(arrays),
-        *[numba.typeof(n) if isinstance(n, Static | DepthwiseStrip | None) else numba.types.intp for n in numbers],
+        *[numba.typeof(n) if isinstance(n, Static | tuple | None) else numba.types.intp for n in numbers],
     )
     mine, defined = [a.copy() for a in arrays], [a.copy() for a in arrays]
     compiled(function, signature)(*[a.view(element(dtype).compiled) for a in mine], *numbers)
@@ -148,7 +148,7 @@ def test_outer_sum(dtype, shape, steps, gap, step):
 def slid(x, w, out, strip, x_at, pixel_stride, columns, first, last):
     n = lanes(w)
     acc = load(strip.rows, ONE, out, 0, n, n)
-    store(out, 0, n, slide(acc, strip, View(x, x_at, pixel_stride), columns, first, last, Weights(w, 0, n)), n, 0)
+    store(out, 0, n, slide(acc, strip, View(x, x_at, pixel_stride), columns, first, last, Weights(w, 0, n), None), n, 0)
 
 
 @settings(max_examples=80)
@@ -167,17 +167,51 @@ def test_slide_clips_pixels_and_columns(dtype, shape, columns, first, length):
         DepthwiseStrip(*map(Static, shape)),
         -low * columns,
         columns,
-        columns if columns < n else None,
+        None if columns == n and (taps == 1 or (first < taps and last > pixels - taps)) else columns,
         first,
         last,
     )
 
 
 @kernel
+def slid_down(x, w, out, strip, pixel_stride, columns, first, last, below):
+    n = lanes(w)
+    acc = slide(load(strip.rows, ONE, out, 0, n, n), strip, View(x, 0, pixel_stride), columns, first, last, Weights(w, 0, None), below)
+    store(out, 0, n, acc, n, 0)
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from([np.float32, np.float16]),
+    st.sampled_from([(7, 3, 1), (3, 7, 2)]),
+    st.integers(1, 4),
+    st.sampled_from(["whole", "edge", "some"]),
+    st.integers(0, 9),
+)
+def test_slide_goes_down_rows_of_pixels_and_of_taps(dtype, shape, count, form, gap):
+    """Side by side, a row's taps behind the last's, or with a gap; inside, at the border, with a part of a vector."""
+    rows, taps, stride = shape
+    n, pixels = host.target().lanes(element(dtype).work.itemsize), (rows - 1) * stride + taps
+    first, last, columns = {"whole": (None, None, None), "edge": (taps - 1, pixels - taps + 1, None), "some": (1, pixels, n - 1)}[form]
+    below = Below(count, pixels * n + gap, taps * n + gap if gap % 2 else None)
+    x, w = data((count - 1) * below.pixels + pixels * n, dtype), data(count * (taps * n + gap), dtype, 1)
+    out = both(slid_down, [x, w, data(rows * n, dtype, 2)], DepthwiseStrip(*map(Static, shape)), n, columns, first, last, below)[2]
+    by_rows = data(rows * n, dtype, 2).reshape(rows, n).astype(np.float64)
+    for r in range(count):
+        for q in range(rows):
+            for s in range(taps):
+                i, at = q * stride + s, r * (below.taps or taps * n) + s * n
+                if first is None or first <= i < last:
+                    some = slice(0, columns)
+                    by_rows[q, some] += x[r * below.pixels + i * n :][:n][some].astype(np.float64) * w[at : at + n][some].astype(np.float64)
+    np.testing.assert_array_equal(out.reshape(rows, n).astype(np.float64), by_rows.astype(dtype).astype(np.float64))
+
+
+@kernel
 def diagonals(x, w, out, strip, width, pixel_stride, columns, first, last):
     n = lanes(w)
     pixels = View(x, -first * pixel_stride, pixel_stride)
-    acc = slide(zero(strip.rows, width, out), strip, pixels, columns, first, last, Weights(w, 0, width * n))
+    acc = slide(zero(strip.rows, width, out), strip, pixels, columns, first, last, Weights(w, 0, width * n), None)
     store(out, 0, n, gather_diagonals(acc, width), n, 0)
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from refconv.jit import kernel, routine
 from refconv.parts.copy import copy, fill
 from refconv.parts.operands import ONE, with_bias
-from refconv.parts.strips import clipped_slide
+from refconv.parts.strips import clipped_slide, near_border
 from refconv.parts.workspace import own_part
 from refconv.problem.conv import out_height, out_reach, out_width
 from refconv.problem.loops import kernel_loops
@@ -129,14 +129,17 @@ def _window(column, p, conv, existing, taps, strip):
     """
     acc = zero(strip.rows, ONE, taps.buffer)
     step = 1 if strip.taps > 1 else conv.stride_h  # input rows from one vector of a slide to the next
-    loaded, apart = (strip.rows - 1) * strip.stride + strip.taps, conv.dilation_w * conv.c
+    apart = conv.dilation_w * conv.c
     for s in range(conv.s):
         if s * apart < existing:
             under = View(column.buffer, column.at + s * apart, column.pitch)
             for r in range(0, conv.r, strip.taps):
                 start = p * conv.stride_h + r * conv.dilation_h - conv.pad_top
                 here = Weights(taps.buffer, taps.at + (r * conv.s + s) * taps.stride, conv.s * taps.stride)
-                acc = clipped_slide(acc, under, start, step, loaded, existing - s * apart, conv.h, here, strip)
+                if existing - s * apart >= lanes(taps.buffer) and near_border(strip, start, step, conv.h):
+                    acc = clipped_slide(acc, under, start, step, None, conv.h, here, strip, None)
+                else:
+                    acc = clipped_slide(acc, under, start, step, existing - s * apart, conv.h, here, strip, None)
     return acc
 
 

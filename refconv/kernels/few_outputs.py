@@ -107,10 +107,10 @@ def _sums(x, at, channels, there, rows, tile):
         return sum_runs(multiply_row(load(ONE, tile.vectors, x, at, 0, there * channels), weights), tile.width)
     acc, w_at, whole = zero(tile.rows, tile.vectors, rows.buffer), rows.at, channels - channels % n
     for c in range(0, whole, n):
-        acc = slide(acc, tile, View(x, at + c, channels), n, 0, there, Weights(rows.buffer, w_at, 0))
+        acc = slide(acc, tile, View(x, at + c, channels), n, 0, there, Weights(rows.buffer, w_at, 0), None)
         w_at += tile.vectors * n
     if whole < channels:
-        acc = slide(acc, tile, View(x, at + whole, channels), channels - whole, 0, there, Weights(rows.buffer, w_at, 0))
+        acc = slide(acc, tile, View(x, at + whole, channels), channels - whole, 0, there, Weights(rows.buffer, w_at, 0), None)
     return sum_runs(acc, tile.width)
 
 

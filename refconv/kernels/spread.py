@@ -126,7 +126,7 @@ def spread_groups(operands, out, work, problem, t, part):
                         for _ in range(inputs):
                             for s in range(0, problem.s, shape.taps):
                                 pixels = View(strip, at + s * problem.dilation_w * n_lanes, slide_step * n_lanes)
-                                acc = slide(acc, shape, pixels, None, None, None, Weights(weights.buffer, weight_at, n_lanes))
+                                acc = slide(acc, shape, pixels, None, None, None, Weights(weights.buffer, weight_at, None), None)
                                 weight_at += shape.taps * n_lanes
                             at += columns * n_lanes
                     acc = with_bias(acc, Place(bias, k), k_columns, ONE)

@@ -57,7 +57,7 @@ def _depthwise(to, rows, p_first, count, convolution, lines, shape):
     conv, weights, bias, activation = convolution
     for p in range(count):
         row, under = shifted(to, p * out_width(conv) * to.pitch), rows_below(rows, p * conv.stride_h)
-        depthwise_row(row, under, p_first + p, conv, (0, conv.c), weights, bias, activation, shape)
+        depthwise_row(row, under, p_first + p, conv, (0, conv.c), (0, out_width(conv)), weights, bias, activation, shape)
 
 
 def _grouped(to, rows, p_first, count, convolution, lines, shape):

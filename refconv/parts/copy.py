@@ -19,6 +19,16 @@ def copy(out, out_at, x, x_at, elements):
 
 
 @routine
+def copy_pixels(out, out_at, x, x_at, pitch, channels, count):
+    """The first `channels` elements of `count` pixels, `pitch` elements apart, side by side: of a vector or less, four pixels at a time."""
+    whole = count - count % 4 if channels <= lanes(x) else 0
+    for i in range(0, whole, 4):
+        store(out, out_at + i * channels, channels, load(FOUR, ONE, x, x_at + i * pitch, pitch, channels), channels, 0)
+    for i in range(whole, count):
+        copy(out, out_at + i * channels, x, x_at + i * pitch, channels)
+
+
+@routine
 def fill(out, out_at, elements):
     """out[out_at + i] = 0 for i < elements."""
     n = lanes(out)

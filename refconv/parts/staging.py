@@ -8,7 +8,7 @@ Where the stride exceeds the reach of the kernel, the lines and columns in betwe
 from typing import Any, NamedTuple
 
 from refconv.jit import routine
-from refconv.parts.copy import copy, fill
+from refconv.parts.copy import copy, copy_pixels, fill
 from refconv.problem.conv import Conv2d, out_width
 from refconv.tile.operands import Place, View
 
@@ -107,8 +107,7 @@ def stage_line(line, row, channels, columns, conv):
             if row.pitch == channels:
                 copy(line.buffer, line.at + j * channels, row.buffer, row.at + pixel * row.pitch, run * channels)
             else:
-                for i in range(run):
-                    copy(line.buffer, line.at + (j + i) * channels, row.buffer, row.at + (pixel + i) * row.pitch, channels)
+                copy_pixels(line.buffer, line.at + j * channels, row.buffer, row.at + pixel * row.pitch, row.pitch, channels, run)
         j += run
 
 

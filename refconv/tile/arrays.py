@@ -61,6 +61,11 @@ def _length(typing_context, buffer):
         return types.intp(buffer), lambda context, builder, signature, args: context.make_array(buffer)(context, builder, args[0]).nitems
 
 
+NEAR_ROWS = 4
+"""Rows of a tile stored from one base: 1, 2 and 3 times their distance are addresses that take no instruction. Left to itself, LLVM moves a pointer
+to each row along with the loop: a strip of one vector of 16 pixels took 40 cycles more."""
+
+
 def zero_code(tile):
     """Code for a tile of zeros: shared with the traced machine, whose tiles hold no data."""
     return lambda context, builder, signature, args: ir.Constant(context.get_value_type(tile), None)
@@ -101,25 +106,33 @@ def _store(typing_context, out, at, row_stride, tile, columns, first_row):
 
     def codegen(context, builder, signature, args):
         out_v, at_v, stride, tile_v, columns_v, first = args
-        pointer = element_pointer(context, builder, out, out_v, at_v)
+        pointer = opaque(builder, element_pointer(context, builder, out, out_v, at_v))
 
-        def store_row(r, put_vector):
-            row = advance(builder, pointer, stride, r)
+        def store_rows(store_row):
+            base = pointer
+            for r in range(tile.rows):
+                if r > 0 and r % NEAR_ROWS == 0:
+                    base = opaque(builder, advance(builder, base, stride, NEAR_ROWS))
+                store_row(r, advance(builder, base, stride, r % NEAR_ROWS))
+
+        def put_row(put_vector, r, row):
             for v in range(tile.vectors):
                 here = builder.gep(row, [ir.Constant(at_v.type, v * tile.lanes)])
-                left = builder.sub(columns_v, ir.Constant(columns_v.type, v * tile.lanes))
-                put_vector(here, vector_at(builder, tile_v, r * tile.vectors + v), left)
+                put_vector(
+                    here, vector_at(builder, tile_v, r * tile.vectors + v), builder.sub(columns_v, ir.Constant(columns_v.type, v * tile.lanes))
+                )
+
+        def put_new_row(r, row):
+            with builder.if_then(builder.icmp_signed(">=", ir.Constant(first.type, r), first), likely=True):
+                put_row(lambda here, vector, left: store_some(builder, here, vector, left), r, row)
 
         every = builder.icmp_signed("<=", first, ir.Constant(first.type, 0))
         full = builder.icmp_signed(">=", columns_v, ir.Constant(columns_v.type, tile.vectors * tile.lanes))
         with builder.if_else(builder.and_(every, full), likely=True) as (whole, part):
-            with whole:  # two comparisons a tile instead of one or two a vector: a fifth to a half of what a tile costs besides its sum
-                for r in range(tile.rows):
-                    store_row(r, lambda here, vector, left: store_vector(builder, vector, here))
+            with whole:  # two comparisons a tile instead of one or two a vector
+                store_rows(lambda r, row: put_row(lambda here, vector, left: store_vector(builder, vector, here), r, row))
             with part:
-                for r in range(tile.rows):
-                    with builder.if_then(builder.icmp_signed(">=", ir.Constant(first.type, r), first), likely=True):
-                        store_row(r, lambda here, vector, left: store_some(builder, here, vector, left))
+                store_rows(put_new_row)
         return context.get_dummy_value()
 
     return types.none(out, types.intp, types.intp, tile, types.intp, types.intp), codegen
@@ -216,45 +229,62 @@ def _fields(context, builder, record, value):
     return buffer, *(context.cast(builder, number, kind, types.intp) for number, kind in zip(numbers, list(record)[1:], strict=True))
 
 
+def _optional(builder, record, value, i):
+    """Field i of a record in registers, or None where it is absent."""
+    return None if record[i] == types.none else builder.extract_value(value, i)
+
+
 @implement(op.slide)
-def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel, taps):
+def _slide(typing_context, acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
     if not _is_array(pixels[0]):
         return None
     n_taps, n_stride = int(strip.record.taps), int(strip.record.stride)
     whole, full, unit = first_pixel == types.none, columns == types.none, x86_slide.unit_for(acc, n_taps, n_stride)
 
     def codegen(context, builder, signature, args):
-        acc_v, _, pixels_v, columns_v, first, last, taps_v = args
+        acc_v, _, pixels_v, columns_v, first, last, taps_v, below_v = args
         x_v, x_i, pixel_step = _fields(context, builder, pixels, pixels_v)
-        w_v, w_i, tap_step = _fields(context, builder, taps, taps_v)
+        w_v, w_i, tap_step = (builder.extract_value(taps_v, 0), builder.extract_value(taps_v, 1), _optional(builder, taps, taps_v, 2))
         w_p, x_p = element_pointer(context, builder, taps[0], w_v, w_i), element_pointer(context, builder, pixels[0], x_v, x_i)
+        down = None if below == types.none else [builder.extract_value(below_v, i) for i in range(2)] + [_optional(builder, below, below_v, 2)]
         if unit is not None and x_p.type.pointee == w_p.type.pointee == acc.vector.element:
             border = None if whole else (None if full else columns_v, first, last)
-            return x86_slide.slide_code(builder, unit, acc, acc_v, (n_taps, n_stride), (x_p, pixel_step), (w_p, tap_step), border)
+            return x86_slide.slide_code(builder, unit, acc, acc_v, (n_taps, n_stride), (x_p, pixel_step), (w_p, tap_step), border, down)
         if full:
             columns_v = context.get_constant(types.intp, acc.lanes)
         if whole:
             first, last = (context.get_constant(types.intp, number) for number in (0, 1 << 30))
-        x_p = opaque(builder, x_p)
-        load_pixel = lambda i: load_some(builder, advance(builder, x_p, pixel_step, i), acc.vector, columns_v)
+        load_pixel = lambda x_p, i: load_some(builder, advance(builder, x_p, pixel_step, i), acc.vector, columns_v)
         within = lambda i: builder.and_(
             builder.icmp_signed("<=", first, ir.Constant(first.type, i)), builder.icmp_signed("<", ir.Constant(first.type, i), last)
         )
         schedule = op.slide_schedule(acc.rows, n_taps, n_stride)
-        tap = lambda s, v: load_vector(builder, builder.gep(advance(builder, w_p, tap_step, s), [ir.Constant(w_i.type, v * acc.lanes)]), acc.vector)
-        if acc.vectors == 1:
-            return _slide_one(builder, acc, acc_v, schedule, [tap(s, 0) for s in range(n_taps)], load_pixel, within)
-        kept = {i: load_if(builder, within(i), lambda i=i: load_pixel(i), acc.vector) for i, _ in schedule}
-        for s in range(n_taps):
-            for v in range(acc.vectors):
-                weight = tap(s, v)
-                for q in range(acc.rows):
-                    k = q * acc.vectors + v
-                    acc_v = put(builder, acc_v, multiply_add(builder, kept[q * n_stride + s], weight, vector_at(builder, acc_v, k)), k)
-        return acc_v
+        if tap_step is None:
+            tap_step = ir.Constant(w_i.type, acc.vectors * acc.lanes)
+        vector = lambda p, v: load_vector(builder, builder.gep(p, [ir.Constant(w_i.type, v * acc.lanes)]), acc.vector)
+
+        def row(sums, x_p, w_p):
+            x_p, tap = opaque(builder, x_p), lambda s, v: vector(advance(builder, w_p, tap_step, s), v)
+            if acc.vectors == 1:
+                return _slide_one(builder, acc, sums, schedule, [tap(s, 0) for s in range(n_taps)], lambda i: load_pixel(x_p, i), within)
+            kept = {i: load_if(builder, within(i), lambda i=i: load_pixel(x_p, i), acc.vector) for i, _ in schedule}
+            for s in range(n_taps):
+                for v in range(acc.vectors):
+                    weight = tap(s, v)
+                    for q in range(acc.rows):
+                        k = q * acc.vectors + v
+                        sums = put(builder, sums, multiply_add(builder, kept[q * n_stride + s], weight, vector_at(builder, sums, k)), k)
+            return sums
+
+        if down is None:
+            return row(acc_v, x_p, w_p)
+        count, to_pixels, to_taps = down
+        to_taps = builder.mul(tap_step, ir.Constant(w_i.type, n_taps)) if to_taps is None else to_taps
+        at = lambda p, r, step: builder.gep(p, [builder.mul(r, step)])
+        return repeated(builder, count, acc_v, lambda r, sums: row(sums, at(x_p, r, to_pixels), at(w_p, r, to_taps)))
 
     place = types.none if whole else types.intp
-    return acc(acc, strip, pixels, types.none if full else types.intp, place, place, taps), codegen
+    return acc(acc, strip, pixels, types.none if full else types.intp, place, place, taps, below), codegen
 
 
 @implement(op.spread)

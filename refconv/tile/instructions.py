@@ -80,14 +80,25 @@ def outer_sum(acc, pixels, weights, steps, ahead):
     return acc
 
 
-def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
+def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
     """A window of strip.taps pixels slides over a strip: acc[q, v] + sum_s pixel[q * strip.stride + s] * tap[s, v], lane by lane.
+
+    below: None, or a Below: then the same for as many rows of pixels and of taps as it says, at least one, one after another.
 
     pixels: a View, of which `columns` elements of pixel i are read once for all the rows and taps that meet it; pixels outside
     first_pixel <= i < last_pixel are border: neither read nor, where a row is one vector, multiplied (else taken as zeros). `columns`
-    is None where every pixel is a whole vector, and so are the others where all are inside, too. taps: Weights; those of tap s are as many
-    vectors as a row has, from taps.at + s * taps.stride on.
+    is None where every pixel is a whole vector and, of several taps, only the first strip.taps - 1 pixels and as many last ones may be border;
+    the others are None, too, where all are inside. taps: Weights; those of tap s are as many
+    vectors as a row has, from taps.at + s * taps.stride on (one tap's after another's where the stride is None).
     """
+    if taps.stride is None:
+        taps = taps._replace(stride=acc.shape[1])
+    if below is not None:
+        below = below if below.taps is not None else below._replace(taps=strip.taps * taps.stride)
+        for r in range(below.rows):
+            under, here = pixels._replace(at=pixels.at + r * below.pixels), taps._replace(at=taps.at + r * below.taps)
+            acc = slide(acc, strip, under, columns, first_pixel, last_pixel, here, None)
+        return acc
     (x, x_at, pitch), (w, w_at, tap_stride) = pixels, taps
     acc, n = acc.copy(), lanes(w)
     first_pixel, last_pixel = (0, 1 << 30) if first_pixel is None else (first_pixel, last_pixel)

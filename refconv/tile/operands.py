@@ -25,11 +25,11 @@ class View(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Packed weights: the block of vector v of the output channels begins at `at` + v * `stride`."""
+    """Packed weights: the block of vector v of the output channels, or of a slide tap v, begins at `at` + v * `stride`; None: taps side by side."""
 
     buffer: Any
     at: int
-    stride: int
+    stride: Any
 
 
 class Ahead(NamedTuple):
@@ -39,6 +39,15 @@ class Ahead(NamedTuple):
     at: int
     step: int
     level: Any
+
+
+class Below(NamedTuple):
+    """How a slide goes on down the rows of a window: `rows` of them, and from one to the next so many elements of pixels and of taps (None: a row's
+    taps follow those of the row before)."""
+
+    rows: int
+    pixels: int
+    taps: Any
 
 
 def moved(place, elements):

@@ -20,16 +20,18 @@ NEAR = len(MULTIPLES)
 
 
 class Walk(NamedTuple):
-    """A position that moves on in steps: `place` and {multiple of the distance: register}."""
+    """A position that moves on in steps: `place` and {multiple of the distance: register}, or the distance itself in bytes."""
 
     place: str
-    distances: dict
+    distances: Any
 
     def addresses(self, wanted, displacement=0):
         """[(lines, address)] of the wanted multiples, ascending: lines move the position on where one is out of reach."""
+        if isinstance(self.distances, int):
+            return [([], f"{i * self.distances + displacement}({self.place})") for i in wanted]
         at, found = 0, []
         for i in wanted:
-            moves = (i - at) // NEAR if i - at >= NEAR else 0
+            moves = (i - at) // NEAR
             at += moves * NEAR
             found.append(
                 (
@@ -39,17 +41,36 @@ class Walk(NamedTuple):
             )
         return found
 
+    def moved(self, wanted):
+        """How far the position has moved on behind addresses(wanted), in multiples of the distance."""
+        at = 0
+        for i in wanted if isinstance(self.distances, dict) else ():
+            at += (i - at) // NEAR * NEAR
+        return at
+
 
 class Border(NamedTuple):
-    """Registers of what the forms for borders ask: first and last pixel, and the columns or what stands for them in a masked load (None: all)."""
+    """What the forms for borders ask: registers of the first and last pixel, and of the columns or what stands for them in a masked load (None: all);
+    and which pixels are asked: those before `head`, and those from `tail` on."""
 
     first: str
     last: str
     columns: str
+    head: int
+    tail: int
+
+
+class Down(NamedTuple):
+    """Operands of a slide that goes on down the rows: a register of the rows that are left, and what is added at the end of one to the places of
+    pixels and of taps."""
+
+    rows: str
+    pixels: str
+    taps: str
 
 
 class Strip(NamedTuple):
-    """The operands of a slide as they stand in its text; border: a Border, or None."""
+    """The operands of a slide as they stand in its text; border: a Border, or None; down: a Down, or None."""
 
     sums: list
     kept: list
@@ -58,13 +79,16 @@ class Strip(NamedTuple):
     pixels: Walk
     taps: Walk
     border: Any
+    down: Any
 
 
 def inside_only(i, load, border):
-    """Lines that run `load` where pixel i is no border."""
-    if border is None:
+    """Lines that run `load` where pixel i is no border; only `head` pixels may lie left of the map, and those from `tail` on right of it."""
+    if border is None or border.head <= i < border.tail:
         return load
-    return [f"cmpq $${i}, {border.first}", "jg 1f", f"cmpq $${i}, {border.last}", "jle 1f", *load, "1:"]
+    left = [f"cmpq $${i}, {border.first}", "jg 1f"] if i < border.head else []
+    right = [f"cmpq $${i}, {border.last}", "jle 1f"] if i >= border.tail else []
+    return [*left, *right, *load, "1:"]
 
 
 def partial_load(unit, place, to, spare, columns):
@@ -92,7 +116,16 @@ def partial_load(unit, place, to, spare, columns):
 
 
 def slide_text(unit, strip, rows, vectors, taps, stride):
-    """The lines of a slide."""
+    """The lines of a slide, down all its rows."""
+    lines = row_text(unit, strip, rows, vectors, taps, stride)
+    if strip.down is None:
+        return lines
+    down = strip.down
+    return ["9:", *lines, f"addq {down.pixels}, {strip.pixels.place}", f"addq {down.taps}, {strip.taps.place}", f"decq {down.rows}", "jnz 9b"]
+
+
+def row_text(unit, strip, rows, vectors, taps, stride):
+    """The lines of a slide along one row."""
     schedule, border = slide_schedule(rows, taps, stride), strip.border
     whole = border is None or border.columns is None
     load = lambda place, to: unit.load(place, to) if whole else partial_load(unit, place, to, strip.product, border.columns)
@@ -126,22 +159,41 @@ def unit_for(acc, taps, stride):
     return unit_of(acc, lambda fused: slide_registers(acc.rows, acc.vectors, taps, stride, fused))
 
 
-def slide_code(builder, unit, acc, acc_v, shape, pixels, taps, border):
-    """LLVM code for a slide: shape = (taps, stride); pixels, taps: (pointer, elements to the next); border: (columns, first, last), or None."""
-    operands, (count, stride) = Operands(builder), shape
-    schedule = slide_schedule(acc.rows, count, stride)
+def slide_code(builder, unit, acc, acc_v, shape, pixels, taps, border, below):
+    """LLVM code for a slide: shape = (taps, stride); pixels, taps: (pointer, elements to the next, None where taps lie side by side);
+    border: (columns, first, last), or None; below: (rows, elements of pixels, of taps or None) of a Below, or None."""
+    operands, (count, apart) = Operands(builder), shape
+    schedule = slide_schedule(acc.rows, count, apart)
     sums = [operands.changed(vector_at(builder, acc_v, k), "v") for k in range(acc.rows * acc.vectors)]
     x, w = operands.changed(pixels[0], "r"), operands.changed(taps[0], "r")
+    left = None if below is None else operands.changed(below[0], "r")
     kept = [operands.temporary(acc.vector) for _ in range(count if acc.vectors == 1 else len(schedule))]
     passing = operands.temporary(acc.vector)
     product = None if unit.fused else operands.temporary(acc.vector)
-    walks = [Walk(place, operands.multiples(*where, {1, 3})) for place, where in ((x, pixels), (w, taps))]
+    (x_p, pitch), (w_p, stride), size = pixels, taps, acc.vectors * unit.vector_bytes
+    walks = Walk(x, operands.multiples(x_p, pitch, {1, 3})), Walk(w, size if stride is None else operands.multiples(w_p, stride, {1, 3}))
     asked = None
     if border is not None:
         columns, first, last = border
-        asked = Border(operands.read(first), operands.read(last), None if columns is None else operands.read(_columns(builder, unit, acc, columns)))
-    strip = Strip(sums, kept, passing, product, *walks, asked)
-    results = operands.call("\n".join(slide_text(unit, strip, acc.rows, acc.vectors, count, stride)))
+        edge, loaded = (count - 1, schedule[-1][0] + 1) if columns is None and count > 1 else (schedule[-1][0] + 1, 0)
+        held = None if columns is None else operands.read(_columns(builder, unit, acc, columns))
+        asked = Border(operands.read(first), operands.read(last), held, edge, max(0, loaded - edge))
+    down = None
+    if below is not None:
+        _, further, taps_further = below
+        number = lambda value: ir.Constant(further.type, value)
+        rest = lambda whole, walk, wanted, step: operands.read(
+            builder.mul(builder.sub(whole, builder.mul(number(walk.moved(wanted)), step)), number(unit.size))
+        )
+        at_pixels = rest(further, walks[0], [i for i, _ in schedule], pitch)
+        if taps_further is None and stride is None:
+            at_taps = f"$${count * size}"
+        else:
+            step = number(acc.vectors * acc.lanes) if stride is None else stride
+            at_taps = rest(builder.mul(step, number(count)) if taps_further is None else taps_further, walks[1], range(count), step)
+        down = Down(left, at_pixels, at_taps)
+    strip = Strip(sums, kept, passing, product, *walks, asked, down)
+    results = operands.call("\n".join(slide_text(unit, strip, acc.rows, acc.vectors, count, apart)))
     for k in range(acc.rows * acc.vectors):
         acc_v = put(builder, acc_v, builder.extract_value(results, k), k)
     return acc_v

@@ -67,8 +67,10 @@ def _few_outputs(rule, problem, lanes, target):
 @candidates.register(DepthwiseTiling)
 def _depthwise(rule, problem, lanes, target):
     for strip in strips(rule.strip, problem, target):
-        for lines, channels in itertools.product(line_counts(rule, problem), block_sizes(lanes, rule.channels, problem.c)):
-            yield rule._replace(strip=strip, lines=lines, channels=channels)
+        blocks, rows = block_sizes(lanes, rule.channels, problem.c), strip.rows
+        pixel_counts = sorted({ceil_div(pixels, rows) * rows for pixels in (1, rule.pixels, problem.q)})
+        for lines, channels, pixels in itertools.product(line_counts(rule, problem), blocks, pixel_counts):
+            yield rule._replace(strip=strip, lines=lines, channels=channels, pixels=pixels)
 
 
 @candidates.register(DepthwiseRowsTiling)

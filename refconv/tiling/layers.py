@@ -27,8 +27,8 @@ from refconv.weights.packed import ceil_div, groups_per_vector
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
 """Tile heights in use: each one used costs a compilation, and these leave at most a tenth of a row of up to 112 pixels idle."""
-NEAR_VECTORS = 4
-"""Fewer contiguous vectors of channels than this are not worth walking down the rows with."""
+NEAR_BYTES = 128
+"""Fewer contiguous bytes of channels than this are not worth walking down the rows with: a CPU fetches cache lines in pairs."""
 MOST_AHEAD = 256
 
 
@@ -93,16 +93,18 @@ class FewOutputsTiling(NamedTuple):
 
 
 class DepthwiseTiling(NamedTuple):
-    """A strip; a unit of work is `lines` output rows x `channels` channels."""
+    """A strip; a unit of work is `lines` output rows x `channels` channels, in blocks of columns `pixels` output pixels wide."""
 
     strip: DepthwiseStrip
     lines: int
     channels: int
+    pixels: int
 
     def check(self, chosen, problem, lanes):
         """As DenseTiling.check."""
         check_channels(self.channels, lanes)
         check_strip("strip", self.strip, chosen.strip, problem, problem.q)
+        require(self.pixels % self.strip.rows == 0, "pixels", self.pixels, f"a multiple of strip.rows = {self.strip.rows}")
 
 
 class DepthwiseRowsTiling(NamedTuple):
@@ -222,9 +224,11 @@ def most_grouped_rows(width, taps, stride, target):
 
 
 def strip_rows(pixels, taps, target):
-    """Outputs of a strip: accumulators, `taps` weights and one pixel fit the registers."""
+    """Outputs of a strip: accumulators, `taps` weights and one pixel fit the registers; of those the height with the fewest loads, then the one that
+    makes the fewest outputs twice."""
     most = min(16, most_strip_rows(taps, target))
-    return min((rows for rows in ROWS if rows <= min(pixels, most)), key=lambda rows: (ceil_div(pixels, rows) * (rows + taps - 1), -rows))
+    strips = lambda rows: ceil_div(pixels, rows)
+    return min((rows for rows in ROWS if rows <= min(pixels, most)), key=lambda rows: (strips(rows) * (rows + taps - 1), strips(rows) * rows, -rows))
 
 
 def lines_within(budget_bytes, outputs, line_bytes, kernel, stride, dilation, count=staged_count):
@@ -326,20 +330,30 @@ def few_outputs_tiling(problem, itemsize, target):
     return FewOutputsTiling(tile, ceil_div(ceil_div(pixels, step), target.threads) * step)
 
 
-def depthwise_tiling(problem, itemsize, target):
-    """Rule: the r input rows under a window stay in half the L1 if that holds enough channels of them, else in the L2.
+def window_bytes(pixels, problem, itemsize):
+    """Bytes that one channel of a depthwise window takes: the input under `pixels` pixels of an output row, and the weights."""
+    columns = (pixels - 1) * problem.stride_w + (problem.s - 1) * problem.dilation_w + 1
+    return problem.r * (columns + problem.s) * itemsize
 
-    Enough is 4 vectors (256 contiguous bytes): fewer turn the input into short strided reads, which the hardware does not
-    prefetch (measured: 144 channels at 56x56 take 1.1 times as long with 1 vector as with all 9; 384 channels at 14x14 take
-    1.2 times as long with all 24 as with 6, which the L1 holds).
+
+def depthwise_tiling(problem, itemsize, target):
+    """Rule: the window of a block, its r input rows and its weights, stays in two thirds of the L1 as the block goes down the map; the outputs
+    pass through the rest.
+
+    As many channels as that holds under a single strip, for they are contiguous, in even blocks of NEAR_BYTES at least; where those are all,
+    as many strips side by side as it holds. (144 channels at 56x56, by the channels of a block, with AVX2: 32 take 1.25 times as long as all; 384
+    channels at 14x14: all 1.2 times as long as 128. 32 channels at 112x112: rows of 112 pixels take 1.06 times as long as of 36.)
     """
-    lanes = target.lanes(itemsize)
+    lanes, near = target.lanes(itemsize), 2 * target.l1_bytes // 3
     taps, stride = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
     rows = strip_rows(problem.q, taps, target)
-    lines = lines_of_thread(problem, itemsize, target)
-    near = target.l1_bytes // 2 // (problem.r * problem.w * itemsize) // lanes * lanes
-    channels = near if near >= NEAR_VECTORS * lanes else ceil_div(problem.c, lanes) * lanes
-    return DepthwiseTiling(DepthwiseStrip(*map(Static, (rows, taps, stride))), lines, channels)
+    most = max(NEAR_BYTES // itemsize, near // window_bytes(rows, problem, itemsize))
+    vectors = ceil_div(problem.c, lanes)
+    channels = ceil_div(vectors, ceil_div(vectors, max(1, most // lanes))) * lanes
+    strips = 1
+    while channels >= problem.c and strips * rows < problem.q and window_bytes((strips + 1) * rows, problem, itemsize) * channels <= near:
+        strips += 1
+    return DepthwiseTiling(DepthwiseStrip(*map(Static, (rows, taps, stride))), lines_of_thread(problem, itemsize, target), channels, strips * rows)
 
 
 def depthwise_rows_tiling(problem, itemsize, target):

@@ -125,7 +125,7 @@ def _fields(t, space):
         sizes = {"pixels": (pixels, int(t.tile.rows)), "channels": (problem.k, t.tile.vectors * lanes)}
         return _Fields(sizes, {"tile": (pixels, problem.k)})
     if isinstance(t, layers.DepthwiseTiling):
-        return _Fields({**rows, "channels": (problem.c, lanes)}, {"strip": problem})
+        return _Fields({**rows, "channels": (problem.c, lanes), "pixels": (problem.q, int(t.strip.rows))}, {"strip": problem})
     if isinstance(t, layers.DepthwiseRowsTiling):
         return _Fields({"bands": (ceil_div(problem.p, t.strip.rows), 1)}, {"strip": problem.turned})
     if isinstance(t, layers.FewOutputsTiling):

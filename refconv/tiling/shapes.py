@@ -99,6 +99,7 @@ class DepthwiseStrip(NamedTuple):
     taps: Static
     stride: Static
 
+    inputs = 1
     kind = "depthwise"
 
 

@@ -16,6 +16,7 @@ from refconv.static import Static
 from refconv.tile.arrays import zero_code
 from refconv.tile.instructions import slide_schedule
 from refconv.tile.machine import implement
+from refconv.tile.operands import Below, View, Weights
 from refconv.tile.types import TileType
 from sim.hierarchy.hierarchy import call_loop
 from sim.hierarchy.words import CHUNK, HEADER, TENSOR_BITS, whole_lines, words_at
@@ -241,18 +242,45 @@ def _outer_sum(acc, pixels, weights, steps, ahead):
 
 
 @overload(op.slide, jit_options=INLINED)
-def _slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
+def _slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
     if not is_traced(pixels[0]):
         return None
-    met = tuple(i for i, _ in slide_schedule(acc.rows, strip.record.taps, strip.record.stride))
     n_taps, n_vectors, n_lanes = int(strip.record.taps), acc.vectors, acc.lanes
+    apart = n_vectors * n_lanes
+    if taps[2] == types.none:
+
+        def side_by_side(acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
+            return op.slide(acc, strip, pixels, columns, first_pixel, last_pixel, Weights(taps.buffer, taps.at, apart), below)
+
+        return side_by_side
+    if below != types.none and below[2] == types.none:
+
+        def following(acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
+            return op.slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps, Below(below.rows, below.pixels, n_taps * taps.stride))
+
+        return following
+    if below != types.none:
+
+        def rows(acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
+            for r in range(below.rows):
+                under = View(pixels.buffer, pixels.at + r * below.pixels, pixels.pitch)
+                here = Weights(taps.buffer, taps.at + r * below.taps, taps.stride)
+                acc = op.slide(acc, strip, under, columns, first_pixel, last_pixel, here, None)
+            return acc
+
+        return rows
+    met = tuple(i for i, _ in slide_schedule(acc.rows, strip.record.taps, strip.record.stride))
     if first_pixel == types.none:
-        return lambda acc, strip, pixels, columns, first_pixel, last_pixel, taps: op.slide(acc, strip, pixels, n_lanes, 0, 1 << 30, taps)
+        return lambda acc, strip, pixels, columns, first_pixel, last_pixel, taps, below: op.slide(
+            acc, strip, pixels, n_lanes, 0, 1 << 30, taps, below
+        )
 
     if columns == types.none:
-        return lambda acc, strip, pixels, columns, first_pixel, last_pixel, taps: op.slide(acc, strip, pixels, n_lanes, first_pixel, last_pixel, taps)
+        return lambda acc, strip, pixels, columns, first_pixel, last_pixel, taps, below: op.slide(
+            acc, strip, pixels, n_lanes, first_pixel, last_pixel, taps, below
+        )
 
-    def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps):
+    def slide(acc, strip, pixels, columns, first_pixel, last_pixel, taps, below):
         n = begin(pixels.buffer)
         for s in range(n_taps):
             for v in range(n_vectors):
