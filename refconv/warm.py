@@ -10,12 +10,13 @@ import numpy as np
 
 from refconv import code_cache
 from refconv.bench import blocks
-from refconv.bench.peers import Operands, ours
+from refconv.bench.peers import Operands, call, ours
 from refconv.cli import MODEL_OPTIONS, Parser, door, in_options, positive, progress
 from refconv.elements import LEGAL, element
 from refconv.graph.read import read_model
 from refconv.jit import compiling
 from refconv.networks.layers import OPERATORS, PRESETS, SETS, find_layer, with_batch
+from refconv.ops.blocks import fused_block
 from refconv.plan import thread_count
 
 NAMES = (*SETS, "blocks", "operators", "all")
@@ -63,17 +64,20 @@ def chosen(arguments, others=()):
 
 
 def run_layer(problem, dtype, threads):
-    """Call the operation of a layer on arrays in both layouts."""
+    """Call the operation of a layer, as it is and prepared, on arrays in both layouts."""
     operands = Operands(problem, dtype)
     for layout in ("NCHW", "NHWC"):
+        call(operands, threads, layout)
         ours(operands, threads, layout).run()
 
 
 def run_block(case, dtype, threads):
-    """Call a fused block on arrays in both layouts."""
-    x = np.zeros((case.n, case.c, case.size, case.size), dtype)
+    """Call a fused block, as it is and prepared, on arrays in both layouts."""
+    record, x = blocks.weights(case, dtype), np.zeros((case.n, case.c, case.size, case.size), dtype)
     for layout in ("NCHW", "NHWC"):
-        blocks.ours(blocks.weights(case, dtype), x, threads, layout)
+        image = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if layout == "NHWC" else x
+        fused_block(image, record, layout=layout, threads=threads)
+        blocks.ours(record, x, threads, layout).run()
 
 
 def main(argv=None):

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -25,9 +26,17 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 50)
 
 
-def pytest_collection_modifyitems(items):
-    """The longest tests, those of other targets, go to the head of each of the two workers' shares."""
+def pytest_addoption(parser):
+    parser.addoption("--other-targets", action="store_true", help="also run what differs between instruction sets for AVX2 and plain x86-64")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests of other targets run where they are asked for, as CI does: each compiles hundreds of kernels anew. They go to the head of each of the two
+    workers' shares, since they take longest."""
     slow = [item for item in items if "other_targets" in item.name]
     rest = [item for item in items if item not in slow]
+    if not config.getoption("--other-targets"):
+        for item in slow:
+            item.add_marker(pytest.mark.skip(reason="other targets: --other-targets"))
     half, middle = len(slow) // 2, len(rest) // 2
     items[:] = [*slow[:half], *rest[:middle], *slow[half:], *rest[middle:]]

@@ -16,7 +16,8 @@ import numpy as np
 
 from refconv import reference
 from refconv.bench.entry import Entry
-from refconv.ops.layers import conv2d, pack, partial_conv2d
+from refconv.ops.layers import conv2d, partial_conv2d
+from refconv.ops.prepare import prepare
 from refconv.problem.conv import PartialConv2d
 from refconv.weights.packed import empty
 
@@ -66,19 +67,28 @@ def _without_unread(problem):
     )
 
 
-def ours(operands, threads, layout="NHWC"):
-    """The Entry of this project: NHWC arrays in and out, packed weights; or NCHW arrays, which pay the conversion."""
+def _operation(operands, threads, layout):
+    """(operation, arguments, options) of a layer with the output's memory given."""
     problem, last = operands.problem, layout == "NHWC"
-    packed = pack(operands.weight, operands.conv.groups)
     shape = (problem.n, problem.p, problem.q, problem.k) if last else (problem.n, problem.k, problem.p, problem.q)
-    x, out = operands.x_last if last else operands.x, empty(shape, operands.dtype)
-    options = {"layout": layout, "out": out, "threads": threads}
+    options = {"layout": layout, "out": empty(shape, operands.dtype), "threads": threads}
+    arguments = operands.x_last if last else operands.x, operands.weight
     if isinstance(problem, PartialConv2d):
-        run = lambda: partial_conv2d(x, packed, **options)
-    else:
-        options |= operands.options
-        run = lambda: conv2d(x, packed, **options)
-    return Entry(run, lambda: run().transpose(0, 3, 1, 2) if last else run())
+        return partial_conv2d, arguments, options
+    return conv2d, arguments, {**options, **operands.options}
+
+
+def call(operands, threads, layout="NHWC"):
+    """The operation of a layer, called on NHWC or NCHW arrays."""
+    operation, arguments, options = _operation(operands, threads, layout)
+    return operation(*arguments, **options)
+
+
+def ours(operands, threads, layout="NHWC"):
+    """The Entry of this project: a prepared call, NHWC arrays in and out; or NCHW arrays, which pay the conversion."""
+    operation, arguments, options = _operation(operands, threads, layout)
+    x, prepared = arguments[0], prepare(operation, *arguments, **options)
+    return Entry(lambda: prepared(x), lambda: prepared(x).transpose(0, 3, 1, 2) if layout == "NHWC" else prepared(x))
 
 
 def peer(name):
