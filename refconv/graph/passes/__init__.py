@@ -1,0 +1,17 @@
+"""Passes: functions from a Network to one that computes the same with less. Each is a file that reads like its rule; the order is here."""
+
+from refconv.graph.passes.activations import name_activations
+from refconv.graph.passes.constants import fold_constants
+from refconv.graph.passes.convolutions import name_convolutions
+from refconv.graph.passes.join import join_activations, join_residuals
+from refconv.graph.passes.products import name_products
+from refconv.graph.passes.scales import fold_scales
+
+PASSES = (fold_constants, name_convolutions, name_products, fold_scales, name_activations, join_residuals, join_activations)
+
+
+def improved(network):
+    """The network after all passes."""
+    for step in PASSES:
+        network = step(network)
+    return network

@@ -1,0 +1,34 @@
+"""The light graphs of the onnx wheel, whose weights are all one value, with weights drawn at random: nine real networks."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="extra: test")
+import onnx.backend.test as backend_test  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
+
+FOLDER = pathlib.Path(backend_test.__file__).parent / "data" / "light"
+NAMES = sorted(path.stem.removeprefix("light_") for path in FOLDER.glob("light_*.onnx"))
+
+
+def light(name, seed=0):
+    """A ModelProto whose ConstantOfShape nodes are weights: of matrices and convolutions with the variance that keeps activations' size."""
+    model, random = onnx.load(FOLDER / f"light_{name}.onnx"), np.random.default_rng(seed)
+    shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    kept = []
+    for node in model.graph.node:
+        if node.op_type != "ConstantOfShape":
+            kept.append(node)
+            continue
+        shape = tuple(shapes[node.input[0]])
+        if len(shape) > 1:
+            array = random.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+        else:
+            array = random.uniform(0.5, 1.5, shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, node.output[0]))
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
