@@ -14,7 +14,10 @@ NAMES = sorted(path.stem.removeprefix("light_") for path in FOLDER.glob("light_*
 
 
 def light(name, seed=0):
-    """A ModelProto whose ConstantOfShape nodes are weights: of matrices and convolutions with the variance that keeps activations' size."""
+    """A ModelProto whose ConstantOfShape nodes are weights: of matrices and convolutions with the variance that keeps activations' size.
+
+    A Softmax at its end is left out: of numbers far apart it is 0 and 1.
+    """
     model, random = onnx.load(FOLDER / f"light_{name}.onnx"), np.random.default_rng(seed)
     shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     kept = []
@@ -28,6 +31,9 @@ def light(name, seed=0):
         else:
             array = random.uniform(0.5, 1.5, shape).astype(np.float32)
         model.graph.initializer.append(numpy_helper.from_array(array, node.output[0]))
+    if kept[-1].op_type == "Softmax":
+        model.graph.output[0].name = kept.pop().input[0]
+        model.graph.output[0].type.tensor_type.ClearField("shape")
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

@@ -33,8 +33,8 @@ class Calls:
         takers = self.network.takers()
         for given in self.network.inputs:
             shape = self.shapes[given.name]
-            kernels_alone = len(shape) in (3, 4) and all(taker is not None and taker.op == "conv" for taker in takers.get(given.name, (None,)))
-            order = orders.channels_last(len(shape)) if kernels_alone else orders.plain(len(shape))
+            for_kernels = len(shape) in (3, 4) and any(taker is not None and taker.op == "conv" for taker in takers.get(given.name, ()))
+            order = orders.channels_last(len(shape)) if for_kernels else orders.plain(len(shape))
             self.tensors[given.name] = Tensor(shape, given.dtype, order, given.name)
         for step in self.network.steps:
             if step.name not in needed:
@@ -85,6 +85,8 @@ class Calls:
                     return  # what makes it is at fault, and has been told
                 raise ValueError(f"nothing makes {printable(name)}")
         shape, dtype = self.shapes.get(step.name), self.dtypes.get(step.name)
+        if step.name not in self.shapes and step.op in _SHAPES:
+            shape, dtype = _SHAPES[step.op](self, step, *(source.shape for source in sources)), sources[0].dtype
         if shape is None or None in shape or dtype is None:
             raise ValueError(f"the shape of {printable(step.name)} ({sizes_text(shape) if shape else '?'}) does not follow from what it reads")
         _ADD.get(step.op, _numpy)(self, step, sources, Tensor(shape, dtype, orders.plain(len(shape)), step.name))
@@ -262,6 +264,14 @@ def _activation(builder, step, sources, out):
         raise NotSupported(f"an activation of {sources[0].dtype}: must be of {', '.join(ELEMENTS)}")
     builder.call(step, ACTIVATED, step.sources, out._replace(order=sources[0].order))
 
+
+_SHAPES = {
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), lambda builder, step, *shapes: np.broadcast_shapes(*shapes)),
+    "Transpose": lambda builder, step, shape: tuple(shape[axis] for axis in step.attributes["perm"]),
+    "activation": lambda builder, step, shape: shape,
+    "product": lambda builder, step, shape, *residual: (*shape[:-1], len(builder.network.parameters[step.parameters["weight"]])),
+}
+"""The shape of a tensor that passes have made, and the file does not know, of the shapes of its sources."""
 
 _ADD = {
     **dict.fromkeys(RESHAPES, _reshape),

@@ -68,8 +68,14 @@ class Network(NamedTuple):
         return self.parameters.get(name)
 
     def changed(self, steps, parameters=()):
-        """The network with some steps in the place of those of their names, {name: Step}, and with more parameters; without what no output needs."""
-        whole = [steps.get(step.name, step) for step in self.steps]
+        """The network with more parameters, and some steps in the place of others, {name: Step}; without what no output needs.
+
+        Several steps, of which the last makes the tensor called so, may stand in the place of one.
+        """
+        whole = []
+        for step in self.steps:
+            instead = steps.get(step.name, step)
+            whole += [instead] if isinstance(instead, Step) else instead
         parameters = {**self.parameters, **dict(parameters)}
         needed, kept = set(self.outputs), []
         for step in reversed(whole):

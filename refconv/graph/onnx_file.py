@@ -33,6 +33,7 @@ def loaded(path, weights):
     """The ModelProto in a file; weights: whether to read those in files of their own, too. ValueError says what is wrong with it."""
     try:
         import onnx
+        import onnx.checker
         from google.protobuf.message import DecodeError
     except ImportError:
         raise ValueError("reading ONNX graphs needs the package onnx; legal: pip install onnx (the extra onnx)") from None
@@ -40,6 +41,8 @@ def loaded(path, weights):
         model = onnx.load(path, load_external_data=weights)
     except DecodeError as error:
         raise ValueError(f"cannot be read as ONNX: {error}; must be a whole protobuf file") from None
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"has weights in a file that cannot be read: {printable(str(error).strip().splitlines()[0])}") from None
     if not model.graph.node:
         raise ValueError("has no graph with nodes: must be an ONNX model")
     return model

@@ -6,8 +6,9 @@ from refconv.graph.passes.convolutions import name_convolutions
 from refconv.graph.passes.join import join_activations, join_residuals
 from refconv.graph.passes.products import name_products
 from refconv.graph.passes.scales import fold_scales
+from refconv.graph.passes.transposes import sink_transposes
 
-PASSES = (fold_constants, name_convolutions, name_products, fold_scales, name_activations, join_residuals, join_activations)
+PASSES = (fold_constants, name_convolutions, name_products, sink_transposes, fold_scales, name_activations, join_residuals, join_activations)
 
 
 def improved(network):

@@ -60,7 +60,9 @@ def factor_and_shift(step, constants, weight, op):
     vector = by_channel(constants[0], weight, op)
     if vector is None or constants[0].dtype != weight.dtype:
         return None
-    return {"Mul": (vector, None), "Div": (1 / vector, None), "Add": (None, vector), "Sub": (None, -vector)}[step.op]
+    if step.op in ("Add", "Sub"):
+        return None, vector if step.op == "Add" else -vector
+    return (vector if step.op == "Mul" else 1 / vector), None
 
 
 def by_channel(array, weight, op):
