@@ -195,8 +195,14 @@ def graphs(draw):
 
 
 GRAPH_ARRAYS = {
-    "w": whole((4, 4, 1, 1), 1, -1, 2), "dw": whole((4, 1, 3, 3), 2, -1, 2), "k": whole((4, 1, 1), 3), "flat": np.array([0, 4, 25]),
-    "shape": np.array([-1, 4, 5, 5]), "two": np.array([2]), "six": np.array([6]), "one": np.array([1]),
+    "w": whole((4, 4, 1, 1), 1, -1, 2),
+    "dw": whole((4, 1, 3, 3), 2, -1, 2),
+    "k": whole((4, 1, 1), 3),
+    "flat": np.array([0, 4, 25]),
+    "shape": np.array([-1, 4, 5, 5]),
+    "two": np.array([2]),
+    "six": np.array([6]),
+    "one": np.array([1]),
 }
 
 

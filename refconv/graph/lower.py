@@ -19,6 +19,8 @@ from refconv.problem.steps import Step
 
 RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 SAME = ("Identity", "Dropout")
+MOST_TRIED = 1 << 20
+"""Elements of sources up to which an operator is tried on zeros, to say what is wrong with their sizes."""
 
 
 class Calls:
@@ -88,8 +90,25 @@ class Calls:
         if step.name not in self.shapes and step.op in _SHAPES:
             shape, dtype = _SHAPES[step.op](self, step, *(source.shape for source in sources)), sources[0].dtype
         if shape is None or None in shape or dtype is None:
-            raise ValueError(f"the shape of {printable(step.name)} ({sizes_text(shape) if shape else '?'}) does not follow from what it reads")
+            told = f"the shape of {printable(step.name)} ({sizes_text(shape) if shape else '?'}) does not follow from what it reads"
+            raise ValueError(self._fault(step, sources) or told)
         _ADD.get(step.op, _numpy)(self, step, sources, Tensor(shape, dtype, orders.plain(len(shape)), step.name))
+
+    def _fault(self, step, sources):
+        """What is wrong with a step whose shape onnx leaves open: what its kernel needs, or what NumPy says of arrays of zeros; else nothing."""
+        if step.op == "conv":
+            conv_problem(self, step, sources[0].shape)
+        if step.op in _ADD or sum(math.prod(source.shape) for source in sources if source) > MOST_TRIED:
+            return ""
+        arrays = [
+            source and self.constants.get(name, np.zeros(source.shape, source.dtype)) for name, source in zip(step.sources, sources, strict=True)
+        ]
+        try:
+            with np.errstate(all="ignore"):
+                _bound(self, step)[0](*arrays)
+        except Exception as error:  # whatever NumPy raises where sizes do not fit
+            return str(error).partition("\n")[0]
+        return ""
 
     def call(self, step, kernel, sources, out, **more):
         """Add a call that makes a tensor."""
@@ -184,7 +203,15 @@ _MACS = {
 
 
 def _conv(builder, step, sources, out):
-    x, weight = sources[0].shape, builder.network.parameters[step.parameters["weight"]]
+    x = sources[0].shape
+    problem = conv_problem(builder, step, x)
+    made = (problem.n, problem.k, *((problem.p, problem.q) if len(x) == 4 else (problem.q,)))
+    _kernel(builder, step, problem, made, orders.channels_last(len(x)), out)
+
+
+def conv_problem(builder, step, x):
+    """The Conv2d of a "conv" on an input of shape x; ValueError says what does not fit."""
+    weight = builder.network.parameters[step.parameters["weight"]]
     given = step.attributes
     if len(x) != weight.ndim:
         raise ValueError(f"weight {list(weight.shape)}: must have {len(x)} axes, as its input has")
@@ -197,12 +224,12 @@ def _conv(builder, step, sources, out):
     if len(axes) == 1:  # a line is a map of one row
         axes = [axes[0]._replace(size=1, taps=1, stride=1, dilation=1, before=0, after=0, count=1), *axes]
     rows, columns = axes
-    problem = Conv2d(
+    if min(rows.count, columns.count) < 1:
+        raise ValueError(f"a window of {list(kernel)} is larger than the map: must fit into it and its padding")
+    return Conv2d(
         *(x[0], x[1], rows.size, columns.size, len(weight), rows.taps, columns.taps, rows.stride, columns.stride),
         *(rows.before, columns.before, rows.after, columns.after, rows.dilation, columns.dilation, groups),
     )
-    made = (x[0], len(weight), *((rows.count, columns.count) if len(x) == 4 else (columns.count,)))
-    _kernel(builder, step, problem, made, orders.channels_last(len(x)), out)
 
 
 def _product(builder, step, sources, out):

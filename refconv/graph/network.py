@@ -55,6 +55,11 @@ class Network(NamedTuple):
         """How an error calls a step: its node and its tensor."""
         return f"{self.labels.get(step.name, step.op)} (tensor {step.name})"
 
+    def label_of_both(self, before, step, labels):
+        """The label of a step that does what `before` and `step` did, one after the other; labels: those that are new."""
+        name = lambda one: labels.get(one.name) or self.labels.get(one.name, one.op)
+        return f"{name(before)} with {name(step)}"
+
     def takers(self):
         """{name: the Steps that take it}; the network's own outputs have None among them, once."""
         found = {name: [None] for name in self.outputs}
@@ -67,8 +72,8 @@ class Network(NamedTuple):
         """The parameter called `name`, or None."""
         return self.parameters.get(name)
 
-    def changed(self, steps, parameters=()):
-        """The network with more parameters, and some steps in the place of others, {name: Step}; without what no output needs.
+    def changed(self, steps, parameters=(), labels=()):
+        """The network with more parameters and labels, and some steps in the place of others, {name: Step}; without what no output needs.
 
         Several steps, of which the last makes the tensor called so, may stand in the place of one.
         """
@@ -84,12 +89,7 @@ class Network(NamedTuple):
                 needed.update(step.sources)
                 needed.update(step.parameters.values())
         used = {name: array for name, array in parameters.items() if name in needed}
-        return self._replace(steps=tuple(reversed(kept)), parameters=used)
-
-
-def renamed(step, other):
-    """A step that makes the tensor of another."""
-    return step._replace(name=other.name)
+        return self._replace(steps=tuple(reversed(kept)), parameters=used, labels={**self.labels, **dict(labels)})
 
 
 def with_attributes(step, **attributes):
@@ -97,4 +97,4 @@ def with_attributes(step, **attributes):
     return step._replace(attributes={**step.attributes, **attributes})
 
 
-__all__ = ["Network", "NetworkInput", "Step", "renamed", "with_attributes"]
+__all__ = ["Network", "NetworkInput", "Step", "with_attributes"]

@@ -13,11 +13,13 @@ from refconv.graph.model import printable
 from refconv.graph.network_schedule import network_schedule
 from refconv.graph.onnx_network import OnnxNetwork, shape_text
 from refconv.graph.passes import improved
+from refconv.operators.types import NotSupported
 from refconv.ops.border import border_marker
 from refconv.ops.convert import copy_transposed
 from refconv.ops.layers import PackedWeight
 from refconv.ops.steps import activator
 from refconv.plan import LayerProgram, plan_of, thread_count
+from refconv.problem.conv import is_integer
 from refconv.recent import Recent
 from refconv.weights.packed import empty
 
@@ -76,9 +78,7 @@ class Net:
         Inputs whose values decide shapes are given as arrays.
         """
         by_name = self._by_name(shapes, named)
-        for name, value in by_name.items():
-            if name not in self._file.deciding:
-                self._check_sizes(name, tuple(value))
+        self._check_sizes({name: np.shape(value) if name in self._file.deciding else tuple(value) for name, value in by_name.items()})
         return self._program(by_name, threads).schedule
 
     @property
@@ -119,18 +119,22 @@ class Net:
             array = value if type(value) is np.ndarray else np.asarray(value)
             if array.dtype != wanted.dtype:
                 raise TypeError(f"{printable(name)} of dtype {array.dtype}: must be {wanted.dtype}")
-            self._check_sizes(name, array.shape)
             found[name] = array
+        self._check_sizes({name: array.shape for name, array in found.items()})
         return {name: found[name] for name in self.inputs}
 
-    def _check_sizes(self, name, shape):
-        sizes = self._file.inputs[self.inputs.index(name)].sizes
-        whole = all(isinstance(size, int | np.integer) and size >= 0 for size in shape)
-        fits = sizes is None or (
-            len(sizes) == len(shape) and all(isinstance(size, str) or size == own for size, own in zip(sizes, shape, strict=True))
-        )
-        if not whole or not fits:
-            raise ValueError(f"{printable(name)} of shape {tuple(shape)}: must be [{shape_text(sizes)}]")
+    def _check_sizes(self, shapes):
+        """ValueError unless inputs may have these shapes, {name: shape}, and a size of one name is the same everywhere."""
+        named = {}
+        for given in self._file.inputs:
+            name, sizes, shape = printable(given.name), given.sizes, shapes[given.name]
+            whole = all(is_integer(size) and size >= 0 for size in shape)
+            fits = sizes is None or (len(sizes) == len(shape) and all(isinstance(a, str) or a == b for a, b in zip(sizes, shape, strict=True)))
+            if not whole or not fits:
+                raise ValueError(f"{name} of shape {tuple(shape)}: must be [{shape_text(sizes)}]")
+            for symbol, size in zip(sizes or (), shape, strict=False):
+                if isinstance(symbol, str) and symbol and named.setdefault(symbol, size) != size:
+                    raise ValueError(f"{name} of shape {tuple(shape)}: {printable(symbol)} is {named[symbol]} elsewhere; must be one size")
 
     def _program(self, given, threads):
         """The _Program for arrays, or shapes, by input; made at the first call with those sizes."""
@@ -179,7 +183,7 @@ class _Program:
                 for run in runs:
                     run()
                     done += 1
-            except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+            except (NotSupported, ValueError, TypeError, IndexError, ArithmeticError) as error:
                 raise ValueError(f"{printable(self.network.label(calls[done].step))}: {error}") from error
         made = tuple(copy() for copy in outputs)
         return made[0] if len(made) == 1 else made

@@ -17,7 +17,7 @@ def alone(step, takers):
 
 def join_residuals(network):
     """Additions of whatever has its sizes, or is broadcast to them; where the sum turns out to be larger, the schedule takes the two apart."""
-    takers, makers, steps = network.takers(), network.makers, {}
+    takers, makers, steps, labels = network.takers(), network.makers, {}, {}
     for step in network.steps:
         if step.op not in SUMS or len(step.sources) != 2:
             continue
@@ -27,15 +27,17 @@ def join_residuals(network):
                 continue
             if alone(before, takers) and len(before.sources) == 1 and "activation" not in before.attributes:
                 steps[step.name] = before._replace(name=step.name, sources=(*before.sources, other))
+                labels[step.name] = network.label_of_both(before, step, labels)
                 break
-    return network.changed(steps)
+    return network.changed(steps, labels=labels)
 
 
 def join_activations(network):
     """Activations."""
-    takers, makers, steps = network.takers(), network.makers, {}
+    takers, makers, steps, labels = network.takers(), network.makers, {}, {}
     for step in network.steps:
         before = makers.get(step.sources[0]) if step.op == "activation" else None
         if before is not None and before.op in PRODUCERS and "activation" not in before.attributes and alone(before, takers):
             steps[step.name] = with_attributes(before, activation=step.attributes["kind"])._replace(name=step.name)
-    return network.changed(steps)
+            labels[step.name] = network.label_of_both(before, step, labels)
+    return network.changed(steps, labels=labels)

@@ -23,9 +23,9 @@ def name_products(network):
         if given.get("alpha", 1.0) != 1:
             weight = weight * weight.dtype.type(given["alpha"])
         roles = {"weight": f"{step.name} weight"}
-        arrays[roles["weight"]] = np.ascontiguousarray(weight)
+        arrays[roles["weight"]] = weight
         if bias is not None:
             roles["bias"] = f"{step.name} bias"
-            arrays[roles["bias"]] = np.ascontiguousarray(bias)
+            arrays[roles["bias"]] = bias
         changed[step.name] = step._replace(op="product", sources=step.sources[:1], parameters=roles, attributes={})
     return network.changed(changed, arrays)

@@ -17,7 +17,7 @@ NORM_PARAMETERS = 4
 
 def fold_scales(network):
     """Fold all of them, from the first step on: what follows a folded one may be folded, too."""
-    takers, makers, steps, arrays = network.takers(), network.makers, {}, {}
+    takers, makers, steps, arrays, labels = network.takers(), network.makers, {}, {}, {}
     constant = lambda name: arrays.get(name, network.constant(name))
     for step in network.steps:
         if step.op not in FOLDED:
@@ -42,7 +42,8 @@ def fold_scales(network):
         else:
             arrays[roles["bias"]] = (wide + (0 if shift is None else shift)).astype(weight.dtype)
         steps[step.name] = before._replace(name=step.name, parameters=roles)
-    return network.changed(steps, arrays)
+        labels[step.name] = network.label_of_both(before, step, labels)
+    return network.changed(steps, arrays, labels)
 
 
 def factor_and_shift(step, constants, weight, op):

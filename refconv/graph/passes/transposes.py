@@ -7,9 +7,12 @@ and so with -, *, /. Transposes are no work; those of constants are made here. C
 
 import numpy as np
 
+from refconv.operators import elementwise, normalise, windows
 from refconv.problem.steps import Step
 
 BETWEEN = ("Add", "Sub", "Mul", "Div")
+KEEP_RANK = ("product", "activation", "Identity", "Dropout", *windows.TABLE, *normalise.TABLE)
+"""Whose first output has as many axes as the first source."""
 
 
 def sink_transposes(network):
@@ -75,7 +78,9 @@ class Ranks:
             return self.network.parameters[step.parameters["weight"]].ndim
         if step.op == "Transpose" and "perm" in step.attributes:
             return len(step.attributes["perm"])
-        if step.op in (*BETWEEN, "product", "activation", "Relu", "BatchNormalization", "MaxPool", "AveragePool", "LayerNormalization", "Identity"):
-            ranks = [self.of(name) for name in step.sources[: 2 if step.op in BETWEEN else 1]]
+        if step.op in KEEP_RANK:
+            return self.of(step.sources[0])
+        if step.op in elementwise.TABLE:
+            ranks = [self.of(name) for name in step.sources if name]
             return None if None in ranks else max(ranks)
         return None
