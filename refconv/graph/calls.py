@@ -8,7 +8,6 @@ tensor has gets a call "convert" before it.
 import math
 from typing import Any, NamedTuple
 
-from refconv import tables
 from refconv.graph import orders
 from refconv.graph.model import printable, sizes_text
 from refconv.problem.steps import Step
@@ -73,6 +72,8 @@ class NetworkSchedule(NamedTuple):
 
     def table(self):
         """The tables.Table of its calls."""
+        from refconv import tables  # which needs rich, an import of its own
+
         title = f"{len(self.calls)} calls, {self.macs:,} multiply-adds, {self.peak_bytes:,} bytes at the peak"
         table = tables.Table(title, "step", "op", "kernel", "output", "order", "MACs", "at", "bytes", left=("op", "kernel", "output", "order"))
         for call in self.calls:
@@ -87,4 +88,6 @@ class NetworkSchedule(NamedTuple):
         return table
 
     def __str__(self):
+        from refconv import tables
+
         return tables.as_text(self.table())

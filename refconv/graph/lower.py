@@ -88,7 +88,7 @@ class Calls:
                 raise ValueError(f"nothing makes {printable(name)}")
         shape, dtype = self.shapes.get(step.name), self.dtypes.get(step.name)
         if step.name not in self.shapes and step.op in _SHAPES:
-            shape, dtype = _SHAPES[step.op](self, step, *(source.shape for source in sources)), sources[0].dtype
+            shape, dtype = _SHAPES[step.op](self, step, *(source.shape for source in sources if source)), sources[0].dtype
         if shape is None or None in shape or dtype is None:
             told = f"the shape of {printable(step.name)} ({sizes_text(shape) if shape else '?'}) does not follow from what it reads"
             raise ValueError(self._fault(step, sources) or told)
@@ -205,8 +205,12 @@ _MACS = {
 def _conv(builder, step, sources, out):
     x = sources[0].shape
     problem = conv_problem(builder, step, x)
-    made = (problem.n, problem.k, *((problem.p, problem.q) if len(x) == 4 else (problem.q,)))
-    _kernel(builder, step, problem, made, orders.channels_last(len(x)), out)
+    _kernel(builder, step, problem, conv_shape(problem, x), orders.channels_last(len(x)), out)
+
+
+def conv_shape(problem, x):
+    """The output of a Conv2d on an input of shape x, which may be lines."""
+    return (problem.n, problem.k, *((problem.p, problem.q) if len(x) == 4 else (problem.q,)))
 
 
 def conv_problem(builder, step, x):
@@ -295,7 +299,8 @@ def _activation(builder, step, sources, out):
 _SHAPES = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), lambda builder, step, *shapes: np.broadcast_shapes(*shapes)),
     "Transpose": lambda builder, step, shape: tuple(shape[axis] for axis in step.attributes["perm"]),
-    "activation": lambda builder, step, shape: shape,
+    **dict.fromkeys(("activation", "LayerNormalization", "RMSNormalization"), lambda builder, step, shape, *parameters: shape),
+    "conv": lambda builder, step, shape, *residual: conv_shape(conv_problem(builder, step, shape), shape),
     "product": lambda builder, step, shape, *residual: (*shape[:-1], len(builder.network.parameters[step.parameters["weight"]])),
 }
 """The shape of a tensor that passes have made, and the file does not know, of the shapes of its sources."""

@@ -15,11 +15,13 @@ from refconv.graph.onnx_file import checked, loaded, valid
 from refconv.graph.onnx_inputs import set_inputs, symbol_of
 from refconv.graph.onnx_shapes import shapes_of
 from refconv.graph.onnx_values import PLAIN_DOMAINS, attributes, captured, check_tensor, is_plain, named, subgraphs
+from refconv.graph.passes.microsoft import EXPANDED
 from refconv.operators import OPERATORS, VALUES_NEEDED
 from refconv.operators.types import NotSupported, numpy_type
 from refconv.problem.steps import Step
 
 SHAPE_ALONE = ("Shape", "Size")
+BRANCH = "If"
 
 
 class Sized(NamedTuple):
@@ -53,15 +55,17 @@ class OnnxNetwork:
         self.inputs = tuple(input_of(value) for value in self.model.graph.input if value.name not in self.weights)
         self.outputs = tuple(value.name for value in self.model.graph.output)
         self.deciding = deciding(self.model.graph, {given.name for given in self.inputs})
-        self._network = None
+        self._network, self._branches = None, False
 
     def network(self):
-        """The Network as far as it is the same for all sizes of inputs; ValueError lists all operators that there are not."""
-        if self._network is None:
+        """The Network for all sizes of inputs, None where they decide branches; ValueError lists all operators that there are not."""
+        if self._network is None and not self._branches:
             model = copied(self.model)
             with valid():
                 resolve(model, self.notes, assume=False)
-            self._network = self._network_of(model)
+            self._branches = any(operator(node) == BRANCH for node in model.graph.node)
+            network = self._network_of(model, later=(BRANCH,))
+            self._network = None if self._branches else network
         return self._network
 
     def sized(self, sizes, values=()):
@@ -77,9 +81,7 @@ class OnnxNetwork:
         with valid():
             set_inputs(model.graph, self.weights | set(values), given, None, {})
             known = resolve(model, {}, assume=False)
-        network = self.network()
-        if any(subgraphs(node) for node in self.model.graph.node):
-            network = self._network_of(model)
+        network = self.network() or self._network_of(model)
         if all(given.sizes is not None and all(isinstance(size, int) for size in given.sizes) for given in self.inputs):
             self._check_outputs(known.shapes)
         dtypes = {name: kind for name, number in known.types.items() if (kind := known_type(number)) is not None}
@@ -92,14 +94,15 @@ class OnnxNetwork:
             if len(found) != len(said) or any(None not in pair and pair[0] != pair[1] for pair in zip(found, said, strict=True)):
                 raise ValueError(f"output {printable(name)} is {sizes_text(found)} by its nodes, {sizes_text(said)} in the file: must be the same")
 
-    def _network_of(self, model):
+    def _network_of(self, model, later=()):
+        """The Network of a graph; later: operators that may be there, for they will be replaced."""
         arrays = {**{tensor.name: array_of_tensor(tensor) for tensor in model.graph.initializer}, **self.arrays}
         nodes, steps, labels, lacking = model.graph.node, [], {}, []
         for node in nodes:
             op = operator(node)
             label = f"{node.op_type} {named(node)}"
-            if op not in OPERATORS:
-                lacking.append(node)
+            if op not in OPERATORS and op not in EXPANDED:
+                lacking += [node] if op not in later else []
                 continue
             given = {name: array_of_tensor(value) if hasattr(value, "data_type") else value for name, value in attributes(node).items()}
             sources = tuple(node.input)
@@ -199,7 +202,7 @@ def deciding(graph, inputs):
     waiting = [
         node.input[i] for node in graph.node if is_plain(node) for i in VALUES_NEEDED.get(node.op_type, ()) if i < len(node.input) and node.input[i]
     ]
-    waiting += [node.input[0] for node in graph.node if subgraphs(node) and node.op_type == "If"]
+    waiting += [node.input[0] for node in graph.node if subgraphs(node) and node.op_type == BRANCH]
     found, seen = set(), set()
     while waiting:
         name = waiting.pop()

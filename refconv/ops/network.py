@@ -58,7 +58,8 @@ class Net:
 
     def __init__(self, file, threads, path=""):
         self._file, self._threads, self._path = file, threads, path
-        self._network, self._packed = improved(file.network()), {}
+        network = file.network()
+        self._network, self._packed = network and improved(network), {}
         self._programs, self._last = Recent(MOST_SCHEDULES), None
         self.inputs, self.outputs, self.notes = tuple(given.name for given in file.inputs), file.outputs, tuple(file.notes)
         thread_count(threads)
@@ -145,7 +146,7 @@ class Net:
         program = self._programs.get(key)
         if program is None:
             sized = self._file.sized(sizes, values)
-            if sized.network is self._file.network():
+            if self._network is not None:
                 program = _Program(sized._replace(network=self._network), count, self._packed)
             else:  # other sizes may take other branches
                 program = _Program(sized._replace(network=improved(sized.network)), count, {})
