@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from networks import network, onnx, whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import blocks, by_onnx, network, onnx, whole
 from onnx import TensorProto, helper
 
 import refconv
@@ -132,3 +134,47 @@ def test_ten_thousand_nodes():
     assert np.array_equal(net(x), x)
     assert len(net.schedule.calls) == 10000
     assert net.peak_bytes == 64
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_damaged_graph_is_refused_or_right(data):
+    """One change somewhere in a graph, of a kind that files suffer: a clear error of one line, or what onnx's reference computes of it."""
+    model = blocks()
+    node = data.draw(st.sampled_from(model.graph.node), label="node")
+    kind = data.draw(st.sampled_from(["op", "source", "attribute", "drop", "weight", "output"]))
+    names = (
+        [name for other in model.graph.node for name in other.output] + [tensor.name for tensor in model.graph.initializer] + ["x", "", "none such"]
+    )
+    if kind == "op":
+        node.op_type = data.draw(st.sampled_from([other.op_type for other in model.graph.node] + ["Nothing"]))
+    elif kind == "source":
+        node.input[data.draw(st.integers(0, len(node.input) - 1))] = data.draw(st.sampled_from(names))
+    elif kind == "output":
+        node.output[0] = data.draw(st.sampled_from(names))
+    elif kind == "attribute" and node.attribute:
+        attribute = data.draw(st.sampled_from(node.attribute))
+        if attribute.ints:
+            attribute.ints[0] = data.draw(st.integers(-2, 9))
+        attribute.i, attribute.f = data.draw(st.integers(-3, 9)), data.draw(st.sampled_from([0.0, 1.0, float("nan")]))
+    elif kind == "drop":
+        model.graph.node.remove(node)
+    elif kind == "weight":
+        tensor = data.draw(st.sampled_from(model.graph.initializer))
+        array = onnx.numpy_helper.to_array(tensor)
+        shape = data.draw(st.sampled_from([array.shape[::-1], (*array.shape, 1), array.shape[1:], (0, *array.shape[1:]), (3,)]))
+        values = np.resize(array if data.draw(st.booleans()) else np.full(1, np.inf, array.dtype), shape)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    x = whole((1, 3, 9, 10))
+    try:
+        made = refconv.load(model, threads=1)(x)
+    except ValueError as error:
+        assert "\n" not in str(error)
+        return
+    try:
+        expected = by_onnx(model, x=x)[0]
+    except Exception:  # onnx's reference refuses more than it must
+        return
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=1)
+    assert made.shape == expected.shape
+    np.testing.assert_allclose(made, expected, rtol=0, atol=2e-5 * largest)
