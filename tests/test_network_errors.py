@@ -156,7 +156,10 @@ def test_a_damaged_graph_is_refused_or_right(data):
         attribute = data.draw(st.sampled_from(node.attribute))
         if attribute.ints:
             attribute.ints[0] = data.draw(st.integers(-2, 9))
-        attribute.i, attribute.f = data.draw(st.integers(-3, 9)), data.draw(st.sampled_from([0.0, 1.0, float("nan")]))
+        if attribute.type == attribute.INT:
+            attribute.i = data.draw(st.integers(-3, 9))
+        if attribute.type == attribute.FLOAT:
+            attribute.f = data.draw(st.sampled_from([0.0, 1.0, float("nan")]))
     elif kind == "drop":
         model.graph.node.remove(node)
     elif kind == "weight":

@@ -11,7 +11,7 @@ from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, NetworkCall, Tensor
 from refconv.graph.model import printable, sizes_text
 from refconv.kernels import kernel_for
 from refconv.operators import VALUES_NEEDED, bound
-from refconv.operators.types import NotSupported
+from refconv.operators.types import NotSupported, axis_in
 from refconv.operators.windows import axes_of
 from refconv.plan import MOST_WORKSPACE_BYTES, call_of
 from refconv.problem.conv import Conv2d
@@ -43,7 +43,7 @@ class Calls:
                 continue
             try:
                 self._add(step)
-            except (NotSupported, ValueError, TypeError) as error:
+            except (NotSupported, ValueError, TypeError, IndexError) as error:
                 shapes = ", ".join(f"{printable(name)} [{self._sizes(name)}]" for name in step.sources if name)
                 self.wrong.append(f"{printable(self.network.label(step))} of {shapes}: {error}")
         missing = [name for name in self.network.outputs if self._tensor(name) is None]
@@ -144,7 +144,7 @@ def _reshape(builder, step, sources, out):
 def _transpose(builder, step, sources, out):
     """A transpose sees the same memory with its axes in another order."""
     rank = len(sources[0].shape)
-    perm = [axis % rank for axis in step.attributes.get("perm") or reversed(range(rank))] if rank else []
+    perm = [axis_in(axis, rank) for axis in step.attributes.get("perm") or reversed(range(rank))] if rank else []
     if sorted(perm) != list(range(rank)):
         raise ValueError(f"perm = {perm}: must have each of {rank} axes once")
     if sources[0].buffer is None:
@@ -298,7 +298,7 @@ def _activation(builder, step, sources, out):
 
 _SHAPES = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), lambda builder, step, *shapes: np.broadcast_shapes(*shapes)),
-    "Transpose": lambda builder, step, shape: tuple(shape[axis] for axis in step.attributes["perm"]),
+    "Transpose": lambda builder, step, shape: tuple(shape[axis_in(axis, len(shape))] for axis in step.attributes["perm"]),
     **dict.fromkeys(("activation", "LayerNormalization", "RMSNormalization"), lambda builder, step, shape, *parameters: shape),
     "conv": lambda builder, step, shape, *residual: conv_shape(conv_problem(builder, step, shape), shape),
     "product": lambda builder, step, shape, *residual: (*shape[:-1], len(builder.network.parameters[step.parameters["weight"]])),

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from refconv.operators.types import NotSupported, numpy_type
+from refconv.operators.types import NotSupported, axis_in, numpy_type
 
 
 def _axes(given, rank):
-    return tuple(int(axis) % rank for axis in np.ravel(given))
+    return tuple(axis_in(axis, rank) for axis in np.ravel(given))
 
 
 def reshape(x, shape, *, allowzero=0):
@@ -196,7 +196,7 @@ def eye_like(x, *, k=0, dtype=None):
 def one_hot(indices, depth, values, *, axis=-1):
     """values[1] at the index along a new axis of `depth` elements, values[0] elsewhere."""
     count = int(np.ravel(depth)[0])
-    axis = axis % (indices.ndim + 1)
+    axis = axis_in(axis, indices.ndim + 1)
     hit = np.expand_dims(indices % count, axis) == np.arange(count).reshape([-1 if i == axis else 1 for i in range(indices.ndim + 1)])
     return np.where(hit & np.expand_dims((indices >= -count) & (indices < count), axis), values[1], values[0])
 

@@ -4,10 +4,7 @@ import math
 
 import numpy as np
 
-from refconv.operators.types import NotSupported, in_work_type
-
-GROUPS_SCALED_BEFORE = 21
-"""Before this version of the operators, GroupNormalization has a scale and a bias a group; from it on, a channel."""
+from refconv.operators.types import NotSupported, axis_in, in_work_type
 
 
 def by_channel(vector, x):
@@ -38,18 +35,16 @@ def instance_normalization(x, scale, bias, *, epsilon=1e-5):
     return (normed * by_channel(scale, x) + by_channel(bias, x)).astype(x.dtype)
 
 
-def group_normalization(x, scale, bias, *, num_groups, epsilon=1e-5, stash_type=1, opset):
-    """Of each group of channels of each image, times scale, plus bias."""
+def group_normalization(x, scale, bias, *, num_groups, epsilon=1e-5, stash_type=1):
+    """Of each group of channels of each image, times scale, plus bias, one a channel as from version 21 on (the one before is withdrawn)."""
     grouped = in_work_type(x).reshape(x.shape[0], num_groups, -1)
     normed, _, _ = _normed(grouped, (2,), epsilon)
-    if opset < GROUPS_SCALED_BEFORE:
-        scale, bias = (np.repeat(vector, x.shape[1] // num_groups) for vector in (scale, bias))
     return (normed.reshape(x.shape) * by_channel(scale, x) + by_channel(bias, x)).astype(x.dtype)
 
 
 def layer_normalization(x, scale, bias=None, *, axis=-1, epsilon=1e-5, stash_type=1):
     """Over all axes from `axis` on, times scale, plus bias; then the means, and 1 / the deviations."""
-    normed, mean, inverse = _normed(in_work_type(x), tuple(range(axis % x.ndim, x.ndim)), epsilon)
+    normed, mean, inverse = _normed(in_work_type(x), tuple(range(axis_in(axis, x.ndim), x.ndim)), epsilon)
     scaled = normed * in_work_type(scale) + (0 if bias is None else in_work_type(bias))
     return scaled.astype(x.dtype), mean, inverse
 
@@ -57,7 +52,7 @@ def layer_normalization(x, scale, bias=None, *, axis=-1, epsilon=1e-5, stash_typ
 def rms_normalization(x, scale, *, axis=-1, epsilon=1e-5, stash_type=1):
     """x over the root of the mean of its squares over all axes from `axis` on, times scale."""
     wide = in_work_type(x)
-    square = (wide * wide).mean(axis=tuple(range(axis % x.ndim, x.ndim)), keepdims=True)
+    square = (wide * wide).mean(axis=tuple(range(axis_in(axis, x.ndim), x.ndim)), keepdims=True)
     return (wide / np.sqrt(square + wide.dtype.type(epsilon))).astype(x.dtype) * scale
 
 

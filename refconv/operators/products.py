@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from refconv.operators.types import NotSupported, in_work_type, numpy_type
+from refconv.operators.types import NotSupported, axis_in, in_work_type, numpy_type
 from refconv.operators.windows import axes_of, taps
 
 UINT8 = 2
@@ -93,7 +93,7 @@ def conv_transpose(
 def _per_axis(vector, rank, axis):
     """One number, or one along an axis, to meet an array of that rank."""
     vector = np.asarray(vector)
-    return vector.reshape(()) if vector.size == 1 else vector.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
+    return vector.reshape(()) if vector.size == 1 else vector.reshape([-1 if i == axis_in(axis, rank) else 1 for i in range(rank)])
 
 
 def _blocks(vector, x, axis, block_size):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from refconv.operators.types import in_work_type
+from refconv.operators.types import axis_in, in_work_type
 
 FLAT_BEFORE = 13
 """Before this version of the operators, Softmax and its family see a matrix: the axes before `axis`, and the others."""
@@ -15,7 +15,7 @@ def over(function):
         axes = given if given is not None else axes
         if axes is None or len(axes) == 0:
             axes = () if noop_with_empty_axes else range(x.ndim)
-        axes = tuple(int(axis) % x.ndim for axis in axes)
+        axes = tuple(axis_in(axis, x.ndim) for axis in axes)
         return np.asarray(function(in_work_type(x), axes, bool(keepdims))).astype(x.dtype)
 
     return run
@@ -76,7 +76,7 @@ def so_far(function):
     """CumSum or CumProd from NumPy's."""
 
     def run(x, axis, *, exclusive=0, reverse=0):
-        axis = int(np.ravel(axis)[0]) % x.ndim
+        axis = axis_in(np.ravel(axis)[0], x.ndim)
         x = np.flip(x, axis) if reverse else x
         result = function(x, axis=axis, dtype=x.dtype)
         if exclusive:
@@ -95,7 +95,7 @@ def along(function):
         axis = (1 if flat else -1) if axis is None else axis
         if not flat:
             return function(in_work_type(x), axis).astype(x.dtype)
-        axis = axis % x.ndim if x.ndim else 0
+        axis = axis_in(axis, x.ndim) if x.ndim else 0
         rows = in_work_type(x).reshape(int(np.prod(x.shape[:axis])), -1)
         return function(rows, 1).reshape(x.shape).astype(x.dtype)
 
@@ -117,7 +117,8 @@ def log_softmax(x, axis):
 def hardmax(x, axis):
     """1 at the first largest along an axis, else 0."""
     return (
-        np.expand_dims(x.argmax(axis=axis), axis) == np.arange(x.shape[axis]).reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
+        np.expand_dims(x.argmax(axis=axis), axis)
+        == np.arange(x.shape[axis]).reshape([-1 if i == axis_in(axis, x.ndim) else 1 for i in range(x.ndim)])
     ) * 1
 
 

@@ -5,7 +5,7 @@ Source: the ONNX operator's text; where an output element lies among the input e
 
 import numpy as np
 
-from refconv.operators.types import NotSupported, in_work_type
+from refconv.operators.types import NotSupported, axis_in, in_work_type
 
 PLACES = {
     b"half_pixel": lambda i, scale, size, out: (i + 0.5) / scale - 0.5,
@@ -45,7 +45,7 @@ def resize(
     """x with other sizes, by the elements nearest, by linear or by cubic interpolation. Before version 11, scales stand in the place of roi."""
     if opset < 11:
         scales, roi, coordinate_transformation_mode, nearest_mode = roi, None, b"asymmetric", b"floor"
-    axes = range(x.ndim) if axes is None else [axis % x.ndim for axis in axes]
+    axes = range(x.ndim) if axes is None else [axis_in(axis, x.ndim) for axis in axes]
     scales = None if scales is None or scales.size == 0 else np.ravel(scales).astype(np.float64)
     if scales is None:
         sizes = [int(size) for size in np.ravel(sizes)]

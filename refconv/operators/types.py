@@ -1,6 +1,7 @@
 """Element types of ONNX, by the numbers that TensorProto has for them, as NumPy's."""
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from refconv.elements import element
 
@@ -35,3 +36,8 @@ def numpy_type(number):
 def in_work_type(x):
     """x in the type of sums: halves as float32, all else as it is."""
     return x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.kind not in "iub" else x
+
+
+def axis_in(axis, rank):
+    """The number of an axis of so many; one below 0 counts from the end. An AxisError, which is a ValueError, where there is none."""
+    return normalize_axis_index(int(axis), rank)

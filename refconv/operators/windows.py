@@ -56,8 +56,8 @@ def axes_of(sizes, kernel, strides, pads, dilations, auto_pad=b"NOTSET", ceil_mo
         elif auto_pad == b"VALID":
             before = after = 0
         space = size + before + after - reach
-        count = (-(-space // stride) if ceil_mode else space // stride) + 1
-        if ceil_mode and (count - 1) * stride >= size + before:
+        count = (-(-space // stride) if ceil_mode == 1 else space // stride) + 1
+        if ceil_mode == 1 and (count - 1) * stride >= size + before:
             count -= 1
         found.append(Axis(size, taps, stride, dilation, before, after, max(count, 0)))
     return found

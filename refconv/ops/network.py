@@ -18,10 +18,9 @@ from refconv.ops.border import border_marker
 from refconv.ops.convert import copy_transposed
 from refconv.ops.layers import PackedWeight
 from refconv.ops.steps import activator
-from refconv.plan import LayerProgram, plan_of, thread_count
+from refconv.plan import LayerProgram, plan_of, scratch, thread_count
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
-from refconv.weights.packed import empty
 
 MOST_SCHEDULES = 16
 """Kept of one network: one for each combination of input sizes and number of threads."""
@@ -50,8 +49,9 @@ class Net:
     """A network that is called with arrays: `net(x)`, or `net(name=x, ...)`; `threads=` says how many each kernel may use.
 
     Inputs have the dtypes of the file, and its sizes; a size that the file leaves open may be any, of one name the same everywhere. What has been
-    decided for the sizes of a call is kept: the schedule, and in every Python thread the memory. Several Python threads may call it at once.
-    Returns a new array, or a tuple of them where the network has several outputs. ValueError or TypeError says what is wrong with an input.
+    decided for the sizes of a call is kept: the schedule, and in every Python thread the memory, which its networks share. Several Python threads
+    may call it at once. Returns a new array, or a tuple of them where the network has several outputs. ValueError or TypeError says what is wrong
+    with an input. `threads` is for kernels: NumPy's matrix products of two activations use as many as its own settings say.
 
     inputs, outputs: their names; notes: what had to be assumed of the file.
     """
@@ -192,7 +192,7 @@ class _Program:
     def _bind(self):
         """(functions for the inputs, calls that make something, functions for these, functions for the outputs), on an arena of this thread."""
         schedule = self.schedule
-        arena = empty(schedule.arena_bytes, np.uint8)
+        arena = scratch("network", schedule.arena_bytes, np.uint8)  # of all networks of this thread: each call fills it anew
         arrays = {name: self._view(arena, name, tensor) for name, tensor in schedule.tensors.items()}
         inputs = [(name, functools.partial(_enter, arrays[name], schedule.tensors[name].order)) for name in schedule.inputs]
         numbers = [i for i, call in enumerate(schedule.calls) if arrays[call.out].size]
