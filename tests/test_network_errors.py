@@ -43,6 +43,7 @@ CASES = {
     "transpose of other axes": (X, "y = Transpose <perm = [0, 1]> (x)", {}, "y"),
     "constants that do not fit": (X, "k = Add (v, u)  y = Mul (x, k)", {"v": whole((3,)), "u": whole((4,))}, r"Add k \(tensor k\) of \[3\] float32"),
     "shape that depends on data": (X, "n = NonZero (x)  y = Cast <to = 1> (n)", {}, r"operators that there are not: NonZero n of x \[1, 8, 6, 6\]"),
+    "flag that is none": (X, "y = MaxPool <kernel_shape = [2, 2], ceil_mode = -1> (x)", {}, "MaxPool y: ceil_mode = -1: must be 0 or 1"),
     "cycle": (X, "a = Add (x, b)  b = Relu (a)  y = Neg (b)", {}, "reads what is made from it"),
     "value that nobody makes": (X, "y = Add (x, nothing)", {}, "nothing"),
 }

@@ -22,6 +22,11 @@ from refconv.problem.steps import Step
 
 SHAPE_ALONE = ("Shape", "Size")
 BRANCH = "If"
+FLAGS = {
+    *("ceil_mode", "count_include_pad", "keepdims", "transA", "transB", "exclude_outside", "antialias", "noop_with_empty_axes", "allowzero"),
+    *("select_last_index", "exclusive", "reverse", "largest", "sorted", "storage_order"),
+}
+"""Attributes that say yes or no."""
 
 
 class Sized(NamedTuple):
@@ -105,6 +110,9 @@ class OnnxNetwork:
                 lacking += [node] if op not in later else []
                 continue
             given = {name: array_of_tensor(value) if hasattr(value, "data_type") else value for name, value in attributes(node).items()}
+            for name in FLAGS & set(given):
+                if given[name] not in (0, 1):
+                    raise ValueError(f"{printable(label)}: {name} = {given[name]!r}: must be 0 or 1")
             sources = tuple(node.input)
             while sources and not sources[-1]:
                 sources = sources[:-1]
