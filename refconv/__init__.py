@@ -9,6 +9,7 @@ from refconv import reference
 from refconv.choices import choose, tilings
 from refconv.ops.blocks import fused_block, unfused_block
 from refconv.ops.layers import PackedWeight, conv2d, depthwise_conv2d, pack, partial_conv2d, pointwise_conv2d
+from refconv.ops.network import load
 from refconv.ops.prepare import prepare
 from refconv.problem.blocks import (
     ConvFirstBlock,
@@ -43,6 +44,7 @@ __all__ = [
     "empty",
     "fold_batch_norm",
     "fused_block",
+    "load",
     "pack",
     "partial_conv2d",
     "pointwise_conv2d",

@@ -194,10 +194,15 @@ def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
 
     The tiling is the one wanted, else what has been measured on this CPU (refconv.tune), else the rule's.
     """
-    row, stored = KERNELS[name], element(dtype)
+    stored = element(dtype)
+    return plan_of(call_of(KERNELS[name], problem, stored, threads, wanted_tiling), stored)
+
+
+def call_of(row, problem, stored, threads, wanted_tiling=None):
+    """The Call that make_plan makes ready, for tensors of an Element; compiles nothing."""
     known = look_up(Subject(row, problem, stored, threads)) if wanted_tiling is None else None
     tiling = known.tiling if known else wanted_tiling
-    return plan_of(prepared(row, problem, stored, host.target()._replace(threads=threads), tiling), stored)
+    return prepared(row, problem, stored, host.target()._replace(threads=threads), tiling)
 
 
 when_measured(make_plan.cache_clear)

@@ -1,5 +1,6 @@
 """Tables whose numbers are never cut: a column has one unit, and a table wider than its place is folded into several with the same first column."""
 
+import io
 import os
 import re
 import sys
@@ -131,6 +132,15 @@ def show_parts(parts):
             text = part if isinstance(part, Text) else Text(part)
             for line in [text] if text.no_wrap else broken(text, edge):
                 console.print(line)
+
+
+def as_text(table):
+    """A table as text without an edge."""
+    console = Console(file=io.StringIO(), highlight=False, width=BOUNDLESS)
+    for title, drawn in table.folded():
+        console.print(Text(title))
+        console.print(drawn)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
 def columns():

@@ -17,11 +17,18 @@ KEEPS_RANK = {
 TAKES_RANK_OF_WEIGHT = ("Conv", "ConvTranspose", "Gemm", "FusedConv")
 
 
-def resolve(model, notes):
-    """Replace If nodes whose branch is known or follows, in place; returns Known of the ModelProto. notes: a dict whose keys are the assumptions."""
+def resolve(model, notes, assume=True):
+    """Replace If nodes whose branch is known or follows, in place; returns Known of the ModelProto. notes: a dict whose keys are the assumptions.
+
+    assume: whether a branch may be taken for what comes after the If; else only where the condition is known.
+    """
     while True:
         known = infer(copied(model))
-        chosen = [(i, graph) for i, node in enumerate(model.graph.node) if branches_of(node) and (graph := branch_of(node, model, known, notes))]
+        chosen = [
+            (i, graph)
+            for i, node in enumerate(model.graph.node)
+            if branches_of(node) and (graph := branch_of(node, model, known, notes if assume else None))
+        ]
         if not chosen:
             return known
         for i, graph in reversed(chosen):
@@ -36,10 +43,12 @@ def copied(message):
 
 
 def branch_of(node, model, known, notes):
-    """The graph of the branch that an If takes, or is assumed to take; None where that stays open."""
+    """The graph of the branch that an If takes, or is assumed to take (notes: None where nothing may be assumed); None where that stays open."""
     branches = branches_of(node)
     condition = known.values.get(node.input[0])
     wanted = None if condition is None or condition.size != 1 else THEN if condition.ravel()[0] else ELSE
+    if notes is None:
+        return branches.get(wanted)
     if wanted is None and all(None not in known.shapes.get(name, (None,)) for name in node.output if name):
         return None
     shapes = {name: output_shapes(graph, model, known) for name, graph in branches.items()}

@@ -3,6 +3,8 @@
 Weights are not needed for traffic: large ones, those in files of their own, and those without data are taken for inputs of their shape.
 """
 
+import contextlib
+
 from refconv.graph.model import printable
 from refconv.graph.onnx_branches import copied, resolve
 from refconv.graph.onnx_graph import Graph
@@ -17,38 +19,63 @@ UNKNOWN_DOMAIN = "unknown"
 
 def read_onnx(path, input_shapes, batch):
     """The Model of an ONNX graph; input_shapes: [(name, sizes)]; see refconv.graph.read.read_model."""
-    try:
-        import onnx
-        import onnx.checker
-        import onnx.inliner
-        import onnx.shape_inference
-        from google.protobuf.message import DecodeError
-    except ImportError:
-        raise ValueError("reading ONNX graphs needs the package onnx; legal: pip install onnx (the extra onnx)") from None
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except DecodeError as error:
-        raise ValueError(f"cannot be read as ONNX: {error}; must be a whole protobuf file") from None
-    if not model.graph.node:
-        raise ValueError("has no graph with nodes: must be an ONNX model")
-    notes = {}
-    try:
-        check_text(model)
-        complete(model, notes)
-        if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
-        nodes = in_order(model.graph)
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
-        weights = without_weights(model.graph)
-        onnx.checker.check_model(checkable(model, notes))
+    model, notes = loaded(path, weights=False), {}
+    with valid():
+        model, weights = checked(model, notes)
         symbolic = set_inputs(model.graph, weights, input_shapes, batch, notes)
         known = resolve(model, notes)
         graph = Graph(model, weights, known)
         scale = Scale() if symbolic or not batch else images(graph, batch, notes)
+    return model_of(graph, path, scale)._replace(notes=tuple(notes))
+
+
+def loaded(path, weights):
+    """The ModelProto in a file; weights: whether to read those in files of their own, too. ValueError says what is wrong with it."""
+    try:
+        import onnx
+        import onnx.checker
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        raise ValueError("reading ONNX graphs needs the package onnx; legal: pip install onnx (the extra onnx)") from None
+    try:
+        model = onnx.load(path, load_external_data=weights)
+    except DecodeError as error:
+        raise ValueError(f"cannot be read as ONNX: {error}; must be a whole protobuf file") from None
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"has weights in a file that cannot be read: {printable(str(error).strip().splitlines()[0])}") from None
+    if not model.graph.node:
+        raise ValueError("has no graph with nodes: must be an ONNX model")
+    return model
+
+
+@contextlib.contextmanager
+def valid():
+    """Within it, whatever onnx finds wrong with a graph is a ValueError of one line."""
+    import onnx.checker
+    import onnx.shape_inference
+    from google.protobuf.message import DecodeError
+
+    try:
+        yield
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, DecodeError, UnicodeError, RuntimeError) as error:
         raise ValueError(f"is no valid ONNX graph: {printable(str(error).strip().splitlines()[0])}") from None
-    return model_of(graph, path, scale)._replace(notes=tuple(notes))
+
+
+def checked(model, notes):
+    """(a ModelProto without functions, nodes in order, weights as inputs; names of the weights), checked. The one given is changed, too."""
+    import onnx.checker
+    import onnx.inliner
+
+    check_text(model)
+    complete(model, notes)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    nodes = in_order(model.graph)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    weights = without_weights(model.graph)
+    onnx.checker.check_model(checkable(model, notes))
+    return model, weights
 
 
 def check_text(model):

@@ -21,7 +21,7 @@ SAME_SHAPES_AS = {
     (MICROSOFT, "FusedGemm"): "Gemm",
     **{(MICROSOFT, op): FIRST_INPUT for op in ("BiasGelu", "FastGelu", "Gelu", "QuickGelu")},
     **{(MICROSOFT, op): FIRST_INPUT for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")},
-    **{("", op): FIRST_INPUT for op in ("SimplifiedLayerNormalization", "LayerNormalization")},
+    **{("", op): FIRST_INPUT for op in ("SimplifiedLayerNormalization", "LayerNormalization", "GroupNormalization", "MeanVarianceNormalization")},
     **{(NCHWC, op): op for op in ("Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")},
 }
 """Operators of onnxruntime by an operator of ONNX that gives the same shapes. Source: onnxruntime, docs/ContribOperators.md, nchwc_schema_defs.cc."""
@@ -99,12 +99,12 @@ def fold(graph, values):
 
 
 def stand_in(model):
-    """Replace each operator of SAME_SHAPES_AS that onnx does not know by one of ONNX that gives the same shapes, in place."""
+    """Replace each operator of SAME_SHAPES_AS of which onnx infers no shapes by one of ONNX that gives the same shapes, in place."""
     from onnx import defs
 
     for node in model.graph.node:
         op = SAME_SHAPES_AS.get((node.domain, node.op_type))
-        if op is None or (node.domain == "" and defs.has(node.op_type)):
+        if op is None or (node.domain == "" and defs.has(node.op_type) and defs.get_schema(node.op_type).has_type_and_shape_inference_function):
             continue
         schema = defs.get_schema(op)
         kept = [attribute for attribute in node.attribute if attribute.name in schema.attributes]

@@ -1,5 +1,7 @@
 """Graphs of steps (refconv/problem/steps.py) run step by step on arrays: each is one pass, by a kernel of this project or by NumPy."""
 
+import functools
+
 import numpy as np
 from numba import typeof, types
 from numpy.lib.stride_tricks import sliding_window_view
@@ -62,12 +64,17 @@ def _pad(x, parameters, attributes, options):
 
 def _activation(x, parameters, attributes, options):
     """The activation of every element, by this project's instruction."""
-    out, kind = empty(x.shape, x.dtype), ACTIVATIONS[attributes["kind"]]
-    array = flat(x.dtype)
-    entry = compiled(activated, (array, array, types.intp, typeof(kind)))
-    bits = element(x.dtype).compiled if entry is not plain(activated) else x.dtype
-    entry(x.reshape(-1).view(bits), out.reshape(-1).view(bits), x.size, kind)
+    out = empty(x.shape, x.dtype)
+    activator(x.reshape(-1), out.reshape(-1), attributes["kind"])()
     return out
+
+
+def activator(x, out, kind):
+    """A function of no arguments that computes an activation, by name, of the flat array x into the flat array out, which may be x itself."""
+    static, array = ACTIVATIONS[kind], flat(x.dtype)
+    entry = compiled(activated, (array, array, types.intp, typeof(static)))
+    bits = element(x.dtype).compiled if entry is not plain(activated) else x.dtype
+    return functools.partial(entry, x.view(bits), out.view(bits), x.size, static)
 
 
 _RUN = {

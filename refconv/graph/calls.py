@@ -1,0 +1,93 @@
+"""The schedule of a network as data: calls in order, for inputs of known sizes, and where every tensor lies.
+
+A call is one step by one kernel, or by NumPy. Two kinds of steps are none: what is known beforehand (the arithmetic of shapes), and what only
+sees a tensor in another shape or order (Reshape, Transpose): its tensor lies in the same buffer. What needs another order in memory than a
+tensor has gets a call "convert" before it.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from refconv.graph import orders
+from refconv.graph.model import printable, sizes_text
+from refconv.problem.steps import Step
+
+CONVERT, NUMPY, ACTIVATED = "convert", "numpy", "activated"
+"""Kernels of calls that are not of the table of kernels."""
+
+
+class Tensor(NamedTuple):
+    """shape; dtype; order: of its axes in memory (refconv/graph/orders.py); buffer: the tensor whose memory it has, its own name where it has its
+    own, None for a constant."""
+
+    shape: tuple
+    dtype: Any
+    order: tuple
+    buffer: Any
+
+    @property
+    def nbytes(self):
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class NetworkCall(NamedTuple):
+    """kernel: a name of the table of kernels, or CONVERT, NUMPY, ACTIVATED; sources: names of tensors, "" for one left out; out: of a tensor.
+
+    call: the Call of a kernel of the table. run: of NUMPY, (function of the sources, whether it takes `out`). macs: multiply-adds.
+    """
+
+    step: Step
+    kernel: str
+    sources: tuple
+    out: str
+    call: Any = None
+    run: Any = None
+    macs: int = 0
+
+
+class NetworkSchedule(NamedTuple):
+    """calls; tensors: {name: Tensor}; constants: {name: array} of the tensors that are; inputs, outputs: names of tensors.
+
+    offsets: {buffer: where it lies in the arena, in bytes}; arena_bytes: of the arena; workspace_bytes: of what kernels keep between their loops.
+    """
+
+    calls: tuple
+    tensors: dict
+    constants: dict
+    inputs: tuple
+    outputs: tuple
+    offsets: dict
+    arena_bytes: int
+    workspace_bytes: int
+
+    @property
+    def peak_bytes(self):
+        """The arena and the workspace of kernels. Weights, the arrays given and returned, and what NumPy makes within an operator come on top."""
+        return self.arena_bytes + self.workspace_bytes
+
+    @property
+    def macs(self):
+        """Multiply-adds of all calls."""
+        return sum(call.macs for call in self.calls)
+
+    def table(self):
+        """The tables.Table of its calls."""
+        from refconv import tables  # which needs rich, an import of its own
+
+        title = f"{len(self.calls)} calls, {self.macs:,} multiply-adds, {self.peak_bytes:,} bytes at the peak"
+        table = tables.Table(title, "step", "op", "kernel", "output", "order", "MACs", "at", "bytes", left=("op", "kernel", "output", "order"))
+        for call in self.calls:
+            tensor = self.tensors[call.out]
+            joined = [
+                op for op, there in (("Add", len(call.sources) > 1 and call.call), (call.step.attributes.get("activation"), True)) if there and op
+            ]
+            op = " + ".join((call.step.op, *joined))
+            where = tables.size(self.offsets[tensor.buffer]), tables.size(tensor.nbytes)
+            order = orders.name(tensor.order, tensor.shape)
+            table.add_row(printable(call.out), op, call.kernel, sizes_text(tensor.shape), order, tables.count(call.macs), *where)
+        return table
+
+    def __str__(self):
+        from refconv import tables
+
+        return tables.as_text(self.table())

@@ -1,0 +1,100 @@
+"""Networks as named steps: what runs a network, fuses it and accounts for it works on this form.
+
+    file --read--> Network --passes--> Network --shapes--> NetworkSchedule --arrays--> results
+         onnx_network.py   passes/*.py         network_schedule.py         refconv/ops/network.py
+
+A Network has the `Step` of a block's graph (refconv/problem/steps.py): a name, which is that of the one tensor that it makes, an op, sources,
+parameters and attributes. It differs from a block's Graph in its ends: inputs and outputs are several and have names. A node of several outputs
+is a step for each that is used, with the attribute `output`.
+
+Two vocabularies of ops, told apart by their first letter:
+
+    Capitals    operators of ONNX in their own words (refconv/operators): axes as in ONNX, channels second; sources may be constants
+    small       what this project's kernels run; passes make them of operators:
+                "conv"        x [, residual]   weight, bias   strides, pads, dilations, groups, auto_pad    a convolution of (N, C, W) or (N, C, H, W)
+                "product"     x [, residual]   weight, bias                                                 a matrix (K, C) times the last axis
+                "activation"  x                               kind                                          of every element
+                A conv or product may have a second source, which is added to its result, and an attribute `activation`, which comes last.
+
+Sources name steps, inputs or parameters. How a tensor lies in memory is no part of the steps: the schedule gives each an order of its axes, so
+that convolutions meet channels last, a Transpose is no work, and whatever comes in between follows its source.
+"""
+
+from typing import Any, NamedTuple
+
+from refconv.problem.steps import Step
+
+
+class NetworkInput(NamedTuple):
+    """An input: sizes are ints, or where the file leaves them open their names, "" for one without; None for any number of them."""
+
+    name: str
+    sizes: Any
+    dtype: Any
+
+
+class Network(NamedTuple):
+    """inputs: NetworkInputs; outputs: names; steps: each after its sources; parameters: {name: array}.
+
+    labels: {name of a step: what its node is called in the file}; opset: the version of the operators.
+    """
+
+    inputs: tuple
+    outputs: tuple
+    steps: tuple
+    parameters: dict
+    labels: dict
+    opset: int
+
+    @property
+    def makers(self):
+        """{name: Step}."""
+        return {step.name: step for step in self.steps}
+
+    def label(self, step):
+        """How an error calls a step: its node and its tensor."""
+        return f"{self.labels.get(step.name, step.op)} (tensor {step.name})"
+
+    def label_of_both(self, before, step, labels):
+        """The label of a step that does what `before` and `step` did, one after the other; labels: those that are new."""
+        name = lambda one: labels.get(one.name) or self.labels.get(one.name, one.op)
+        return f"{name(before)} with {name(step)}"
+
+    def takers(self):
+        """{name: the Steps that take it}; the network's own outputs have None among them, once."""
+        found = {name: [None] for name in self.outputs}
+        for step in self.steps:
+            for source in dict.fromkeys(step.sources):
+                found.setdefault(source, []).append(step)
+        return found
+
+    def constant(self, name):
+        """The parameter called `name`, or None."""
+        return self.parameters.get(name)
+
+    def changed(self, steps, parameters=(), labels=()):
+        """The network with more parameters and labels, and some steps in the place of others, {name: Step}; without what no output needs.
+
+        Several steps, of which the last makes the tensor called so, may stand in the place of one.
+        """
+        whole = []
+        for step in self.steps:
+            instead = steps.get(step.name, step)
+            whole += [instead] if isinstance(instead, Step) else instead
+        parameters = {**self.parameters, **dict(parameters)}
+        needed, kept = set(self.outputs), []
+        for step in reversed(whole):
+            if step.name in needed and step.name not in parameters:
+                kept.append(step)
+                needed.update(step.sources)
+                needed.update(step.parameters.values())
+        used = {name: array for name, array in parameters.items() if name in needed}
+        return self._replace(steps=tuple(reversed(kept)), parameters=used, labels={**self.labels, **dict(labels)})
+
+
+def with_attributes(step, **attributes):
+    """A step with more attributes."""
+    return step._replace(attributes={**step.attributes, **attributes})
+
+
+__all__ = ["Network", "NetworkInput", "Step", "with_attributes"]

@@ -1,0 +1,64 @@
+"""From a network whose sizes are known to its schedule: calls, buffers shared where that is possible, all of them placed in one arena."""
+
+from refconv.elements import element
+from refconv.graph import orders
+from refconv.graph.arena import Lifetime, placed
+from refconv.graph.calls import ACTIVATED, NUMPY, NetworkSchedule
+from refconv.graph.lower import Calls
+from refconv.operators import IN_PLACE
+
+
+def network_schedule(sized, threads):
+    """The NetworkSchedule of a Sized network, each kernel on at most so many threads; ValueError lists every step that cannot be run, and why."""
+    builder = Calls(sized, threads)
+    builder.build()
+    calls, tensors = builder.calls, builder.tensors
+    _share(calls, tensors, sized.network.outputs)
+    lives = _lifetimes(calls, tensors, [given.name for given in sized.network.inputs], sized.network.outputs)
+    offsets, arena_bytes = placed(lives)
+    places = {}
+    for made in calls:
+        if made.call is not None:
+            itemsize = element(tensors[made.out].dtype).work.itemsize
+            for place, elements in zip(made.call.places, made.call.sizes, strict=True):
+                places[place] = max(places.get(place, 0), elements * itemsize)
+    inputs = tuple(given.name for given in sized.network.inputs)
+    return NetworkSchedule(tuple(calls), tensors, builder.constants, inputs, sized.network.outputs, offsets, arena_bytes, sum(places.values()))
+
+
+def _last_uses(calls, tensors, outputs):
+    """{buffer: number of the last call that reads or writes it}; of an output one beyond all."""
+    last = {}
+    for i, call in enumerate(calls):
+        for name in (*filter(None, call.sources), call.out):
+            last[tensors[name].buffer] = i
+    return last | {tensors[name].buffer: len(calls) for name in outputs}
+
+
+def _share(calls, tensors, outputs):
+    """Let what is computed element by element take the memory of the source that nobody reads after it, in place."""
+    last, into = _last_uses(calls, tensors, outputs), {}
+    owner = lambda name: into.get(tensors[name].buffer, tensors[name].buffer)
+    for i, call in enumerate(calls):
+        if call.kernel != ACTIVATED and not (call.kernel == NUMPY and call.step.op in IN_PLACE):
+            continue
+        out, named = tensors[call.out], [name for name in call.sources if name]
+        for name in named if len(named) == 2 else named[:1]:
+            source = tensors[name]
+            free = source.buffer is not None and last[owner(name)] == i and (source.shape, source.dtype) == (out.shape, out.dtype)
+            apart = all(other == name or owner(other) != owner(name) for other in named)
+            if free and apart and orders.same(source.order, out.order, out.shape):
+                into[out.buffer] = owner(name)
+                last[owner(name)] = last[out.buffer]
+                break
+    for name, tensor in tensors.items():
+        if tensor.buffer in into:
+            tensors[name] = tensor._replace(buffer=into[tensor.buffer])
+
+
+def _lifetimes(calls, tensors, inputs, outputs):
+    """{buffer: Lifetime}; inputs live from before the first call on, outputs until after the last."""
+    last, first = _last_uses(calls, tensors, outputs), dict.fromkeys(inputs, -1)
+    for i, call in enumerate(calls):
+        first.setdefault(tensors[call.out].buffer, i)
+    return {name: Lifetime(tensors[name].nbytes, at, last.get(name, -1)) for name, at in first.items()}

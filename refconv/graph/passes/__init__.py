@@ -1,0 +1,34 @@
+"""Passes: functions from a Network to one that computes the same with less. Each is a file that reads like its rule; the order is here."""
+
+import numpy as np
+
+from refconv.graph.passes.activations import name_activations
+from refconv.graph.passes.constants import fold_constants
+from refconv.graph.passes.convolutions import name_convolutions
+from refconv.graph.passes.join import join_activations, join_residuals
+from refconv.graph.passes.layer_norms import name_layer_norms
+from refconv.graph.passes.microsoft import expand_microsoft
+from refconv.graph.passes.products import name_products
+from refconv.graph.passes.scales import fold_scales
+from refconv.graph.passes.transposes import sink_transposes
+
+PASSES = (
+    expand_microsoft,
+    fold_constants,
+    name_layer_norms,
+    name_convolutions,
+    name_products,
+    sink_transposes,
+    fold_scales,
+    name_activations,
+    join_residuals,
+    join_activations,
+)
+
+
+def improved(network):
+    """The network after all passes."""
+    with np.errstate(all="ignore"):  # constants may be infinite, and become so
+        for apply in PASSES:
+            network = apply(network)
+    return network

@@ -1,0 +1,298 @@
+"""Networks from ONNX files, run: `net = refconv.load("model.onnx")`, `net(x)`. Source of what operators mean: ONNX, docs/Operators.md."""
+
+import functools
+import os
+import threading
+
+import numpy as np
+
+from refconv.elements import ELEMENTS, element
+from refconv.graph import orders
+from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY
+from refconv.graph.model import printable
+from refconv.graph.network_schedule import network_schedule
+from refconv.graph.onnx_network import OnnxNetwork, shape_text
+from refconv.graph.passes import improved
+from refconv.operators.types import NotSupported
+from refconv.ops.border import border_marker
+from refconv.ops.convert import copy_transposed
+from refconv.ops.layers import PackedWeight
+from refconv.ops.steps import activator
+from refconv.plan import LayerProgram, plan_of, scratch, thread_count
+from refconv.problem.conv import is_integer
+from refconv.recent import Recent
+
+MOST_SCHEDULES = 16
+"""Kept of one network: one for each combination of input sizes and number of threads."""
+
+
+def load(source, *, threads=None):
+    """The network in an ONNX file, ready to be called (extra `onnx`).
+
+    source: the path of a file, whose weights may lie beside it as external data, or an onnx.ModelProto. threads: at most this many in every call
+    that does not say otherwise (None: Numba's current number). Operator sets 11 and later; what of older ones means the same works, too.
+
+    Returns a Net. ValueError says what is wrong with the file, or lists the operators that there are not, with the shapes of what they read.
+    """
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    try:
+        if path and not os.path.isfile(path):
+            raise ValueError("must be a file" if os.path.exists(path) else "no such file")
+        return Net(OnnxNetwork(source), threads, path)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}" if path else str(error)) from None
+
+
+class Net:
+    """A network that is called with arrays: `net(x)`, or `net(name=x, ...)`; `threads=` says how many each kernel may use.
+
+    Inputs have the dtypes of the file, and its sizes; a size that the file leaves open may be any, of one name the same everywhere. What has been
+    decided for the sizes of a call is kept: the schedule, and in every Python thread the memory, which its networks share. Several Python threads
+    may call it at once. Returns a new array, or a tuple of them where the network has several outputs. ValueError or TypeError says what is wrong
+    with an input. `threads` is for kernels: NumPy's matrix products of two activations use as many as its own settings say.
+
+    inputs, outputs: their names; notes: what had to be assumed of the file.
+    """
+
+    def __init__(self, file, threads, path=""):
+        self._file, self._threads, self._path = file, threads, path
+        network = file.network()
+        self._network, self._packed = network and improved(network), {}
+        self._programs, self._last = Recent(MOST_SCHEDULES), None
+        self.inputs, self.outputs, self.notes = tuple(given.name for given in file.inputs), file.outputs, tuple(file.notes)
+        thread_count(threads)
+
+    def __repr__(self):
+        inputs = ", ".join(f"{printable(given.name)} [{shape_text(given.sizes)}] {given.dtype}" for given in self._file.inputs)
+        return f"Net({printable(self._path)}: {inputs} -> {', '.join(map(printable, self.outputs))})"
+
+    def __call__(self, *arrays, threads=None, **named):
+        given = self._given(arrays, named)
+        program = self._program(given, threads)
+        return program.run(given)
+
+    def schedule_for(self, *shapes, threads=None, **named):
+        """The NetworkSchedule for inputs of these shapes, in order or by name; nothing is run, compiled or allocated.
+
+        Inputs whose values decide shapes are given as arrays.
+        """
+        by_name = self._by_name(shapes, named)
+        self._check_sizes({name: np.shape(value) if name in self._file.deciding else tuple(value) for name, value in by_name.items()})
+        return self._program(by_name, threads).schedule
+
+    @property
+    def schedule(self):
+        """The NetworkSchedule of the last call, or before any, for the sizes in the file; print it for a table of its calls."""
+        if self._last is None:
+            open_ones = [given for given in self._file.inputs if given.name in self._file.deciding or not fixed(given)]
+            if open_ones:
+                told = ", ".join(f"{printable(given.name)} [{shape_text(given.sizes)}]" for given in open_ones)
+                raise ValueError(f"the sizes of {told} are not known before a call; legal: schedule_for(shape)")
+            self.schedule_for(*(given.sizes for given in self._file.inputs))
+        return self._last.schedule
+
+    @property
+    def peak_bytes(self):
+        """Of `schedule`: bytes of tensors between steps and of workspace."""
+        return self.schedule.peak_bytes
+
+    def _by_name(self, given, named):
+        inputs = self.inputs
+        if len(given) > len(inputs):
+            raise TypeError(f"{len(given)} arrays: must be at most {len(inputs)}, {', '.join(map(printable, inputs))}")
+        twice = [name for name in inputs[: len(given)] if name in named]
+        strange = [name for name in named if name not in inputs]
+        missing = [name for name in inputs[len(given) :] if name not in named]
+        for names, what in ((twice, "is given twice"), (strange, "is no input"), (missing, "is missing")):
+            if names:
+                raise TypeError(f"input {printable(names[0])} {what}; inputs: {', '.join(map(printable, inputs))}")
+        return {**dict(zip(inputs, given, strict=False)), **named}
+
+    def _given(self, arrays, named):
+        """{name: array} of a call, checked."""
+        found = {}
+        for name, value in self._by_name(arrays, named).items():
+            wanted = self._file.inputs[self.inputs.index(name)]
+            if isinstance(value, np.ma.MaskedArray):
+                raise TypeError(f"{printable(name)} is a masked array: must be an array without a mask")
+            array = value if type(value) is np.ndarray else np.asarray(value)
+            if array.dtype != wanted.dtype:
+                raise TypeError(f"{printable(name)} of dtype {array.dtype}: must be {wanted.dtype}")
+            found[name] = array
+        self._check_sizes({name: array.shape for name, array in found.items()})
+        return {name: found[name] for name in self.inputs}
+
+    def _check_sizes(self, shapes):
+        """ValueError unless inputs may have these shapes, {name: shape}, and a size of one name is the same everywhere."""
+        named = {}
+        for given in self._file.inputs:
+            name, sizes, shape = printable(given.name), given.sizes, shapes[given.name]
+            whole = all(is_integer(size) and size >= 0 for size in shape)
+            fits = sizes is None or (len(sizes) == len(shape) and all(isinstance(a, str) or a == b for a, b in zip(sizes, shape, strict=True)))
+            if not whole or not fits:
+                raise ValueError(f"{name} of shape {tuple(shape)}: must be [{shape_text(sizes)}]")
+            for symbol, size in zip(sizes or (), shape, strict=False):
+                if isinstance(symbol, str) and symbol and named.setdefault(symbol, size) != size:
+                    raise ValueError(f"{name} of shape {tuple(shape)}: {printable(symbol)} is {named[symbol]} elsewhere; must be one size")
+
+    def _program(self, given, threads):
+        """The _Program for arrays, or shapes, by input; made at the first call with those sizes."""
+        count = thread_count(self._threads if threads is None else threads)
+        values = {name: np.asarray(given[name]) for name in self._file.deciding}
+        sizes = {name: values[name].shape if name in values else tuple(map(int, getattr(value, "shape", value))) for name, value in given.items()}
+        key = tuple(sizes.values()), tuple(array.tobytes() for array in values.values()), count
+        program = self._programs.get(key)
+        if program is None:
+            sized = self._file.sized(sizes, values)
+            if self._network is not None:
+                program = _Program(sized._replace(network=self._network), count, self._packed)
+            else:  # other sizes may take other branches
+                program = _Program(sized._replace(network=improved(sized.network)), count, {})
+            self._programs.keep(key, program)
+        self._last = program
+        return program
+
+
+def fixed(given):
+    """Whether all sizes of a NetworkInput are known."""
+    return given.sizes is not None and all(isinstance(size, int) for size in given.sizes)
+
+
+class _Program:
+    """A schedule with what is decided once: packed weights, plans; in every Python thread an arena, and the calls bound to it."""
+
+    def __init__(self, sized, threads, packed):
+        self.network, self.schedule, self.packed = sized.network, network_schedule(sized, threads), packed
+        self._local, self._plans = threading.local(), {}
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
+        if whole and self.schedule.peak_bytes > whole:
+            raise ValueError(f"these sizes need {self.schedule.peak_bytes:,} bytes: must be at most the {whole:,} of this computer's memory")
+
+    def run(self, given):
+        """The output, or outputs, for {name: array}."""
+        bound = getattr(self._local, "bound", None)
+        if bound is None:
+            bound = self._local.bound = self._bind()
+        inputs, calls, runs, outputs = bound
+        for name, copy in inputs:
+            copy(given[name])
+        done = 0
+        with np.errstate(all="ignore"):
+            try:
+                for run in runs:
+                    run()
+                    done += 1
+            except (NotSupported, ValueError, TypeError, IndexError, ArithmeticError) as error:
+                raise ValueError(f"{printable(self.network.label(calls[done].step))}: {error}") from error
+        made = tuple(copy() for copy in outputs)
+        return made[0] if len(made) == 1 else made
+
+    def _bind(self):
+        """(functions for the inputs, calls that make something, functions for these, functions for the outputs), on an arena of this thread."""
+        schedule = self.schedule
+        arena = scratch("network", schedule.arena_bytes, np.uint8)  # of all networks of this thread: each call fills it anew
+        arrays = {name: self._view(arena, name, tensor) for name, tensor in schedule.tensors.items()}
+        inputs = [(name, functools.partial(_enter, arrays[name], schedule.tensors[name].order)) for name in schedule.inputs]
+        numbers = [i for i, call in enumerate(schedule.calls) if arrays[call.out].size]
+        calls = [schedule.calls[i] for i in numbers]
+        runs = [self._bound(i, call, arrays) for i, call in zip(numbers, calls, strict=True)]
+        outputs = [functools.partial(_leave, arrays[name], schedule.tensors[name].order) for name in schedule.outputs]
+        return inputs, calls, runs, outputs
+
+    def _view(self, arena, name, tensor):
+        if tensor.buffer is None:
+            return self.schedule.constants[name]
+        at = self.schedule.offsets[tensor.buffer]
+        flat = arena[at : at + tensor.nbytes].view(tensor.dtype)
+        lying = flat.reshape([tensor.shape[axis] for axis in tensor.order])
+        return lying.transpose(np.argsort(tensor.order).tolist()) if tensor.order else lying
+
+    def _bound(self, i, call, arrays):
+        """A function of no arguments that makes a call."""
+        sources, out = [arrays[name] if name else None for name in call.sources], arrays[call.out]
+        order = self.schedule.tensors[call.out].order
+        if call.kernel == CONVERT:
+            return functools.partial(_copy, sources[0], self.schedule.tensors[call.sources[0]].order, out, order)
+        if call.kernel == ACTIVATED:
+            return activator(_flat(sources[0], order), _flat(out, order), call.step.attributes["kind"])
+        if call.kernel == NUMPY:
+            function, writes = call.run
+            return functools.partial(_written if writes else _computed, function, sources, out)
+        return self._kernel(i, call, sources, out)
+
+    def _kernel(self, i, call, sources, out):
+        plan = self._plans.get(i)
+        if plan is None:
+            plan = self._plans[i] = plan_of(call.call, element(out.dtype))
+        weight, bias = (self.network.parameters.get(call.step.parameters.get(role)) for role in ("weight", "bias"))
+        packed = self._packed_weight(weight, call.call.problem.groups)
+        order, problem = self.schedule.tensors[call.out].order, call.call.problem
+        program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias))
+        mark = border_marker(problem, packed.not_finite)
+        nhwc = _flat(out, order).reshape(plan.out_shape)
+        runs = [functools.partial(program.run, _flat(sources[0], order), _flat(out, order))]
+        if mark is not None:
+            runs.append(functools.partial(mark, nhwc))
+        if len(sources) > 1:
+            runs.append(functools.partial(np.add, out, sources[1], out=out))
+        if "activation" in call.step.attributes:
+            runs.append(activator(_flat(out, order), _flat(out, order), call.step.attributes["activation"]))
+        return runs[0] if len(runs) == 1 else functools.partial(_all, runs)
+
+    def _packed_weight(self, weight, groups):
+        """The PackedWeight of an array, packed once for all schedules of the network; an entry holds its array, so that no other has its id."""
+        known = self.packed.get((id(weight), groups))
+        if known is None:
+            shape = {2: (*weight.shape, 1, 1), 3: (*weight.shape[:2], 1, weight.shape[-1])}.get(weight.ndim, weight.shape)
+            known = self.packed[id(weight), groups] = weight, PackedWeight(np.ascontiguousarray(weight).reshape(shape), groups)
+        return known[1]
+
+
+def _all(runs):
+    for run in runs:
+        run()
+
+
+def _flat(array, order):
+    """The memory of a tensor that lies in that order."""
+    return array.transpose(order).reshape(-1)
+
+
+def _computed(function, sources, out):
+    _check(made := np.asarray(function(*sources)), out)
+    np.copyto(out, made)
+
+
+def _written(function, sources, out):
+    _check(made := function(*sources, out=out), out)
+    if made is not out:
+        np.copyto(out, made)
+
+
+def _check(made, out):
+    if made.shape != out.shape or made.dtype != out.dtype:
+        raise ValueError(f"made {list(made.shape)} {made.dtype}: must be {list(out.shape)} {out.dtype}")
+
+
+def _copy(source, source_order, out, out_order):
+    """Copy a tensor to one of another order."""
+    kernels, plain = orders.channels_last(source.ndim), orders.plain(source.ndim)
+    if source.ndim == 4 and source.size and source.dtype.name in ELEMENTS and {source_order, out_order} == {kernels, plain}:
+        rows, columns = source.transpose(source_order), out.transpose(out_order)
+        if rows.flags.c_contiguous and columns.flags.c_contiguous:
+            n = len(rows)
+            of_map = lambda array, order: array.reshape(n, -1, source.shape[1]) if order == kernels else array.reshape(n, source.shape[1], -1)
+            return copy_transposed(of_map(rows, source_order), of_map(columns, out_order))
+    return np.copyto(out, source)
+
+
+def _enter(out, order, array):
+    _copy(array, orders.plain(array.ndim), out, order)
+
+
+def _leave(source, order):
+    out = np.empty(source.shape, source.dtype)
+    _copy(source, order, out, orders.plain(source.ndim))
+    return out
