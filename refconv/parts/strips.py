@@ -110,9 +110,10 @@ def depthwise_row(to, rows, p, conv, channels, outputs, weights, bias, activatio
     to: the View of the row's pixels from channel 0 on; rows: the Rows of the input beneath it; weights: the Place of channel `first`'s,
     packed depthwise; bias: the Place of channel 0's.
     """
-    n_lanes, width, window, (c_first, c_last) = lanes(weights.buffer), out_width(conv), conv.r * conv.s, channels
+    (q_first, q_last), (c_first, c_last) = outputs, channels
+    n_lanes, width, window = lanes(weights.buffer), out_width(conv), conv.r * conv.s
     under = rows_under(rows, p, conv)
-    for q_next in range(outputs[0], outputs[1], strip.rows):
+    for q_next in range(q_first, q_last, strip.rows):
         q = min(q_next, width - strip.rows)
         whole = whole_vectors(strip, conv, q, channels, n_lanes)
         for c in range(c_first, whole, n_lanes):
