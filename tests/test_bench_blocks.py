@@ -150,7 +150,7 @@ def test_json_of_a_block_without_a_kernel_says_why(only, monkeypatch):
         raise ValueError("FFNBlock: has no fused kernel yet")
 
     only(TINY[5])
-    monkeypatch.setattr("refconv.bench.blocks.fused_block", no_kernel)
+    monkeypatch.setattr("refconv.bench.blocks.prepare", no_kernel)
     status, out, err = run(*ONE_ROUND, "--peers", "none", "--json", "--batch", "3")
     assert status == 0
     assert err == "FFN 8@5 alpha 2 gelu mb 3: not measured: FFNBlock: has no fused kernel yet\n"
