@@ -94,6 +94,17 @@ def test_a_tile_that_cannot_be_kept_is_refused_with_the_reason():
         layer_schedule(problem, element("float32"), target, tiling=tiling)
 
 
+def test_a_strip_that_cannot_be_kept_is_refused_with_the_reason():
+    target = Target(32, 16, 32 << 10, 256 << 10)
+    for text, rows, taken in (("g64mb1ic64ih14oc64kh7ph3", 14, 22), ("g4mb1ic16ih28oc16kh3ph1", 7, 38)):
+        rule = refconv.choose(text, target=target).tiling
+        tiling = rule._replace(strip=rule.strip._replace(rows=rows))
+        if hasattr(tiling, "pixels"):
+            tiling = tiling._replace(pixels=rows)
+        with pytest.raises(ValueError, match=f"strip.rows = {rows}: must be fewer .* take {taken} vector registers of 16"):
+            layer_schedule(refconv.Conv2d.parse(text), element("float32"), target, tiling=tiling)
+
+
 def test_tiles_are_made_for_what_the_compiler_emits():
     """With NUMBA_CPU_NAME alone Numba adds this CPU's features: tiles follow, and a warning says so; with features too it is the CPU named."""
     (name, vector_bytes, registers, _), errors = emitted("target", NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="")

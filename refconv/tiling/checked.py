@@ -2,8 +2,8 @@
 
 from refconv.problem.conv import LARGEST, is_integer
 from refconv.static import Static
-from refconv.tile.fit import most_rows_of, product_registers
-from refconv.tiling.shapes import Tile, require
+from refconv.tile.fit import most_rows_of, product_registers, slide_registers
+from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile, require
 
 MAY_BE_ZERO = ("ahead",)
 
@@ -42,7 +42,8 @@ def checked(wanted, chosen, problem, lanes):
 
 
 def check_registers(tiling, target):
-    """ValueError that names the first register tile of a tiling, if there is one, whose sums would not stay in the target's registers."""
+    """ValueError that names the first tile or strip of a tiling, if there is one, whose sums would not stay in the target's registers; one of a
+    single row is legal."""
     for name, shape in zip(tiling._fields, tiling, strict=True):
         if isinstance(shape, Tile):
             most = most_rows_of(shape.vectors, target.registers, target.fused)
@@ -51,6 +52,11 @@ def check_registers(tiling, target):
                 f"at most {most} for {shape.vectors} vectors: the sums of a step and its operands take {taken} vector registers of {target.registers}"
             )
             require(shape.rows <= most, f"{name}.rows", shape.rows, rule)
+        elif isinstance(shape, DepthwiseStrip | GroupedStrip | SpreadStrip):
+            width = shape.inputs if isinstance(shape, GroupedStrip) else 1
+            taken = slide_registers(int(shape.rows), int(width), int(shape.taps), int(shape.stride), target.fused)
+            rule = f"fewer with taps {shape.taps}: sums, weights and pixels of a slide take {taken} vector registers of {target.registers}"
+            require(shape.rows == 1 or taken <= target.registers, f"{name}.rows", shape.rows, rule)
 
 
 def same_records(wanted, chosen, where):

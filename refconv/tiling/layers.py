@@ -361,7 +361,7 @@ def depthwise_rows_tiling(problem, itemsize, target):
     """Rule: accumulators of output rows one under another, the weights of a kernel column and one vector fit the registers; of those the
     height with the fewest loads of inputs and weights a kernel column. A unit's input rows stay in half the L2."""
     taps, stride = slide_shape(problem.r, problem.stride_h, problem.dilation_h)
-    most = max(1, min(16, target.registers - taps - 1, problem.p))
+    most = min(16, most_strip_rows(taps, target), problem.p)
     loads = lambda rows: ceil_div(problem.p, rows) * ((rows - 1) * stride + 2 * taps)
     rows = min((rows for rows in ROWS if rows <= most), key=lambda rows: (loads(rows), -rows))
     bands = max(1, lines_of_thread(problem, itemsize, target) // rows)
