@@ -13,8 +13,8 @@ import refconv
 onnx = pytest.importorskip("onnx", reason="extra: test")
 
 import onnx.backend.test as backend_test  # noqa: E402
+import onnx_cases  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
-from onnx.backend.test.case.node import collect_testcases  # noqa: E402
 
 RECORDED = pathlib.Path(backend_test.__file__).parent / "data" / "pytorch-converted"
 
@@ -45,7 +45,7 @@ def run_conv(node, operands):
 def node_cases():
     """{name: (node, inputs, output)} of every float Conv node case."""
     cases = {}
-    for case in collect_testcases("Conv"):
+    for case in onnx_cases.node_cases():
         graph = case.model.graph
         if len(graph.node) == 1 and graph.node[0].op_type == "Conv":
             for inputs, outputs in case.data_sets:

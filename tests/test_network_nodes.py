@@ -3,8 +3,6 @@
 Left out are cases with element types that there is no arithmetic for, and those of LEFT_OUT. What is left must pass, and is counted.
 """
 
-import warnings
-
 import numpy as np
 import pytest
 
@@ -14,6 +12,7 @@ from refconv.operators.types import NotSupported, numpy_type
 
 onnx = pytest.importorskip("onnx", reason="extra: test")
 from onnx import numpy_helper  # noqa: E402
+from onnx_cases import node_cases  # noqa: E402
 
 LEFT_OUT = {
     "training": ("test_training_dropout", "test_batchnorm_epsilon_training", "test_batchnorm_example_training"),
@@ -26,15 +25,6 @@ LEFT_OUT = {
 }
 LEAST_COVERED = 1230
 """Cases that pass with onnx 1.23; earlier versions have fewer."""
-
-
-def collected():
-    """All node test cases of onnx; making them warns of what they are about, such as overflows."""
-    from onnx.backend.test.case.node import collect_testcases
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return collect_testcases(None)
 
 
 def covered(case):
@@ -60,7 +50,7 @@ def as_arrays(values):
     return [numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value) for value in values]
 
 
-CASES = {case.name: case for case in collected() if covered(case)}
+CASES = {case.name: case for case in node_cases() if covered(case)}
 
 
 def test_the_cases_are_there():
