@@ -3,14 +3,14 @@
 import difflib
 from dataclasses import replace
 
-from refconv.networks import convfirstnet, convnext, efficientnet, fasternet, isynet, mobilenet, resnet
+from refconv.networks import convfirstnet, convnext, efficientnet, fasternet, isynet, mobilenet, regnet, resnet
 from refconv.networks.draft import Block
 from refconv.networks.network import Network, Published
 from refconv.networks.published import PUBLISHED
 
 __all__ = ["Block", "Network", "Published", "names", "network"]
 
-_FAMILIES = (resnet, mobilenet, efficientnet, convnext, fasternet, isynet, convfirstnet)
+_FAMILIES = (resnet, regnet, mobilenet, efficientnet, convnext, fasternet, isynet, convfirstnet)
 _NETWORKS = {known.name: replace(known, published=PUBLISHED.get(known.name, ())) for family in _FAMILIES for known in family.NETWORKS}
 
 
