@@ -12,6 +12,8 @@ A block's graph knows NHWC maps alone. In a network a tensor has its axes in any
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from refconv.graph import orders
 from refconv.graph.passes.join import PRODUCERS, SUMS
 from refconv.problem.conv import same_pads
@@ -62,8 +64,8 @@ class Maps:
         step = self.makers.get(name)
         while step is not None and step.op in SEEN_THROUGH:
             if step.op == "Transpose":
-                own = step.attributes.get("perm")
-                if own is None or len(perm or own) != len(own):
+                own = step.attributes.get("perm") or ()
+                if len(perm or own) != len(own) or sorted(own) != list(orders.plain(len(own))):
                     break
                 perm = tuple(own[axis] for axis in perm or range(len(own)))
             name = step.sources[0]
@@ -90,23 +92,21 @@ class Maps:
 
 def _conv(maps, step, perm):
     arrays, given = maps.arrays(step), step.attributes
-    window, strides, dilations = arrays["weight"].shape[2:], given["strides"] or [1, 1], given["dilations"] or [1, 1]
-    if perm != OF_CONV or len(window) != len(OF_CONV) - 2 or len(set(strides)) > 1 or any(dilation > 1 for dilation in dilations):
-        return None
-    pads = _pads(given, window, strides[0])
-    if pads is None:
+    window, strides, pads = arrays["weight"].shape[2:], given["strides"] or [1, 1], _pads(given, arrays["weight"].shape[2:])
+    plain = given["dilations"] in (None, [1, 1]) and given["kernel_shape"] in (None, list(window)) and strides in ([1, 1], [2, 2])
+    if perm != OF_CONV or len(window) != len(OF_CONV) - 2 or pads is None or not plain:
         return None
     attributes = {"stride": strides[0], "pads": pads, "groups": given["group"]}
     return Part("conv", (maps.made(step.sources[0], perm),), arrays, attributes)
 
 
-def _pads(given, window, stride):
+def _pads(given, window):
     """(top, left, bottom, right); None where they depend on the size of the map."""
     if given["auto_pad"] == b"NOTSET":
         return tuple(given["pads"] or (0, 0, 0, 0))
     if given["auto_pad"] == b"VALID":
         return 0, 0, 0, 0
-    if stride > 1:
+    if given["strides"] not in (None, [1, 1]):
         return None
     (top, bottom), (left, right) = (same_pads(size, 1) for size in window)
     return (top, left, bottom, right) if given["auto_pad"] == b"SAME_UPPER" else (bottom, right, top, left)
@@ -138,7 +138,7 @@ def _norm(maps, step, perm):
 
 
 def _mean(maps, step, perm):
-    rows_and_columns = {axis % MAP_AXES for axis in _numbers(maps, step, "axes") or ()}
+    rows_and_columns = {axis % MAP_AXES if -MAP_AXES <= axis < MAP_AXES else axis for axis in _numbers(maps, step, "axes") or ()}
     whole = step.op == "GlobalAveragePool" or (rows_and_columns == {*(perm or range(MAP_AXES))[1:3]} and step.attributes.get("keepdims", 1))
     whole = whole and (perm == OF_CONV or step.op == "ReduceMean")
     return Part("mean", (maps.made(step.sources[0], perm),), {}, {}) if whole else None
@@ -147,12 +147,12 @@ def _mean(maps, step, perm):
 def _numbers(maps, step, name, at=1):
     """Integers that are an attribute, or from some version on a constant input; None where they are neither."""
     array = maps.network.constant(step.sources[at]) if len(step.sources) > at else step.attributes.get(name)
-    return None if array is None else [int(number) for number in array]
+    return None if array is None else [int(number) for number in np.ravel(array)]
 
 
 def _partial(maps, step, perm):
     """Concat(conv(a), b): a conv without bias of the first channels of x, to as many, beside the others."""
-    if perm != OF_CONV or step.attributes["axis"] not in NCHW_CHANNELS or len(step.sources) != 2 or maps.parts(step.sources[0]) != ("conv",):
+    if perm != OF_CONV or step.attributes.get("axis") not in NCHW_CHANNELS or len(step.sources) != 2 or maps.parts(step.sources[0]) != ("conv",):
         return None
     first, rest = step.sources
     conv = maps.part(maps.made(first, perm))
