@@ -263,7 +263,8 @@ def test_fewer_bytes_at_the_peak():
 
 def test_a_tuned_tiling(tmp_path, monkeypatch):
     """A block takes what has been measured for it, as fused_block does."""
-    monkeypatch.setenv("REFCONV_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("REFCONV_TUNED", "1")
+    monkeypatch.setattr("refconv.tiling.measured.folder", lambda: tmp_path)
     shape, net = (2, C, 70, 50), refconv.load(model(FFN), threads=1)
     (call,) = block_calls(net, shape)
     about = subject_of(call.block, 1)
