@@ -8,7 +8,7 @@ from refconv import host
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
 from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, NetworkCall, Tensor
-from refconv.graph.lower_blocks import add_block, block_fits, block_shape, reads_channels_last
+from refconv.graph.lower_blocks import add_block, block_fits, block_shape, reads_channels_last, steps_within
 from refconv.graph.model import printable, sizes_text
 from refconv.kernels import kernel_for
 from refconv.operators import VALUES_NEEDED, bound
@@ -30,6 +30,7 @@ class Calls:
     def __init__(self, sized, threads):
         self.network, self.shapes, self.dtypes, self.values = sized
         self.threads, self.calls, self.tensors, self.constants, self.wrong = threads, [], {}, {}, []
+        self.made = {step.name for whole in self.network.steps for step in (whole, *steps_within(whole))}
 
     def build(self):
         needed = self._needed()
@@ -56,7 +57,7 @@ class Calls:
         """A step; in the place of a block whose kernel cannot run on its sources, the steps that it was, which also say what is wrong with these."""
         if step.op != "block" or block_fits(self, step):
             return [step]
-        return [inner for inner in step.attributes["steps"] if inner.name not in self.tensors]
+        return [inner for inner in steps_within(step) if inner.name not in self.tensors]
 
     def _needed(self):
         """Names of the steps whose tensors must be made: those that outputs need, what is known left out."""
@@ -91,7 +92,7 @@ class Calls:
         sources = [self._tensor(name) if name else None for name in step.sources]
         for name, tensor in zip(step.sources, sources, strict=True):
             if name and tensor is None:
-                if name in self.network.makers or name in self.values:
+                if name in self.made or name in self.values:
                     return  # what makes it is at fault, and has been told
                 raise ValueError(f"nothing makes {printable(name)}")
         shape, dtype = self.shapes.get(step.name), self.dtypes.get(step.name)

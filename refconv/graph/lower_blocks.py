@@ -11,6 +11,11 @@ from refconv.plan import MOST_WORKSPACE_BYTES, schedule_of
 from refconv.problem.blocks import FFNBlock
 
 
+def steps_within(step):
+    """The Steps that a block was; none of any other step."""
+    return step.attributes["steps"] if step.op == "block" else ()
+
+
 def reads_channels_last(step):
     """Whether a step's kernel reads its first source, channels second, with these last."""
     return step.op == "conv" or (step.op == "block" and step.attributes["read"] == orders.channels_last(4))

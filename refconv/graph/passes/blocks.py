@@ -19,8 +19,8 @@ ARRAYS = {"conv_weight": (1, 1, 1, 1), "norm_weight": (1,)}
 """Shapes of the fields that are weights and no matrices."""
 GATES_OF = "se_"
 """What the names of the parameters of squeeze-excitation begin with."""
-ORDERED = ("conv", "activation", "partial_conv", "norm", "mean")
-"""Steps whose sources have one order: of an add and a multiply either may come first."""
+EITHER_FIRST = ("add", "multiply")
+"""Steps of two sources that may be exchanged."""
 
 
 def _example(record, **more):
@@ -33,27 +33,20 @@ def _example(record, **more):
     return record(**{**arrays, "activation": "relu", **more})
 
 
-EITHER = [{"residual": True}, {"residual": False}]
 GATES = _example(SqueezeExcite, activation="silu", gate="sigmoid")
+ENDS = [{"residual": True}, {"residual": False}, {"residual": False, "stride": 2}]
 WIDER = {"project_weight": np.ones((2, 1), np.float32), "project_bias": np.ones(2, np.float32)}
 RECORDS = (
     # record, for each list of steps that it may have: fields that make it so
-    (FFNBlock, EITHER),
-    (FusedMBConvBlock, EITHER),
-    (MBConvBlock, [*EITHER, *({"se": GATES, **given} for given in EITHER)]),
-    (ConvFirstBlock, [{}, WIDER]),  # x is added where the channels are as many
+    (MBConvBlock, [{"se": se, **end} for se in (GATES, None) for end in ENDS]),
     (ConvNeXtBlock, [{}]),
     (FasterNetBlock, [{}]),
+    (ConvFirstBlock, [{}, WIDER, {"stride": 2, "expand_weight": np.ones((1, 2), np.float32)}]),  # x is added where the channels are as many
+    (FFNBlock, ENDS[:2]),
+    (FusedMBConvBlock, ENDS),
 )
-
-
-def _patterns():
-    """(record, Graph) of an example of each, those of most steps first."""
-    examples = [_example(record, **given) for record, fields in RECORDS for given in fields]
-    return sorted(((example, example.graph) for example in examples), key=lambda pattern: -len(pattern[1].steps))
-
-
-PATTERNS = _patterns()
+"""In the order in which they are looked for: one that has another in it comes before that."""
+PATTERNS = [(example, example.graph) for record, fields in RECORDS for example in [_example(record, **given) for given in fields]]
 
 
 def fuse_blocks(network):
@@ -87,7 +80,7 @@ def _bound(pattern, maps, name, made, bound):
     step, part = pattern[name], maps.part(made)
     if part is None or part.op != step.op:
         return None
-    for sources in (part.sources,) if step.op in ORDERED else (part.sources, part.sources[::-1]):
+    for sources in (part.sources, part.sources[::-1]) if step.op in EITHER_FIRST else (part.sources,):
         found = {**bound, name: made}
         for inner, source in zip(step.sources, sources, strict=True):
             found = found and _bound(pattern, maps, inner, source, found)
@@ -132,11 +125,9 @@ def _fields(example, stands_for, parts):
         value = getattr(example, name)
         if isinstance(value, str):
             found[name] = stands_for.get(("kind", value), value)
-        elif name == "stride":
-            found[name] = parts["conv"].attributes["stride"]
         elif name == "eps":
             found[name] = parts["norm"].attributes["eps"]
-        elif name == "residual":
+        elif name in ("residual", "stride"):
             found[name] = value
     return found
 

@@ -7,7 +7,8 @@ A block's graph knows NHWC maps alone. In a network a tensor has its axes in any
     LayerNormalization             norm, over the last axis
     GlobalAveragePool, ReduceMean  mean
     Mul                            multiply
-    Concat(conv(a), b)             partial_conv of x, where a and b are the parts of a Split of x, or Slices
+    Concat(conv(a), b)             partial_conv of x, where a and b are the parts of a Split of x, or Slices; any other of two: concatenate
+    Pad, conv                      pad, by reflection; blur_pool, where the weight is its filter
 """
 
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ MAP_AXES = 4
 OF_CONV = orders.channels_last(MAP_AXES)
 OF_PRODUCT = ()
 NCHW_CHANNELS = (1, -3)
+BLUR = np.outer([1, 2, 1], [1, 2, 1]) / 16
 
 
 class Map(NamedTuple):
@@ -96,8 +98,17 @@ def _conv(maps, step, perm):
     plain = given["dilations"] in (None, [1, 1]) and given["kernel_shape"] in (None, list(window)) and strides in ([1, 1], [2, 2])
     if perm != OF_CONV or len(window) != len(OF_CONV) - 2 or pads is None or not plain:
         return None
+    if _blurs(arrays, pads, strides, given["group"]):
+        return Part("blur_pool", (maps.made(step.sources[0], perm),), {}, {})
     attributes = {"stride": strides[0], "pads": pads, "groups": given["group"]}
     return Part("conv", (maps.made(step.sources[0], perm),), arrays, attributes)
+
+
+def _blurs(arrays, pads, strides, groups):
+    """Whether a convolution is the blur pool of a block's graph, its filter the weight of every channel."""
+    weight = arrays["weight"]
+    alone = set(arrays) == {"weight"} and weight.shape == (groups, 1, 3, 3) and not any(pads) and strides == [2, 2]
+    return alone and bool((weight == BLUR).all())
 
 
 def _pads(given, window):
@@ -150,12 +161,26 @@ def _numbers(maps, step, name, at=1):
     return None if array is None else [int(number) for number in np.ravel(array)]
 
 
+def _pad(maps, step, perm):
+    """Rows and columns reflected at every side, by as many."""
+    border = _numbers(maps, step, "pads")
+    one = border and {*border[2:4], *border[6:8]}
+    whole = border and len(border) == 2 * MAP_AXES and not any((*border[:2], *border[4:6])) and len(one) == 1
+    if perm != OF_CONV or not whole or len(step.sources) > 2 or step.attributes.get("mode") != b"reflect":
+        return None
+    return Part("pad", (maps.made(step.sources[0], perm),), {}, {"border": one.pop()})
+
+
+def _concat(maps, step, perm):
+    if perm != OF_CONV or step.attributes.get("axis") not in NCHW_CHANNELS or len(step.sources) != 2:
+        return None
+    return _partial(maps, step, perm) or Part("concatenate", tuple(maps.made(name, perm) for name in step.sources), {}, {})
+
+
 def _partial(maps, step, perm):
     """Concat(conv(a), b): a conv without bias of the first channels of x, to as many, beside the others."""
-    if perm != OF_CONV or step.attributes.get("axis") not in NCHW_CHANNELS or len(step.sources) != 2 or maps.parts(step.sources[0]) != ("conv",):
-        return None
     first, rest = step.sources
-    conv = maps.part(maps.made(first, perm))
+    conv = maps.part(maps.made(first, perm)) if maps.parts(first) == ("conv",) else None
     if conv is None or set(conv.arrays) != {"weight"}:
         return None
     weight = conv.arrays["weight"]
@@ -196,5 +221,6 @@ _READ = {
     "Mul": _elementwise("multiply"),
     "LayerNormalization": _norm,
     **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), _mean),
-    "Concat": _partial,
+    "Concat": _concat,
+    "Pad": _pad,
 }
