@@ -8,6 +8,7 @@ from refconv import host
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
 from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, NetworkCall, Tensor
+from refconv.graph.lower_blocks import add_block, block_fits, block_shape, reads_channels_last, steps_within
 from refconv.graph.model import printable, sizes_text
 from refconv.kernels import kernel_for
 from refconv.operators import VALUES_NEEDED, bound
@@ -29,26 +30,34 @@ class Calls:
     def __init__(self, sized, threads):
         self.network, self.shapes, self.dtypes, self.values = sized
         self.threads, self.calls, self.tensors, self.constants, self.wrong = threads, [], {}, {}, []
+        self.made = {step.name for whole in self.network.steps for step in (whole, *steps_within(whole))}
 
     def build(self):
         needed = self._needed()
         takers = self.network.takers()
         for given in self.network.inputs:
             shape = self.shapes[given.name]
-            for_kernels = len(shape) in (3, 4) and any(taker is not None and taker.op == "conv" for taker in takers.get(given.name, ()))
+            for_kernels = len(shape) in (3, 4) and any(taker is not None and reads_channels_last(taker) for taker in takers.get(given.name, ()))
             order = orders.channels_last(len(shape)) if for_kernels else orders.plain(len(shape))
             self.tensors[given.name] = Tensor(shape, given.dtype, order, given.name)
-        for step in self.network.steps:
-            if step.name not in needed:
+        for whole in self.network.steps:
+            if whole.name not in needed:
                 continue
-            try:
-                self._add(step)
-            except (NotSupported, ValueError, TypeError, IndexError) as error:
-                shapes = ", ".join(f"{printable(name)} [{self._sizes(name)}]" for name in step.sources if name)
-                self.wrong.append(f"{printable(self.network.label(step))} of {shapes}: {error}")
+            for step in self._as_run(whole):
+                try:
+                    self._add(step)
+                except (NotSupported, ValueError, TypeError, IndexError) as error:
+                    shapes = ", ".join(f"{printable(name)} [{self._sizes(name)}]" for name in step.sources if name)
+                    self.wrong.append(f"{printable(self.network.label(step))} of {shapes}: {error}")
         missing = [name for name in self.network.outputs if self._tensor(name) is None]
         if self.wrong or missing:
             raise ValueError(f"cannot be run: {'; '.join(self.wrong) or f'nothing makes {printable(missing[0])}'}")
+
+    def _as_run(self, step):
+        """A step; in the place of a block whose kernel cannot run on its sources, the steps that it was, which also say what is wrong with these."""
+        if step.op != "block" or block_fits(self, step):
+            return [step]
+        return [inner for inner in steps_within(step) if inner.name not in self.tensors]
 
     def _needed(self):
         """Names of the steps whose tensors must be made: those that outputs need, what is known left out."""
@@ -83,7 +92,7 @@ class Calls:
         sources = [self._tensor(name) if name else None for name in step.sources]
         for name, tensor in zip(step.sources, sources, strict=True):
             if name and tensor is None:
-                if name in self.network.makers or name in self.values:
+                if name in self.made or name in self.values:
                     return  # what makes it is at fault, and has been told
                 raise ValueError(f"nothing makes {printable(name)}")
         shape, dtype = self.shapes.get(step.name), self.dtypes.get(step.name)
@@ -302,6 +311,7 @@ _SHAPES = {
     **dict.fromkeys(("activation", "LayerNormalization", "RMSNormalization"), lambda builder, step, shape, *parameters: shape),
     "conv": lambda builder, step, shape, *residual: conv_shape(conv_problem(builder, step, shape), shape),
     "product": lambda builder, step, shape, *residual: (*shape[:-1], len(builder.network.parameters[step.parameters["weight"]])),
+    "block": lambda builder, step, shape, *residual: block_shape(step, shape),
 }
 """The shape of a tensor that passes have made, and the file does not know, of the shapes of its sources."""
 
@@ -311,6 +321,7 @@ _ADD = {
     "Transpose": _transpose,
     "conv": _conv,
     "product": _product,
+    "block": add_block,
     "activation": _activation,
 }
 """How a step is added, by op; all others by NumPy."""
