@@ -78,10 +78,9 @@ class NetworkSchedule(NamedTuple):
         table = tables.Table(title, "step", "op", "kernel", "output", "order", "MACs", "at", "bytes", left=("op", "kernel", "output", "order"))
         for call in self.calls:
             tensor = self.tensors[call.out]
-            joined = [
-                op for op, there in (("Add", len(call.sources) > 1 and call.call), (call.step.attributes.get("activation"), True)) if there and op
-            ]
-            op = " + ".join((call.step.op, *joined))
+            given = call.step.attributes
+            joined = given.get("before_sum"), "Add" if len(call.sources) > 1 and call.call else None, given.get("activation")
+            op = " + ".join((call.step.op, *filter(None, joined)))
             where = tables.size(self.offsets[tensor.buffer]), tables.size(tensor.nbytes)
             order = orders.name(tensor.order, tensor.shape)
             table.add_row(printable(call.out), op, call.kernel, sizes_text(tensor.shape), order, tables.count(call.macs), *where)

@@ -229,17 +229,11 @@ class _Program:
         weight, bias = (self.network.parameters.get(call.step.parameters.get(role)) for role in ("weight", "bias"))
         packed = self._packed_weight(weight, call.call.problem.groups)
         order, problem = self.schedule.tensors[call.out].order, call.call.problem
-        program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias))
+        residual = _flat(sources[1], order) if len(sources) > 1 else plan.no_bias
+        program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias), residual)
         mark = border_marker(problem, packed.not_finite)
-        nhwc = _flat(out, order).reshape(plan.out_shape)
-        runs = [functools.partial(program.run, _flat(sources[0], order), _flat(out, order))]
-        if mark is not None:
-            runs.append(functools.partial(mark, nhwc))
-        if len(sources) > 1:
-            runs.append(functools.partial(np.add, out, sources[1], out=out))
-        if "activation" in call.step.attributes:
-            runs.append(activator(_flat(out, order), _flat(out, order), call.step.attributes["activation"]))
-        return runs[0] if len(runs) == 1 else functools.partial(_all, runs)
+        run = functools.partial(program.run, _flat(sources[0], order), _flat(out, order))
+        return run if mark is None else functools.partial(_all, (run, functools.partial(mark, _flat(out, order).reshape(plan.out_shape))))
 
     def _packed_weight(self, weight, groups):
         """The PackedWeight of an array, packed once for all schedules of the network; an entry holds its array, so that no other has its id."""

@@ -23,6 +23,8 @@ PASSES = (
     name_activations,
     join_residuals,
     join_activations,
+    join_residuals,
+    join_activations,
 )
 
 
