@@ -27,7 +27,7 @@ def network_steps(case, threads, rounds, machine):
         records.append(
             {
                 "step": printable(call.out),
-                "op": call.step.op,
+                "op": call.op,
                 "kernel": call.kernel,
                 "shape": list(tensors[call.out].shape),
                 "seconds": seconds,

@@ -6,6 +6,7 @@ tensor has gets a call "convert" before it.
 """
 
 import math
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from refconv.graph import orders
@@ -33,7 +34,9 @@ class Tensor(NamedTuple):
 class NetworkCall(NamedTuple):
     """kernel: a name of the table of kernels, or CONVERT, NUMPY, ACTIVATED; sources: names of tensors, "" for one left out; out: of a tensor.
 
-    call: the Call of a kernel of the table. run: of NUMPY, (function of the sources, whether it takes `out`). macs: multiply-adds.
+    call: the Call of a kernel of the table. run: of NUMPY, (function of the sources, whether it takes `out`). macs: multiply-adds, those of a
+    block each once. block: of a "block" its Schedule, of several kernels where it has gates; between: {tensor of that schedule: name of a tensor}
+    of what one of them makes for another.
     """
 
     step: Step
@@ -43,6 +46,20 @@ class NetworkCall(NamedTuple):
     call: Any = None
     run: Any = None
     macs: int = 0
+    block: Any = None
+    between: Any = MappingProxyType({})
+
+    @property
+    def kernel_calls(self):
+        """The Calls of kernels of the table, in order."""
+        return self.block.calls if self.block else (self.call,) if self.call else ()
+
+    @property
+    def op(self):
+        """What the step is called in a table: its op, or the record of a block, with what has joined it."""
+        own = type(self.step.attributes["record"]).__name__ if self.block else self.step.op
+        added, given = "Add" if self.kernel_calls and len(self.sources) > 1 else None, self.step.attributes
+        return " + ".join(filter(None, (own, given.get("before_sum"), added, given.get("activation"))))
 
 
 class NetworkSchedule(NamedTuple):
@@ -78,13 +95,9 @@ class NetworkSchedule(NamedTuple):
         table = tables.Table(title, "step", "op", "kernel", "output", "order", "MACs", "at", "bytes", left=("op", "kernel", "output", "order"))
         for call in self.calls:
             tensor = self.tensors[call.out]
-            joined = [
-                op for op, there in (("Add", len(call.sources) > 1 and call.call), (call.step.attributes.get("activation"), True)) if there and op
-            ]
-            op = " + ".join((call.step.op, *joined))
             where = tables.size(self.offsets[tensor.buffer]), tables.size(tensor.nbytes)
             order = orders.name(tensor.order, tensor.shape)
-            table.add_row(printable(call.out), op, call.kernel, sizes_text(tensor.shape), order, tables.count(call.macs), *where)
+            table.add_row(printable(call.out), call.op, call.kernel, sizes_text(tensor.shape), order, tables.count(call.macs), *where)
         return table
 
     def __str__(self):

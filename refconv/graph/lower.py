@@ -8,12 +8,14 @@ from refconv import host
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
 from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, NetworkCall, Tensor
+from refconv.graph.lower_blocks import add_block, block_fits, block_shape, reads_channels_last, steps_within
 from refconv.graph.model import printable, sizes_text
 from refconv.kernels import kernel_for
 from refconv.operators import VALUES_NEEDED, bound
 from refconv.operators.types import NotSupported, axis_in
 from refconv.operators.windows import axes_of
 from refconv.plan import MOST_WORKSPACE_BYTES, call_of
+from refconv.problem.activations import ACTIVATIONS, Activations
 from refconv.problem.conv import Conv2d
 from refconv.problem.steps import Step
 
@@ -29,26 +31,34 @@ class Calls:
     def __init__(self, sized, threads):
         self.network, self.shapes, self.dtypes, self.values = sized
         self.threads, self.calls, self.tensors, self.constants, self.wrong = threads, [], {}, {}, []
+        self.made = {step.name for whole in self.network.steps for step in (whole, *steps_within(whole))}
 
     def build(self):
         needed = self._needed()
         takers = self.network.takers()
         for given in self.network.inputs:
             shape = self.shapes[given.name]
-            for_kernels = len(shape) in (3, 4) and any(taker is not None and taker.op == "conv" for taker in takers.get(given.name, ()))
+            for_kernels = len(shape) in (3, 4) and any(taker is not None and reads_channels_last(taker) for taker in takers.get(given.name, ()))
             order = orders.channels_last(len(shape)) if for_kernels else orders.plain(len(shape))
             self.tensors[given.name] = Tensor(shape, given.dtype, order, given.name)
-        for step in self.network.steps:
-            if step.name not in needed:
+        for whole in self.network.steps:
+            if whole.name not in needed:
                 continue
-            try:
-                self._add(step)
-            except (NotSupported, ValueError, TypeError, IndexError) as error:
-                shapes = ", ".join(f"{printable(name)} [{self._sizes(name)}]" for name in step.sources if name)
-                self.wrong.append(f"{printable(self.network.label(step))} of {shapes}: {error}")
+            for step in self._as_run(whole):
+                try:
+                    self._add(step)
+                except (NotSupported, ValueError, TypeError, IndexError) as error:
+                    shapes = ", ".join(f"{printable(name)} [{self._sizes(name)}]" for name in step.sources if name)
+                    self.wrong.append(f"{printable(self.network.label(step))} of {shapes}: {error}")
         missing = [name for name in self.network.outputs if self._tensor(name) is None]
         if self.wrong or missing:
             raise ValueError(f"cannot be run: {'; '.join(self.wrong) or f'nothing makes {printable(missing[0])}'}")
+
+    def _as_run(self, step):
+        """A step; in the place of a block whose kernel cannot run on its sources, the steps that it was, which also say what is wrong with these."""
+        if step.op != "block" or block_fits(self, step):
+            return [step]
+        return [inner for inner in steps_within(step) if inner.name not in self.tensors]
 
     def _needed(self):
         """Names of the steps whose tensors must be made: those that outputs need, what is known left out."""
@@ -83,7 +93,7 @@ class Calls:
         sources = [self._tensor(name) if name else None for name in step.sources]
         for name, tensor in zip(step.sources, sources, strict=True):
             if name and tensor is None:
-                if name in self.network.makers or name in self.values:
+                if name in self.made or name in self.values:
                     return  # what makes it is at fault, and has been told
                 raise ValueError(f"nothing makes {printable(name)}")
         shape, dtype = self.shapes.get(step.name), self.dtypes.get(step.name)
@@ -247,8 +257,9 @@ def _product(builder, step, sources, out):
 def _kernel(builder, step, problem, made, order, out):
     """A call of a kernel that reads its first source in an order and makes a tensor of shape `made` in the same."""
     residual = step.sources[1:]
-    if residual and made != out.shape:  # the sum is larger than the product
-        alone = step._replace(name=f"{step.name} before the sum", sources=step.sources[:1], attributes=_without_activation(step))
+    if residual and not made == out.shape == builder.tensors[residual[0]].shape:  # one of both is broadcast
+        inner = {"activation": step.attributes["before_sum"]} if "before_sum" in step.attributes else {}
+        alone = step._replace(name=f"{step.name} before the sum", sources=step.sources[:1], attributes={**_without_activations(step), **inner})
         _kernel(builder, alone, problem, made, order, out._replace(shape=made, buffer=alone.name))
         total = Step(step.name, "Add", (alone.name, *residual))
         if "activation" in step.attributes:
@@ -275,16 +286,17 @@ def _kernel(builder, step, problem, made, order, out):
     if math.prod(out.shape) == 0:
         return builder.call(step, NUMPY, step.sources, out._replace(order=order), run=(lambda *arrays: np.empty(out.shape, out.dtype), False))
     problem, stored = problem.checked(), element(x.dtype)
-    call = call_of(kernel_for(problem, host.target().lanes(stored.work.itemsize)), problem, stored, builder.threads)
+    codes = Activations(*(ACTIVATIONS[step.attributes.get(name, "identity")] for name in ("before_sum", "activation")))
+    call = call_of(kernel_for(problem, host.target().lanes(stored.work.itemsize)), problem, stored, builder.threads, activations=codes)
     if sum(call.sizes) * stored.work.itemsize > MOST_WORKSPACE_BYTES:
         raise ValueError(f"kernel {call.kernel.name} would stage {sum(call.sizes)} elements: must be less than {MOST_WORKSPACE_BYTES} bytes")
-    sources = (builder.in_order(step.sources[0], order), *residual)
+    sources = tuple(builder.in_order(name, order) for name in step.sources)
     builder.call(step, call.kernel.name, sources, out._replace(order=order), call=call, macs=problem.macs)
     return None
 
 
-def _without_activation(step):
-    return {name: value for name, value in step.attributes.items() if name != "activation"}
+def _without_activations(step):
+    return {name: value for name, value in step.attributes.items() if name not in ("activation", "before_sum")}
 
 
 def _activation(builder, step, sources, out):
@@ -302,6 +314,7 @@ _SHAPES = {
     **dict.fromkeys(("activation", "LayerNormalization", "RMSNormalization"), lambda builder, step, shape, *parameters: shape),
     "conv": lambda builder, step, shape, *residual: conv_shape(conv_problem(builder, step, shape), shape),
     "product": lambda builder, step, shape, *residual: (*shape[:-1], len(builder.network.parameters[step.parameters["weight"]])),
+    "block": lambda builder, step, shape, *residual: block_shape(step, shape),
 }
 """The shape of a tensor that passes have made, and the file does not know, of the shapes of its sources."""
 
@@ -311,6 +324,7 @@ _ADD = {
     "Transpose": _transpose,
     "conv": _conv,
     "product": _product,
+    "block": add_block,
     "activation": _activation,
 }
 """How a step is added, by op; all others by NumPy."""

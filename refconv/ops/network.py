@@ -16,11 +16,13 @@ from refconv.graph.network_schedule import network_schedule
 from refconv.graph.onnx_network import OnnxNetwork, shape_text
 from refconv.graph.passes import improved
 from refconv.operators.types import NotSupported
-from refconv.ops.border import border_marker
+from refconv.ops.blocks import block_program
+from refconv.ops.border import block_border_marker, border_marker
 from refconv.ops.convert import copy_transposed
 from refconv.ops.layers import PackedWeight
 from refconv.ops.steps import activator
 from refconv.plan import LayerProgram, plan_of, scratch, thread_count
+from refconv.problem.block_base import one_of
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
 
@@ -28,11 +30,13 @@ MOST_SCHEDULES = 16
 """Kept of one network: one for each combination of input sizes and number of threads."""
 
 
-def load(source, *, threads=None):
+def load(source, *, threads=None, fuse=True):
     """The network in an ONNX file, ready to be called (extra `onnx`).
 
     source: the path of a file, whose weights may lie beside it as external data, or an onnx.ModelProto. threads: at most this many in every call
     that does not say otherwise (None: Numba's current number). Operator sets 11 and later; what of older ones means the same works, too.
+    fuse: whether residual blocks that this project has records of (refconv/problem/blocks.py) run as by fused_block; without, every convolution
+    is a call of its own, and the same numbers come out up to rounding.
 
     Returns a Net. ValueError says what is wrong with the file, or lists the operators that there are not, with the shapes of what they read.
     """
@@ -40,7 +44,7 @@ def load(source, *, threads=None):
     try:
         if path and not os.path.isfile(path):
             raise ValueError("must be a file" if os.path.exists(path) else "no such file")
-        return Net(OnnxNetwork(source), threads, path)
+        return Net(OnnxNetwork(source), threads, path, fuse)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
@@ -66,10 +70,11 @@ class Net:
     inputs, outputs: their names; notes: what had to be assumed of the file.
     """
 
-    def __init__(self, file, threads, path=""):
-        self._file, self._threads, self._path = file, threads, path
+    def __init__(self, file, threads, path="", fuse=True):
+        one_of("fuse", fuse, (True, False))
+        self._file, self._threads, self._path, self._fuse = file, threads, path, fuse
         network = file.network()
-        self._network, self._packed = network and improved(network), {}
+        self._network, self._packed = network and improved(network, fuse), {}
         self._programs, self._last = Recent(MOST_SCHEDULES), None
         self.inputs, self.outputs, self.notes = tuple(given.name for given in file.inputs), file.outputs, tuple(file.notes)
         thread_count(threads)
@@ -164,7 +169,7 @@ class Net:
             if self._network is not None:
                 program = _Program(sized._replace(network=self._network), count, self._packed)
             else:  # other sizes may take other branches
-                program = _Program(sized._replace(network=improved(sized.network)), count, {})
+                program = _Program(sized._replace(network=improved(sized.network, self._fuse)), count, {})
             self._programs.keep(key, program)
         self._last = program
         return program
@@ -220,8 +225,10 @@ class _Program:
     def _bytes(self, call):
         """Of what a call reads and writes: tensors and weights, each once."""
         tensors = {name for name in (*call.sources, call.out) if name}
-        weights = set(call.step.parameters.values()) & set(self.network.parameters)
-        return sum(self.schedule.tensors[name].nbytes for name in tensors) + sum(self.network.parameters[name].nbytes for name in weights)
+        weights = [self.network.parameters[name] for name in call.step.parameters.values() if name in self.network.parameters]
+        if call.block:
+            weights = call.step.attributes["record"].arrays.values()
+        return sum(self.schedule.tensors[name].nbytes for name in tensors) + sum(array.nbytes for array in weights)
 
     def _bind(self):
         """(functions for the inputs, calls that make something, functions for these, functions for the outputs), on an arena of this thread."""
@@ -254,26 +261,44 @@ class _Program:
         if call.kernel == NUMPY:
             function, writes = call.run
             return functools.partial(_written if writes else _computed, function, sources, out)
-        return self._kernel(i, call, sources, out)
+        runs = self._block(i, call, sources, out, arrays) if call.block else self._kernel(i, call, sources, out)
+        return runs[0] if len(runs) == 1 else functools.partial(_all, runs)
+
+    def _block(self, i, call, sources, out, arrays):
+        """Functions that make a block's calls one after another, and passes of what comes after its own sum."""
+        record, order = call.step.attributes["record"], self.schedule.tensors[call.out].order
+        program = self._plans.get(i)
+        if program is None:
+            program = self._plans[i] = block_program(record, call.block)
+        between = {name: arrays[tensor] for name, tensor in call.between.items()}
+        bound = program._replace(parameters=program.parameters | between)
+        last = call.block.calls[-1].problem
+        mark = block_border_marker(record, (last.h, last.w))
+        flat, given = _flat(out, order), call.step.attributes
+        runs = [functools.partial(bound.run, _flat(sources[0], self.schedule.tensors[call.sources[0]].order), flat)]
+        if mark is not None:
+            runs.append(functools.partial(mark, flat.reshape(program.out_shape)))
+        if "before_sum" in given:
+            runs.append(activator(flat, flat, given["before_sum"]))
+        if len(sources) > 1:
+            runs.append(functools.partial(np.add, out, sources[1], out=out))
+        if "activation" in given:
+            runs.append(activator(flat, flat, given["activation"]))
+        return runs
 
     def _kernel(self, i, call, sources, out):
+        """Functions that make a layer's call."""
         plan = self._plans.get(i)
         if plan is None:
             plan = self._plans[i] = plan_of(call.call, element(out.dtype))
         weight, bias = (self.network.parameters.get(call.step.parameters.get(role)) for role in ("weight", "bias"))
         packed = self._packed_weight(weight, call.call.problem.groups)
         order, problem = self.schedule.tensors[call.out].order, call.call.problem
-        program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias))
+        residual = _flat(sources[1], order) if len(sources) > 1 else plan.no_bias
+        program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias), residual)
         mark = border_marker(problem, packed.not_finite)
-        nhwc = _flat(out, order).reshape(plan.out_shape)
         runs = [functools.partial(program.run, _flat(sources[0], order), _flat(out, order))]
-        if mark is not None:
-            runs.append(functools.partial(mark, nhwc))
-        if len(sources) > 1:
-            runs.append(functools.partial(np.add, out, sources[1], out=out))
-        if "activation" in call.step.attributes:
-            runs.append(activator(_flat(out, order), _flat(out, order), call.step.attributes["activation"]))
-        return runs[0] if len(runs) == 1 else functools.partial(_all, runs)
+        return [*runs, functools.partial(mark, _flat(out, order).reshape(plan.out_shape))] if mark is not None else runs
 
     def _packed_weight(self, weight, groups):
         """The PackedWeight of an array, packed once for all schedules of the network; an entry holds its array, so that no other has its id."""
