@@ -17,8 +17,8 @@ from networks import network as graph_of  # noqa: E402
 from refconv.bench.__main__ import main  # noqa: E402
 from refconv.bench.entry import Entry, WrongResult  # noqa: E402
 from refconv.bench.measure import Contest, record  # noqa: E402
-from refconv.bench.network_report import kernels_table, network_table, steps_table  # noqa: E402
-from refconv.bench.networks import SETS, Case, agree, exact  # noqa: E402
+from refconv.bench.network_report import kernels_table, network_table, pairs_table, steps_table  # noqa: E402
+from refconv.bench.networks import SETS, Case, agree, exact, set_cases  # noqa: E402
 from refconv.bench.peers import PEERS, installed, peer  # noqa: E402
 from refconv.networks import build, names  # noqa: E402
 from refconv.networks.built import build_network  # noqa: E402
@@ -41,6 +41,9 @@ def images(size):
 def test_the_sets_are_networks_that_there_are():
     assert {name for chosen in SETS.values() for name in chosen} <= set(names())
     assert len(SETS["light"]) == len(set(SETS["light"])) == 10
+    assert set_cases("convfirst", n=2)[:2] == [Case("convfirstnet_pico", 256, 2), Case("convnext_pico", 288, 2)]
+    assert set_cases("convfirst", 64)[1] == Case("convnext_pico", 64)
+    assert set_cases("light")[0] == Case("fasternet_t0", 224)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -177,6 +180,19 @@ def test_the_table_has_each_contenders_best_the_mean_and_the_least():
     assert rows[3] == ["least", "1.00", "x", "4.00", "x", "3.50", "x", "1.00"]
     alone = record(Contest("a", "a", 10**9, {"refconv NCHW": Entry(None, None)}), {"refconv NCHW": 2.0}, 1e10, 1, "NCHW")
     assert drawn(network_table("models", [alone]))[-1] == ["a", "2000.00", "0.5", "5.0"]
+
+
+def test_pairs_compare_their_second_by_peers_with_our_first():
+    forms = ("refconv NCHW", "torch compile linear", "onnxruntime bound")
+    measured = lambda name, *times: record(
+        Contest(name, name, 10**9, dict.fromkeys(forms, Entry(None, None))), dict(zip(forms, times, strict=True)), 1e10, 1, "NCHW"
+    )
+    records = [measured("f1", 1.0, 2.0, 3.0), measured("n1", 3.0, 6.0, 4.0), measured("f2", 2.0, 2.0, 2.0), measured("n2", 3.0, 3.0, 4.0)]
+    rows = drawn(pairs_table(records))
+    assert rows[-3] == ["f1", ":", "n1", "1000.00", "3000.00", "6000.00", "6.00", "4000.00", "4.00"]
+    assert rows[-2] == ["f2", ":", "n2", "2000.00", "3000.00", "3000.00", "1.50", "3000.00", "1.50"]
+    assert rows[-1] == ["geometric", "mean", "3.00", "2.45"]
+    assert len(drawn(pairs_table([measured(name, 1.0, None, None) | {"best_peer_s": None, "times_s": {}} for name in "ab"]))) == 2
 
 
 def test_steps_say_where_the_time_goes(tiny):

@@ -13,7 +13,7 @@ from refconv.bench.isa import NEEDS, cpu_name, environment, hold, in_force, run_
 from refconv.bench.layers import layer_contests
 from refconv.bench.measure import copy_bytes_per_s, measure
 from refconv.bench.network_steps import network_steps
-from refconv.bench.networks import LAYOUT, MODELS, network_contests
+from refconv.bench.networks import LAYOUT, MODELS, network_contests, set_cases
 from refconv.bench.networks import SETS as NETWORK_SETS
 from refconv.bench.networks import Case as NetworkCase
 from refconv.bench.operators import operators
@@ -40,7 +40,12 @@ def parser():
         help=f"{', '.join(NAMES)}; repeatable (default all, which is every set of layers; networks: {', '.join(NETWORK_SETS)})",
     )
     add("--model", action="append", metavar="NAME|FILE", help="a network of refconv.networks, with random weights, or an ONNX graph; repeatable")
-    add("--size", type=positive, metavar="PIXELS", help=f"rows and columns of the images of networks by name (default {BUILT_SIZE})")
+    add(
+        "--size",
+        type=positive,
+        metavar="PIXELS",
+        help=f"rows and columns of the images of networks by name (default {BUILT_SIZE}; of convfirst their own)",
+    )
     add("--steps", action="store_true", help="of each --model the time of every call of its schedule beside its roof, without peers")
     add("--threads", type=int, default=1, help="threads of every contender (default 1)")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); beside halves also the float32 time is shown")
@@ -64,7 +69,7 @@ def chosen_sets(arguments):
     if arguments.layer:
         sets["layers"] = [find_layer(text) for text in arguments.layer]
     if arguments.model:
-        sets[MODELS] = [network_case(source, arguments).checked() for source in arguments.model]
+        sets[MODELS] = [NetworkCase(source, arguments.size or BUILT_SIZE, arguments.batch).checked() for source in arguments.model]
     names = arguments.set or ([] if arguments.layer or arguments.model else list(SETS))
     for name in names:
         if name not in NAMES:
@@ -76,13 +81,8 @@ def chosen_sets(arguments):
     if arguments.batch is not None:
         sets = {name: [batched(entry, arguments.batch) for entry in entries] for name, entries in sets.items()}
     chosen = list(NETWORK_SETS) if "networks" in names else [name for name in names if name in NETWORK_SETS]
-    sets.update({name: [network_case(source, arguments) for source in NETWORK_SETS[name]] for name in chosen})
+    sets.update({name: set_cases(name, arguments.size, arguments.batch) for name in chosen})
     return sets
-
-
-def network_case(source, arguments):
-    """The case of a network by name or file."""
-    return NetworkCase(source, arguments.size or BUILT_SIZE, arguments.batch)
 
 
 def check_networks(arguments, sets):

@@ -27,6 +27,24 @@ def network_table(name, records):
     return result
 
 
+def pairs_table(records):
+    """Lavin's comparison: ConvNeXt by peers over the ConvFirst network of about its accuracy by this project; records: pairs, ConvFirst first."""
+    peers = {"torch compile": lambda record: _best(record, "torch compile"), "best peer": lambda record: record["best_peer_s"]}
+    there = [one for one, of in peers.items() if all(map(of, records[1::2]))]
+    columns = ["ConvFirst ms", "ConvNeXt ms", *(column for one in there for column in (f"{one} ms", f"{one} / ConvFirst"))]
+    result = Table("ConvFirst by this project, ConvNeXt by it and by peers", "pair", *columns)
+    pairs = list(zip(records[::2], records[1::2], strict=True))
+    for first, other in pairs:
+        mine = first["seconds"]
+        theirs = [text for one in there for text in (_milliseconds(peers[one](other)), f"{peers[one](other) / mine:.2f}")]
+        result.add_row(f"{first['name']} : {other['name']}", _milliseconds(mine), _milliseconds(other["seconds"]), *theirs)
+    if there:
+        result.add_section()
+        means = [f"{geometric_mean([peers[one](other) / first['seconds'] for first, other in pairs]):.2f}" for one in there]
+        result.add_row("geometric mean", "", "", *(text for mean in means for text in ("", mean)))
+    return result
+
+
 def _best(record, contender):
     """The least time of a contender's forms, None where it has none."""
     return min((seconds for form, seconds in record["times_s"].items() if form.startswith(contender)), default=None)

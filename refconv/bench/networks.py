@@ -26,6 +26,8 @@ SETS = {
     "convfirst": tuple(f"{family}_{size}" for size in ("pico", "nano", "tiny", "small") for family in ("convfirstnet", "convnext")),
 }
 """Networks that are measured as one, with random weights; "convfirst": Lavin's pairs, of about one accuracy each (arXiv 2404.03617)."""
+PAIRED_SIZES = {"convfirstnet": 256, "convnext": 288}
+"""Rows and columns of the images of pairs: for ConvNeXt those of the paper, for ConvFirstNet those of this project's reconstruction."""
 MODELS = "models"
 """What those given by --model are called as a set."""
 LAYOUT = "NCHW"
@@ -34,6 +36,12 @@ PRODUCTS = ("Conv", "Gemm", "MatMul")
 ROUNDING = float(np.finfo(np.float32).eps)
 PER_LAYER = 1
 """Roundings of float32 a layer that are legal, relative to the largest output: 0.2 were seen."""
+
+
+def set_cases(name, size=None, n=None):
+    """The cases of a set; size: of every image, instead of the networks' own; n images."""
+    sizes = {source: PAIRED_SIZES[source.partition("_")[0]] for source in SETS["convfirst"]} if name == "convfirst" else {}
+    return [Case(source, size or sizes.get(source, BUILT_SIZE), n) for source in SETS[name]]
 
 
 class Case(NamedTuple):

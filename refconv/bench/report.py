@@ -1,7 +1,7 @@
 """The benchmark's tables for a terminal."""
 
 from refconv.bench.measure import geometric_mean
-from refconv.bench.network_report import network_table
+from refconv.bench.network_report import network_table, pairs_table
 from refconv.bench.networks import MODELS
 from refconv.bench.networks import SETS as NETWORK_SETS
 from refconv.tables import Table, show_parts
@@ -17,6 +17,7 @@ def report(host, versions, results, stacked, threads, arguments):
     )
     of_networks = (*NETWORK_SETS, MODELS)
     tables = [(network_table if name in of_networks else set_table)(name, records) for name, records in results.items()]
+    tables += [pairs_table(results["convfirst"])] * ("convfirst" in results)
     found = [record["tuned"] for records in (*results.values(), stacked) for record in records]
     kept = sum(ratio is not None for ratio in found)
     tuned = [f"tuned: {kept} of {len(found)} tilings are those that refconv.tune has kept, the rest the rule's"] * bool(kept)
