@@ -17,15 +17,16 @@ from refconv.graph.read import is_file
 from refconv.networks import BUILT_SIZE
 from refconv.ops.network import load
 
+PAIRS = "convfirst"
 SETS = {
     "light": (
         *("fasternet_t0", "fasternet_s", "convnext_atto", "convnext_nano", "convnext_tiny", "mobilenetv2", "mobilenetv3_small"),
         *("efficientnet_b0", "efficientnetv2_s", "regnety_008"),
     ),
     "resnet": ("resnet18", "resnet50"),
-    "convfirst": tuple(f"{family}_{size}" for size in ("pico", "nano", "tiny", "small") for family in ("convfirstnet", "convnext")),
+    PAIRS: tuple(f"{family}_{size}" for size in ("pico", "nano", "tiny", "small") for family in ("convfirstnet", "convnext")),
 }
-"""Networks that are measured as one, with random weights; "convfirst": Lavin's pairs, of about one accuracy each (arXiv 2404.03617)."""
+"""Networks that are measured as one, with random weights; PAIRS: Lavin's pairs, of about one accuracy each (arXiv 2404.03617)."""
 PAIRED_SIZES = {"convfirstnet": 256, "convnext": 288}
 """Rows and columns of the images of pairs: for ConvNeXt those of the paper, for ConvFirstNet those of this project's reconstruction."""
 MODELS = "models"
@@ -40,7 +41,7 @@ PER_LAYER = 1
 
 def set_cases(name, size=None, n=None):
     """The cases of a set; size: of every image, instead of the networks' own; n images."""
-    sizes = {source: PAIRED_SIZES[source.partition("_")[0]] for source in SETS["convfirst"]} if name == "convfirst" else {}
+    sizes = {source: PAIRED_SIZES[source.partition("_")[0]] for source in SETS[PAIRS]} if name == PAIRS else {}
     return [Case(source, size or sizes.get(source, BUILT_SIZE), n) for source in SETS[name]]
 
 

@@ -2,7 +2,7 @@
 
 from refconv.bench.measure import geometric_mean
 from refconv.bench.network_report import network_table, pairs_table
-from refconv.bench.networks import MODELS
+from refconv.bench.networks import MODELS, PAIRS
 from refconv.bench.networks import SETS as NETWORK_SETS
 from refconv.tables import Table, show_parts
 
@@ -17,7 +17,8 @@ def report(host, versions, results, stacked, threads, arguments):
     )
     of_networks = (*NETWORK_SETS, MODELS)
     tables = [(network_table if name in of_networks else set_table)(name, records) for name, records in results.items()]
-    tables += [pairs_table(results["convfirst"])] * ("convfirst" in results)
+    if PAIRS in results:
+        tables.append(pairs_table(results[PAIRS]))
     found = [record["tuned"] for records in (*results.values(), stacked) for record in records]
     kept = sum(ratio is not None for ratio in found)
     tuned = [f"tuned: {kept} of {len(found)} tilings are those that refconv.tune has kept, the rest the rule's"] * bool(kept)

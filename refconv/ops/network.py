@@ -220,7 +220,7 @@ class _Program:
             for run in runs:
                 run()
                 marks.append(time.perf_counter())
-        return [CallTime(call, end - start, self._bytes(call)) for call, start, end in zip(calls, marks, marks[1:], strict=True)]
+        return [CallTime(call, end - start, self._bytes(call)) for call, start, end in zip(calls, marks[:-1], marks[1:], strict=True)]
 
     def _bytes(self, call):
         """Of what a call reads and writes: tensors and weights, each once."""
