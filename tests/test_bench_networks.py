@@ -204,7 +204,7 @@ def test_steps_say_where_the_time_goes(tiny):
     records = document["steps"][tiny]
     assert sum(one["flops"] for one in records) == 2 * TINY.macs(8)
     assert [one["kernel"] for one in records] == [call.kernel for call in load(tiny, threads=1).schedule.calls]
-    assert [one["kernel"] for one in records if one["flops"]][0] == "conv2d"
+    assert next(one["kernel"] for one in records if one["flops"]) == "conv2d"
     first = next(one for one in records if one["flops"])
     assert first["bytes"] == 4 * (3 * 64 + 16 * 16 + 16 * 27 + 16)
     peak, copied = document["host"]["peak_flop_per_s"], document["host"]["copy_bytes_per_s"]
