@@ -12,7 +12,7 @@ import functools
 import types
 from typing import NamedTuple
 
-from numba import njit, prange
+from numba import intp, njit, prange
 from numba.core import event
 from numba.extending import register_jitable
 
@@ -72,7 +72,7 @@ def native(run, signature):
 
 def _split(operands, out, work, problem, tiling, units, threads):
     for slot in prange(threads):
-        run(operands, out, work, problem, tiling, part_of(slot, threads, units))  # noqa: F821
+        run(operands, out, work, problem, tiling, part_of(intp(slot), threads, units))  # noqa: F821
 
 
 @functools.cache
@@ -80,10 +80,11 @@ def parallel(jitted):
     """The kernel with its units in equal shares over `threads` Numba threads: f(operands, ..., tiling, units, threads).
 
     The loop above is compiled once for each kernel, with the kernel as the global name `run`: a closure would carry it
-    into the key of the disk cache, where a compiled function is never equal to itself in the next process.
+    into the key of the disk cache, where a compiled function is never equal to itself in the next process. prange counts in unsigned integers,
+    for which the kernel would be compiled once more: the slot is made the integer that it is in a call on one thread.
     """
     name = f"{plain(jitted).__name__}_parallel"
-    known = {"run": jitted, "part_of": part_of, "prange": prange, "__name__": __name__}
+    known = {"run": jitted, "part_of": part_of, "intp": intp, "prange": prange, "__name__": __name__}
     split = types.FunctionType(_split.__code__.replace(co_name=name), known, name)
     split.__qualname__ = f"{plain(jitted).__module__}.{name}"  # kernels of two files may have one name
     split.__module__ = __name__
