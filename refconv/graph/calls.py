@@ -58,8 +58,8 @@ class NetworkCall(NamedTuple):
     def op(self):
         """What the step is called in a table: its op, or the record of a block, with what has joined it."""
         own = type(self.step.attributes["record"]).__name__ if self.block else self.step.op
-        added = "Add" if self.kernel_calls and len(self.sources) > 1 else None
-        return " + ".join(filter(None, (own, added, self.step.attributes.get("activation"))))
+        added, given = "Add" if self.kernel_calls and len(self.sources) > 1 else None, self.step.attributes
+        return " + ".join(filter(None, (own, given.get("before_sum"), added, given.get("activation"))))
 
 
 class NetworkSchedule(NamedTuple):

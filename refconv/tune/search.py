@@ -16,7 +16,6 @@ from refconv import host
 from refconv.cli import progress
 from refconv.elements import element
 from refconv.kernels import kernel_for
-from refconv.parts.operands import LayerOperands
 from refconv.plan import make_program, plan_of, thread_count
 from refconv.problem.block_base import Block
 from refconv.problem.conv import Conv2d, PartialConv2d
@@ -69,11 +68,17 @@ def task(problem, shape=None, dtype=np.float32, threads=None):
 def settle(wanted, budget_s=None, again=False, label=""):
     """The Tuned of a Task, read if it is kept and settled; else measured and kept. label: what progress begins with."""
     subject, kept = wanted.subject, read(wanted.subject)
-    if again or kept is None or not kept.settled:
+    if not is_settled(subject, again):
         deadline = math.inf if budget_s is None else time.perf_counter() + budget_s
         kept = _search(wanted, subject.rule if again or kept is None else kept.tiling, deadline, label)
         keep(subject, kept)
     return Tuned(subject, subject.rule, kept)
+
+
+def is_settled(subject, again=False):
+    """Whether a search for a Subject has been settled and kept, so that none is made, unless it is asked for `again`."""
+    kept = None if again else read(subject)
+    return kept is not None and kept.settled
 
 
 class Task(NamedTuple):
@@ -100,10 +105,11 @@ def _layer_task(problem, shape, dtype, threads):
     subject = Subject(kernel_for(problem, _lanes(stored)), problem, stored, threads)
     weight = _random(weight_elements(subject.kernel, problem, subject.lanes), stored)
     x, out = _random(problem.tensors["input"], stored), empty(problem.tensors["output"], stored.dtype)
-    operands = LayerOperands(x, weight, empty(0, stored.dtype))
+    nothing = empty(0, stored.dtype)
 
     def run(tiling):
         plan = plan_of(prepared(subject.kernel, problem, stored, subject.target, tiling), stored)
+        operands = plan.call.operands((x, weight, nothing, nothing))
         return lambda: plan.run(operands, out)
 
     return Task(subject, run, str(problem), _clock(threads))
