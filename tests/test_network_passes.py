@@ -15,7 +15,12 @@ X, Y = "float[2,8,5,4] x", "float[a,b,c,d] y"
 def calls(net):
     """[op with what has joined it] of a network's calls."""
     made = [
-        (call.step.op, "residual" if call.call and len(call.sources) > 1 else "", call.step.attributes.get("activation", ""))
+        (
+            call.step.op,
+            call.step.attributes.get("before_sum", ""),
+            "residual" if call.call and len(call.sources) > 1 else "",
+            call.step.attributes.get("activation", ""),
+        )
         for call in net.schedule.calls
     ]
     return ["+".join(filter(None, parts)) for parts in made]
@@ -39,7 +44,16 @@ CASES = {
     "a = Conv (x, w)  b = BatchNormalization (a, v2, v, v, v2)  y = Relu (b)": (["conv+relu"], 4e-7),
     "a = BatchNormalization (x, v2, v, v, v2)  y = Conv (a, w)": (["BatchNormalization", "convert", "conv"], 4e-7),
     "a = Conv (x, w)  b = Add (a, x)  y = Relu (b)": (["conv+residual+relu"], 0),
-    "a = Conv (x, w)  b = Relu (a)  y = Add (b, x)": (["conv+relu", "Add"], 0),
+    "a = Conv (x, w)  b = Relu (a)  y = Add (b, x)": (["conv+relu+residual"], 0),
+    "a = Conv (x, w)  b = Relu (a)  c = Add (x, b)  y = Sigmoid (c)": (["conv+relu+residual+sigmoid"], 4e-7),
+    "m = GlobalAveragePool (x)  a = Conv (x, w)  b = Relu (a)  c = Add (m, b)  y = Relu (c)": (
+        ["conv+relu", "Add", "GlobalAveragePool", "activated"],
+        4e-7,
+    ),
+    "t = Transpose <perm = [0, 1, 2, 3]> (x)  r = Relu (t)  a = Conv (x, w)  b = Conv (a, w)  c = Add (b, r)  y = Add (c, a)": (
+        ["activated", "conv", "conv+residual", "Add"],
+        0,
+    ),
     "a = Conv (x, w)  b = Sum (x, a)  y = Clip (b, zero, six)": (["conv+residual+relu6"], 0),
     "a = Conv (x, w)  b = Relu (a)  y = Sub (b, a)": (["conv", "activated", "Sub"], 0),
     "a = Conv (x, w)  y = Add (a, a)": (["conv", "Add"], 0),
@@ -54,7 +68,7 @@ CASES = {
         ["activated"],
         1e-6,
     ),
-    "a = Conv (x, w)  m = GlobalAveragePool (x)  y = Add (m, a)": (["conv+residual", "GlobalAveragePool"], 4e-7),
+    "a = Conv (x, w)  m = GlobalAveragePool (x)  y = Add (m, a)": (["conv", "Add", "GlobalAveragePool"], 4e-7),
     "m = GlobalAveragePool (x)  a = Conv (m, w)  b = Add (a, x)  y = Relu (b)": (["GlobalAveragePool", "conv", "Add", "activated"], 4e-7),
     "k2 = Mul (cc, cc)  k3 = Neg (k2)  y = Add (x, k3)": (["Add"], 0),
 }
