@@ -5,6 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 from definitions import make
+from tiny_network import TINY
 
 onnx = pytest.importorskip("onnx", reason="extra: test")
 from onnx.reference import ReferenceEvaluator  # noqa: E402
@@ -13,13 +14,20 @@ from refconv.graph.onnx_writer import OPSET, written  # noqa: E402
 from refconv.graph.read import read_model  # noqa: E402
 from refconv.networks import build, names, network  # noqa: E402
 from refconv.networks.built import build_network  # noqa: E402
-from refconv.networks.language import Classifier, Conv, Mean, Stage  # noqa: E402
-from refconv.networks.network import Network  # noqa: E402
 from refconv.networks.random_weights import BRANCH, random_parameters  # noqa: E402
 from refconv.problem.steps import CONVOLUTIONS  # noqa: E402
 
-SMALL = ("resnet18", "regnety_008", "mobilenetv3_small", "efficientnet_b0", "convnext_atto", "fasternet_t0", "isynet_n1", "convfirstnet_pico")
-TINY = Network("tiny", "tiny", 8, (Stage("stem", (Conv(16, 3, 2, "relu"),)), Stage("head", (Mean(), Classifier(8)))))
+SMALL = (
+    "resnet18",
+    "regnety_008",
+    "mobilenetv2",
+    "mobilenetv3_small",
+    "efficientnet_b0",
+    "convnext_atto",
+    "fasternet_t0",
+    "isynet_n1",
+    "convfirstnet_pico",
+)
 
 
 def images(batch, size):
@@ -62,6 +70,8 @@ def test_the_model_computes_what_the_data_says(name):
     built = build(name, size=size)
     onnx.checker.check_model(built.model, full_check=True)
     onnx.shape_inference.infer_shapes(built.model, check_type=True, strict_mode=True, data_prop=True)
+    clips = {name for node in built.model.graph.node if node.op_type == "Clip" for name in node.input[1:]}
+    assert all(not tensor.dims for tensor in built.model.graph.initializer if tensor.name in clips)
     (opset,) = built.model.opset_import
     assert (opset.domain, opset.version) == ("", OPSET)
     graph = built.network.graph._replace(parameters=random_parameters(built.network.graph, 0))

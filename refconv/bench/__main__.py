@@ -12,15 +12,20 @@ from refconv.bench.entry import WrongResult
 from refconv.bench.isa import NEEDS, cpu_name, environment, hold, in_force, run_held
 from refconv.bench.layers import layer_contests
 from refconv.bench.measure import copy_bytes_per_s, measure
+from refconv.bench.network_steps import network_steps
+from refconv.bench.networks import LAYOUT, MODELS, network_contests, set_cases
+from refconv.bench.networks import SETS as NETWORK_SETS
+from refconv.bench.networks import Case as NetworkCase
 from refconv.bench.operators import operators
 from refconv.bench.peers import PEERS, installed, versions
 from refconv.cli import Parser, door, note, positive, progress
 from refconv.elements import LEGAL, element
+from refconv.networks import BUILT_SIZE
 from refconv.networks.layers import PRESETS, SETS, Layer, find_layer, with_batch
 from refconv.peak import peak_flop_per_s
 from refconv.plan import thread_count
 
-NAMES = (*SETS, "blocks", "operators", "all")
+NAMES = (*SETS, "blocks", *NETWORK_SETS, "networks", "operators", "all")
 
 
 def parser():
@@ -32,8 +37,16 @@ def parser():
         "--set",
         action="append",
         metavar="NAME",
-        help=f"{', '.join(NAMES)}; repeatable (default all, which is every set of layers, not blocks or operators)",
+        help=f"{', '.join(NAMES)}; repeatable (default all, which is every set of layers; networks: {', '.join(NETWORK_SETS)})",
     )
+    add("--model", action="append", metavar="NAME|FILE", help="a network of refconv.networks, with random weights, or an ONNX graph; repeatable")
+    add(
+        "--size",
+        type=positive,
+        metavar="PIXELS",
+        help=f"rows and columns of the images of networks by name (default {BUILT_SIZE}; of convfirst their own)",
+    )
+    add("--steps", action="store_true", help="of each --model the time of every call of its schedule beside its roof, without peers")
     add("--threads", type=int, default=1, help="threads of every contender (default 1)")
     add("--dtype", default="float32", help=f"{LEGAL} (default float32); beside halves also the float32 time is shown")
     add("--batch", type=positive, help="images, instead of the layers' own number")
@@ -55,7 +68,9 @@ def chosen_sets(arguments):
     sets = {}
     if arguments.layer:
         sets["layers"] = [find_layer(text) for text in arguments.layer]
-    names = arguments.set or ([] if arguments.layer else list(SETS))
+    if arguments.model:
+        sets[MODELS] = [NetworkCase(source, arguments.size or BUILT_SIZE, arguments.batch).checked() for source in arguments.model]
+    names = arguments.set or ([] if arguments.layer or arguments.model else list(SETS))
     for name in names:
         if name not in NAMES:
             raise ValueError(f"--set {name}: must be {', '.join(NAMES)}")
@@ -65,12 +80,25 @@ def chosen_sets(arguments):
         sets["blocks"] = CASES
     if arguments.batch is not None:
         sets = {name: [batched(entry, arguments.batch) for entry in entries] for name, entries in sets.items()}
+    chosen = list(NETWORK_SETS) if "networks" in names else [name for name in names if name in NETWORK_SETS]
+    sets.update({name: set_cases(name, arguments.size, arguments.batch) for name in chosen})
     return sets
 
 
+def check_networks(arguments, sets):
+    """ValueError where options do not go with the networks that are asked for, or there are none for them."""
+    chosen = [name for name in sets if name in (*NETWORK_SETS, MODELS)]
+    if chosen and element(arguments.dtype).name != "float32":
+        raise ValueError(f"--dtype {arguments.dtype}: must be float32 with networks")
+    if arguments.size and not chosen:
+        raise ValueError(f"--size {arguments.size}: needs --model NAME or a set of networks")
+    if arguments.steps and list(sets) != [MODELS]:
+        raise ValueError("--steps: needs --model, and no layers or sets beside it")
+
+
 def batched(entry, batch):
-    """A layer, or a case of blocks, for `batch` images."""
-    return entry._replace(n=batch) if isinstance(entry, Case) else entry._replace(problem=with_batch(entry.problem, batch))
+    """A layer, or a case of blocks or of a network, for `batch` images."""
+    return entry._replace(n=batch) if isinstance(entry, Case | NetworkCase) else entry._replace(problem=with_batch(entry.problem, batch))
 
 
 def chosen_peers(text):
@@ -86,6 +114,19 @@ def chosen_peers(text):
     return found
 
 
+def show_steps(cases, machine, threads, arguments):
+    """Print the calls of each case; returns the exit status."""
+    found = {case.name: network_steps(case, threads, arguments.rounds, machine) for case in cases}
+    if arguments.json:
+        json.dump({"schema": 1, "host": machine, "threads": threads, "steps": found}, sys.stdout, indent=1)
+        print()
+    else:
+        from refconv.bench.network_report import report_steps
+
+        report_steps(machine, found, threads, arguments.rounds)
+    return 0
+
+
 def main(argv=None):
     """Run the command line; returns the exit status."""
     command = parser()
@@ -95,6 +136,7 @@ def main(argv=None):
         if arguments.layout not in ("NHWC", "NCHW"):
             raise ValueError(f"--layout {arguments.layout}: must be NHWC or NCHW")
         threads, sets = thread_count(arguments.threads), chosen_sets(arguments)
+        check_networks(arguments, sets)
         settings = environment(arguments.isa)
         if not in_force(settings):
             return run_held(settings, sys.argv[1:] if argv is None else argv)
@@ -110,13 +152,19 @@ def main(argv=None):
     }
     results = {}
     try:
+        if arguments.steps:
+            return show_steps(sets[MODELS], machine, threads, arguments)
         for name, entries in sets.items():
             results[name] = []
-            contests = block_contests if name == "blocks" else layer_contests
-            for record in measure(contests(entries, peers, dtype, threads, arguments.layout), dtype, threads, arguments.layout, arguments.rounds):
+            if name in (*NETWORK_SETS, MODELS):
+                contests, layout = network_contests(entries, peers, threads), LAYOUT
+            else:
+                layout = arguments.layout
+                contests = (block_contests if name == "blocks" else layer_contests)(entries, peers, dtype, threads, layout)
+            for record in measure(contests, dtype, threads, layout, arguments.rounds):
                 results[name].append(record)
                 progress(f"{name}: {record['descriptor']}")
-    except WrongResult as error:
+    except (WrongResult, ValueError) as error:
         progress()
         command.error(str(error))
     stacked = operators(threads, arguments.rounds) if arguments.set and "operators" in arguments.set else []

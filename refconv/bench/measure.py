@@ -86,7 +86,7 @@ def record(contest, times, peak, threads, layout):
         "seconds": mine,
         "tuned": kept and kept.ratio,
         "float32_s": times.get("refconv float32"),
-        "conversion_share": 1 - times["refconv NHWC"] / mine if mine else None,
+        "conversion_share": 1 - times["refconv NHWC"] / mine if mine and "refconv NHWC" in times else None,
         "flop_per_s": rate,
         "efficiency": rate / peak if mine else None,
         "peak_flop_per_s": peak,

@@ -1,6 +1,9 @@
 """The benchmark's tables for a terminal."""
 
 from refconv.bench.measure import geometric_mean
+from refconv.bench.network_report import network_table, pairs_table
+from refconv.bench.networks import MODELS, PAIRS
+from refconv.bench.networks import SETS as NETWORK_SETS
 from refconv.tables import Table, show_parts
 
 
@@ -12,7 +15,10 @@ def report(host, versions, results, stacked, threads, arguments):
         f"peak {host['peak_flop_per_s'] / 1e9:.1f} GFLOP/s of one core at best ({arguments.dtype}), copy {host['copy_bytes_per_s'] / 1e9:.1f} GB/s; "
         f"{threads} thread{'s' if threads > 1 else ''}, {arguments.layout}, medians of {arguments.rounds} interleaved rounds"
     )
-    tables = [set_table(name, records) for name, records in results.items()]
+    of_networks = (*NETWORK_SETS, MODELS)
+    tables = [(network_table if name in of_networks else set_table)(name, records) for name, records in results.items()]
+    if PAIRS in results:
+        tables.append(pairs_table(results[PAIRS]))
     found = [record["tuned"] for records in (*results.values(), stacked) for record in records]
     kept = sum(ratio is not None for ratio in found)
     tuned = [f"tuned: {kept} of {len(found)} tilings are those that refconv.tune has kept, the rest the rule's"] * bool(kept)

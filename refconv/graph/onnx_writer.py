@@ -40,7 +40,7 @@ def written(graph, shape, *, classifies=False, tensor=None):
 def _tensor(array, name):
     from onnx import numpy_helper
 
-    return numpy_helper.from_array(np.ascontiguousarray(array), name)
+    return numpy_helper.from_array(np.asarray(array, order="C"), name)  # of a scalar, too, the number of axes stays
 
 
 class _Writer:

@@ -3,6 +3,8 @@
 import functools
 import os
 import threading
+import time
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +51,14 @@ def load(source, *, threads=None, fuse=True):
         raise ValueError(f"{path}: {error}" if path else str(error)) from None
 
 
+class CallTime(NamedTuple):
+    """A NetworkCall, the seconds that it took, and the bytes of the tensors and weights that it reads and writes, each once."""
+
+    call: Any
+    seconds: float
+    bytes: int
+
+
 class Net:
     """A network that is called with arrays: `net(x)`, or `net(name=x, ...)`; `threads=` says how many each kernel may use.
 
@@ -77,6 +87,11 @@ class Net:
         given = self._given(arrays, named)
         program = self._program(given, threads)
         return program.run(given)
+
+    def call_times(self, *arrays, threads=None, **named):
+        """A CallTime for each call of one run on these inputs, in order."""
+        given = self._given(arrays, named)
+        return self._program(given, threads).call_times(given)
 
     def schedule_for(self, *shapes, threads=None, **named):
         """The NetworkSchedule for inputs of these shapes, in order or by name; nothing is run, compiled or allocated.
@@ -193,6 +208,27 @@ class _Program:
                 raise ValueError(f"{printable(self.network.label(calls[done].step))}: {error}") from error
         made = tuple(copy() for copy in outputs)
         return made[0] if len(made) == 1 else made
+
+    def call_times(self, given):
+        """CallTimes for {name: array}."""
+        self.run(given)
+        inputs, calls, runs, _ = self._local.bound
+        for name, copy in inputs:
+            copy(given[name])
+        marks = [time.perf_counter()]
+        with np.errstate(all="ignore"):
+            for run in runs:
+                run()
+                marks.append(time.perf_counter())
+        return [CallTime(call, end - start, self._bytes(call)) for call, start, end in zip(calls, marks[:-1], marks[1:], strict=True)]
+
+    def _bytes(self, call):
+        """Of what a call reads and writes: tensors and weights, each once."""
+        tensors = {name for name in (*call.sources, call.out) if name}
+        weights = [self.network.parameters[name] for name in call.step.parameters.values() if name in self.network.parameters]
+        if call.block:
+            weights = call.step.attributes["record"].arrays.values()
+        return sum(self.schedule.tensors[name].nbytes for name in tensors) + sum(array.nbytes for array in weights)
 
     def _bind(self):
         """(functions for the inputs, calls that make something, functions for these, functions for the outputs), on an arena of this thread."""

@@ -1,10 +1,11 @@
 """Who is measured: this project and the peers that are installed, each in the forms it offers, given the same layer.
 
-A contender takes a layer or block and returns {form: Entry} (refconv/bench/entry.py). What can be done beforehand is: weights packed, layouts
-changed, outputs allocated. A peer with several forms is quoted by its best one. Each peer is a module of this package with
+A contender takes a layer, block or network and returns {form: Entry} (refconv/bench/entry.py). What can be done beforehand is:
+weights packed, layouts changed, outputs allocated. A peer with several forms is quoted by its best one. Each peer is a module of this package with
 
 - layer_entries(operands, threads): its forms of a layer, {} where it has none of that element type;
 - block_entries(record, x, threads): its forms of a residual block, a record of refconv/problem/blocks.py, on x, NCHW;
+- network_entries(model, x, threads): its forms of a network, an onnx.ModelProto of one input, x, and one output;
 - vector_bytes(): the widest vectors that it says it uses, in this process; None if it does not tell.
 """
 

@@ -24,6 +24,11 @@ def block_entries(record, x, threads):
     return {"bound": bound(block_model(record, x.shape), x, threads)}
 
 
+def network_entries(model, x, threads):
+    """{form: Entry} of an onnx.ModelProto of one input and one output, float32."""
+    return {"bound": bound(model.SerializeToString(), x, threads)}
+
+
 def bound(model, x, threads):
     """The Entry of a serialised model of one output on x, the array that is its input, NCHW."""
     options = onnxruntime.SessionOptions()

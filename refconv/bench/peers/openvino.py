@@ -26,6 +26,11 @@ def block_entries(record, x, threads):
     return _entries(block_model(record, x.shape), x, threads)
 
 
+def network_entries(model, x, threads):
+    """{form: Entry} of an onnx.ModelProto of one input and one output, float32."""
+    return _entries(model.SerializeToString(), x, threads)
+
+
 def _entries(model, x, threads):
     return {layout: compiled(model, x, threads, layout) for layout in ("NCHW", "NHWC")}
 
@@ -34,14 +39,15 @@ CORE = openvino.Core()
 
 
 def compiled(model, x, threads, layout):
-    """The Entry of a serialised ONNX model on x, NCHW; layout: that of the tensors that it is given and gives."""
+    """The Entry of a serialised ONNX model on x, NCHW; layout: that of the maps that it is given and gives."""
     network = CORE.read_model(model)
     last = layout == "NHWC"
     if last:
         steps = openvino.preprocess.PrePostProcessor(network)
-        for end in (steps.input(), steps.output()):
-            end.tensor().set_layout(openvino.Layout("NHWC"))
-            end.model().set_layout(openvino.Layout("NCHW"))
+        for end, value in ((steps.input(), network.inputs[0]), (steps.output(), network.outputs[0])):
+            if len(value.partial_shape) == len("NHWC"):
+                end.tensor().set_layout(openvino.Layout("NHWC"))
+                end.model().set_layout(openvino.Layout("NCHW"))
         network = steps.build()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
     request = CORE.compile_model(network, "CPU", settings).create_infer_request()
@@ -56,7 +62,7 @@ def compiled(model, x, threads, layout):
 
     def result():
         run()
-        return y.transpose(0, 3, 1, 2) if last else y
+        return y.transpose(0, 3, 1, 2) if last and y.ndim == len("NHWC") else y
 
     return Entry(run, result)
 

@@ -1,5 +1,6 @@
-"""torch: a layer as a call of conv2d in both memory formats and with prepacked weights; a block as a module, eager and compiled."""
+"""torch: a layer as a call of conv2d in both memory formats and with prepacked weights; a block or a network as a module, eager and compiled."""
 
+import copy
 import functools
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch.nn import Module, Parameter, functional
 
 from refconv.bench.entry import Entry
 from refconv.bench.peers.steps import PeerBlock
+from refconv.bench.peers.torch_graph import NotInTorch, TorchGraph
 from refconv.cli import note
 from refconv.problem.blocks import ConvNeXtBlock, FFNBlock
 from refconv.problem.conv import PartialConv2d
@@ -133,13 +135,39 @@ def block_entries(record, x, threads):
 
     Compiled with its weights frozen, so that oneDNN's layouts are made beforehand. Compiling needs a C++ compiler.
     """
+    forms = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    return _module_entries({name: (TorchBlock(record), form) for name, form in forms.items()}, x, threads)
+
+
+def network_entries(model, x, threads):
+    """{form: Entry} of an onnx.ModelProto, as of a block, and with 1x1 convolutions as linear layers on channels that come last ("linear").
+
+    {} and a line on stderr for a graph with a node that is not put to torch.
+    """
+    try:
+        plain, linear = TorchGraph(model), TorchGraph(model, linear=True)
+    except NotInTorch as error:
+        note(f"torch: not measured: {error}")
+        return {}
+    last = torch.channels_last
+    return _module_entries({"contiguous": (plain, torch.contiguous_format), "channels_last": (plain, last), "linear": (linear, last)}, x, threads)
+
+
+def network_result(model, x):
+    """The output of an onnx.ModelProto in float64; NotInTorch names a node that is not put to torch."""
+    with torch.no_grad():
+        return TorchGraph(model, torch.float64)(tensor(x).double()).numpy()
+
+
+def _module_entries(forms, x, threads):
+    """{"eager form", "compile form": Entry} of {form: (module, memory format)}."""
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
-    torch._dynamo.reset()  # it compiles the same piece of code a few times only, and all blocks share one
+    torch._dynamo.reset()  # it compiles the same piece of code a few times only, and all modules of a class share one
     torch._inductor.config.compile_threads = 1  # no other process beside the timed one
     entries = {}
-    for name, form in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)):
-        module = TorchBlock(record).eval().to(memory_format=form)
+    for name, (module, form) in forms.items():
+        module = copy.deepcopy(module).eval().to(memory_format=form)
         image = tensor(x).contiguous(memory_format=form)
         entries[f"eager {name}"] = _module_entry(module, image)
         compiled = torch.compile(module, fullgraph=True, dynamic=False, options={"freezing": True})
