@@ -12,8 +12,8 @@ from refconv.graph import orders
 from refconv.graph.model import printable, sizes_text
 from refconv.problem.steps import Step
 
-CONVERT, NUMPY, ACTIVATED = "convert", "numpy", "activated"
-"""Kernels of calls that are not of the table of kernels."""
+CONVERT, NUMPY, ACTIVATED, MISSING = "convert", "numpy", "activated", "missing"
+"""Kernels of calls that are not of the table of kernels; MISSING: there is none, so that the schedule can be read but not run."""
 
 
 class Tensor(NamedTuple):
@@ -31,7 +31,8 @@ class Tensor(NamedTuple):
 
 
 class NetworkCall(NamedTuple):
-    """kernel: a name of the table of kernels, or CONVERT, NUMPY, ACTIVATED; sources: names of tensors, "" for one left out; out: of a tensor.
+    """kernel: a name of the table of kernels, or CONVERT, NUMPY, ACTIVATED, MISSING; sources: names of tensors, "" for one left out; out: the
+    name of a tensor.
 
     call: the Call of a kernel of the table. run: of NUMPY, (function of the sources, whether it takes `out`). macs: multiply-adds.
     """
@@ -44,11 +45,31 @@ class NetworkCall(NamedTuple):
     run: Any = None
     macs: int = 0
 
+    @property
+    def kernel_calls(self):
+        """The Calls of kernels of the table, in order."""
+        return (self.call,) if self.call else ()
+
+    @property
+    def op(self):
+        """What the step is called in a table: its op, with what has joined it."""
+        added = "Add" if self.kernel_calls and len(self.sources) > 1 else None
+        return " + ".join(filter(None, (self.step.op, added, self.step.attributes.get("activation"))))
+
+    @property
+    def after(self):
+        """Passes over what its kernels have made, in place, in order: "Add" of the second source, then "activation", each where there is one."""
+        if not self.kernel_calls:
+            return ()
+        return (*(["Add"] if len(self.sources) > 1 else []), *(["activation"] if "activation" in self.step.attributes else []))
+
 
 class NetworkSchedule(NamedTuple):
     """calls; tensors: {name: Tensor}; constants: {name: array} of the tensors that are; inputs, outputs: names of tensors.
 
     offsets: {buffer: where it lies in the arena, in bytes}; arena_bytes: of the arena; workspace_bytes: of what kernels keep between their loops.
+    parameters: {name: array} of the weights and biases of kernels, as they are before they are packed. missing: an OtherNode for each step that
+    cannot be run, where such may be left out.
     """
 
     calls: tuple
@@ -59,6 +80,8 @@ class NetworkSchedule(NamedTuple):
     offsets: dict
     arena_bytes: int
     workspace_bytes: int
+    parameters: dict
+    missing: tuple = ()
 
     @property
     def peak_bytes(self):
@@ -78,13 +101,9 @@ class NetworkSchedule(NamedTuple):
         table = tables.Table(title, "step", "op", "kernel", "output", "order", "MACs", "at", "bytes", left=("op", "kernel", "output", "order"))
         for call in self.calls:
             tensor = self.tensors[call.out]
-            joined = [
-                op for op, there in (("Add", len(call.sources) > 1 and call.call), (call.step.attributes.get("activation"), True)) if there and op
-            ]
-            op = " + ".join((call.step.op, *joined))
             where = tables.size(self.offsets[tensor.buffer]), tables.size(tensor.nbytes)
             order = orders.name(tensor.order, tensor.shape)
-            table.add_row(printable(call.out), op, call.kernel, sizes_text(tensor.shape), order, tables.count(call.macs), *where)
+            table.add_row(printable(call.out), call.op, call.kernel, sizes_text(tensor.shape), order, tables.count(call.macs), *where)
         return table
 
     def __str__(self):
