@@ -119,6 +119,11 @@ class LayerProgram(NamedTuple):
     bias: Any
 
     @property
+    def plans(self):
+        """As of a Program."""
+        return (self.plan,)
+
+    @property
     def out_shape(self):
         """(n, p, q, k): NHWC."""
         return self.plan.out_shape
@@ -202,7 +207,7 @@ def call_of(row, problem, stored, threads, wanted_tiling=None):
     """The Call that make_plan makes ready, for tensors of an Element; compiles nothing."""
     known = look_up(Subject(row, problem, stored, threads)) if wanted_tiling is None else None
     tiling = known.tiling if known else wanted_tiling
-    return prepared(row, problem, stored, host.target()._replace(threads=threads), tiling)
+    return prepared(row, problem, stored, host.target()._replace(threads=threads), tiling)._replace(measured=known)
 
 
 when_measured(make_plan.cache_clear)

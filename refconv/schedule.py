@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from refconv.elements import Element
 from refconv.kernels import KERNELS, kernel_for, kernel_for_block
 from refconv.problem.fused import POOLED, SPILLED
-from refconv.tiling.checked import check_registers
 from refconv.tiling.measured import Subject
 from refconv.weights.blocks import block_problem, gate_problem, packed_elements
 from refconv.weights.packed import packed_size
@@ -34,7 +33,8 @@ class Call(NamedTuple):
     """One call of a kernel.
 
     kernel: its row of the table; units: independent pieces of work, split over `threads`; workspace: elements of each buffer of one thread,
-    in the kernel's record. inputs, out: keys of Schedule.buffers, the inputs in the order of the kernel's record.
+    in the kernel's record. inputs, out: keys of Schedule.buffers, the inputs in the order of the kernel's record. measured: what refconv.tune has
+    kept of the tiling, a Measured, or None.
     """
 
     kernel: Any
@@ -45,6 +45,7 @@ class Call(NamedTuple):
     workspace: Any
     inputs: tuple = OPERANDS[:-1]
     out: str = OPERANDS[-1]
+    measured: Any = None
 
     @property
     def places(self):
@@ -119,8 +120,7 @@ def prepared(kernel, problem, element, target, tiling=None, inputs=OPERANDS[:-1]
     kernel.check(problem, lanes)
     chosen = kernel.tiling(problem, itemsize, target)
     if tiling is not None:
-        chosen = kernel.checked(tiling, chosen, problem, lanes)
-        check_registers(chosen, target)
+        chosen = kernel.checked(tiling, chosen, problem, lanes, target)
     units = kernel.units(problem, chosen)
     workspace = kernel.workspace(problem, chosen, lanes, element.half)
     return Call(kernel, problem, chosen, units, min(target.threads, units), workspace, inputs, out)

@@ -75,8 +75,7 @@ def run_block(case, dtype, threads):
     """Call a fused block, as it is and prepared, on arrays in both layouts."""
     record, x = blocks.weights(case, dtype), np.zeros((case.n, case.c, case.size, case.size), dtype)
     for layout in ("NCHW", "NHWC"):
-        image = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if layout == "NHWC" else x
-        fused_block(image, record, layout=layout, threads=threads)
+        fused_block(blocks.in_layout(x, layout), record, layout=layout, threads=threads)
         blocks.ours(record, x, threads, layout).run()
 
 

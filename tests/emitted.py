@@ -21,9 +21,9 @@ from refconv.plan import flat, make_plan, plan_of
 from refconv.schedule import block_schedule
 from refconv.static import Static
 from refconv.tile import outer_sum, slide, store, zero
-from refconv.tile.fit import slide_registers
+from refconv.tile.fit import most_rows_of_slide
 from refconv.tile.operands import Ahead, Below, View, Weights
-from refconv.tiling.layers import ROWS, most_grouped_rows, most_rows, most_strip_rows
+from refconv.tiling.layers import ROWS, most_rows, most_strip_rows
 from refconv.tiling.shapes import DepthwiseStrip
 from refconv.weights.packed import MOST_VECTORS
 
@@ -78,11 +78,11 @@ def strips():
     """Strips of windows of one, three, five and seven columns, and of groups of two, four and eight channels under three; strides 1 and 2."""
     target, found = host.target(), {}
     for taps, stride in itertools.product((1, 3, 5, 7), (1, 2)):
-        for rows in (rows for rows in ROWS if rows <= most_strip_rows(taps, target)):
+        for rows in (rows for rows in ROWS if rows <= most_strip_rows(taps, stride, target)):
             found[f"{rows}x1 taps {taps} stride {stride}"] = strip_loops(rows, 1, taps, stride)
     for width, stride in itertools.product((2, 4, 8), (1, 2)):
-        most = most_grouped_rows(width, 3, stride, target)
-        for rows in (rows for rows in ROWS if rows <= most and slide_registers(rows, width, 3, stride, target.fused) <= target.registers):
+        most = most_rows_of_slide(width, 3, stride, target.registers, target.fused)
+        for rows in (rows for rows in ROWS if rows <= most):
             found[f"{rows}x{width} taps 3 stride {stride}"] = strip_loops(rows, width, 3, stride)
     return found
 

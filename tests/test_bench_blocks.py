@@ -158,6 +158,7 @@ def test_json_of_a_block_without_a_kernel_says_why(only, monkeypatch):
     known = {"name": "FFN 8@5", "descriptor": "FFN 8@5 alpha 2 gelu mb 3", "flops": 3 * 2 * 2 * 8 * 16 * 25, "threads": 1, "times_s": {}}
     assert known.items() <= measured.items()
     unknown = (
+        "tuned",
         "winograd",
         "winograd_s",
         "winograd_ratio",

@@ -126,6 +126,7 @@ def test_what_changes_afterwards_is_not_seen():
     x, weight, bias = operands(OF_EACH_KERNEL["conv2d"])
     expected = refconv.conv2d(x, weight, bias, padding=1)
     prepared = refconv.prepare(refconv.conv2d, x, weight, bias, padding=1)
+    assert repr(prepared) == f"Prepared(conv2d, {x.shape} -> {expected.shape}, float32, NCHW)"
     y = x.copy()
     weight[...], bias[...], x[...] = 0, 0, 0
     assert same(prepared(y), expected)
@@ -207,7 +208,7 @@ BAD_OUT = {
     "no array": (lambda out, x: out.tolist(), ValueError, "out = list"),
     "another shape": (lambda out, x: out[0], ValueError, r"out = \(32, 5, 5\), float32: must be an array of shape \(1, 32, 5, 5\)"),
     "another dtype": (lambda out, x: out.astype(np.int32), ValueError, r"out = .* int32"),
-    "locked": (lambda out, x: np.frombuffer(out.tobytes(), np.float32).reshape(out.shape), ValueError, "writeable False"),
+    "locked": (lambda out, x: np.frombuffer(out.tobytes(), np.float32).reshape(out.shape), ValueError, r"out with flags.writeable = False: must be"),
     "another order": (lambda out, x: in_order(out, "NHWC"), ValueError, r"out with strides .*: must be contiguous in NCHW order"),
     "x": (lambda out, x: x, ValueError, "out overlaps x in memory"),
     "a part of x": (lambda out, x: np.lib.stride_tricks.as_strided(x.reshape(-1)[8:], out.shape, out.strides), ValueError, "out overlaps x"),

@@ -10,7 +10,9 @@ import refconv
 from refconv import kernels, plan
 from refconv.host import Target
 from refconv.jit import compiled, plain
+from refconv.tile.fit import most_rows_of_slide
 from refconv.tiling.layers import (
+    ROWS,
     DenseTiling,
     DepthwiseRowsTiling,
     DepthwiseTiling,
@@ -104,6 +106,55 @@ ILLEGAL = [
     ("partial", PartialTiling(Tile(5, 1, 1), 1), "tiling.tile.rows = 5: must be from 1 to 4"),
     ("partial", dense(1, 1, 1, 1, 16), "must be a PartialTiling"),
 ]
+
+
+TARGET = Target(32, 16, 32 << 10, 256 << 10)
+WIDE = ("mb1ic64ih14oc64kh1", PointwiseTiling(Tile(2, 4, 4), 48, 64, 1))
+HIGH = ("mb1ic64ih14oc64kh3ph1", DenseTiling(Tile(14, 1, 1), 14, 64))
+DEPTHWISE = ("g64mb1ic64ih14oc64kh3ph1", DepthwiseTiling(DepthwiseStrip(7, 3, 1), 14, 64, 14))
+GROUPED = ("g16mb1ic64ih14oc64kh3ph1", GroupedTiling(GroupedStrip(1, 3, 1, 4, 2), 14, 8))
+CHANGES = [
+    (*WIDE, {"rows": 3, "vectors": 3}, r"^tiling.tile.vectors = 3 with the rule's tile.tail = 4: tile.tail must be 2 for this problem$"),
+    (*WIDE, {"rows": 1, "vectors": 3, "tail": 2}, r"^tiling.tile.vectors = 3 with the rule's channels = 64: channels must be a multiple of 24 "),
+    (*WIDE, {"rows": 5, "vectors": 2, "tail": 2}, r"^tiling.tile.rows = 5 with the rule's pixels = 48: pixels must be a multiple of tile.rows = 5$"),
+    (*WIDE, {"rows": 5}, r"^tiling.tile.rows = 5: must be at most 3 for 4 vectors: .* registers of 16$"),
+    (*HIGH, {"vectors": 3}, r"^tiling.tile.vectors = 3 with the rule's tile.rows = 14: tile.rows must be at most 4 for 3 vectors: .* of 16$"),
+    (*HIGH, {"tail": 3}, r"^tiling.tile.tail = 3: must be 1 for this problem$"),
+    (*DEPTHWISE, {"rows": 14}, r"^tiling.strip.rows = 14: must be at most 12 for taps 3: .* registers of 16$"),
+    (*DEPTHWISE, {"rows": 4}, r"^tiling.strip.rows = 4 with the rule's pixels = 14: pixels must be a multiple of strip.rows = 4$"),
+    (*GROUPED, {"rows": 3, "groups": 7}, r"^tiling.strip.rows = 3: must be at most 2 for taps 3: .* registers of 16$"),
+    (*GROUPED, {"rows": 4, "taps": 1}, r"^tiling.strip.rows = 4: must be at most 3 for taps 1: .* registers of 16$"),
+]
+
+
+@pytest.mark.parametrize(("problem", "rule", "changed", "text"), CHANGES)
+def test_the_field_that_was_set_is_named_and_registers_first(problem, rule, changed, text):
+    """Not the field that follows from it and is still the rule's. Nothing runs, so the target may be any."""
+    problem, lanes, name = refconv.Conv2d.parse(problem), TARGET.lanes(4), "tile" if hasattr(rule, "tile") else "strip"
+    row = kernels.kernel_for(problem, lanes)
+    assert row.checked(rule, rule, problem, lanes, TARGET) == rule
+    with pytest.raises(ValueError, match=text):
+        row.checked(rule._replace(**{name: getattr(rule, name)._replace(**changed)}), rule, problem, lanes, TARGET)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.vector_bytes} B x {target.registers}")
+@pytest.mark.parametrize(
+    "problem", ["g64mb1ic64ih14oc64kh7ph3", "g64mb1ic64ih28oc64kh3sh2ph1", "g32mb1ic64ih14oc64kh3ph1", "g32mb1ic64ih14oc32kh3ph1"]
+)
+def test_candidates_and_the_check_have_one_bound_of_a_strips_height(problem, target):
+    """The highest candidate of each slide is legal, and a row more than the registers hold is not."""
+    problem, lanes = refconv.Conv2d.parse(problem), target.lanes(4)
+    row = kernels.kernel_for(problem, lanes)
+    rule, slides = row.tiling(problem, 4, target), {}
+    for tiling in refconv.tilings(problem, target=target):
+        assert row.checked(tiling, rule, problem, lanes, target) == tiling
+        slides.setdefault((int(tiling[0].taps), int(tiling[0].stride)), []).append(int(tiling[0].rows))
+    for (taps, stride), heights in slides.items():
+        most = max(1, most_rows_of_slide(int(getattr(rule[0], "width", 1)), taps, stride, target.registers, target.fused))
+        assert max(heights) == max(rows for rows in ROWS if rows <= min(problem.q, most))
+        changed = rule._replace(**{rule._fields[0]: rule[0]._replace(rows=most + 1, taps=taps, stride=stride)})
+        with pytest.raises(ValueError, match=f"rows = {most + 1}: must be at most {most} for "):
+            row.checked(changed, rule, problem, lanes, target)
 
 
 @pytest.mark.parametrize(("name", "tiling", "text"), ILLEGAL)

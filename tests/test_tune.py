@@ -12,6 +12,7 @@ from test_fused import filled
 
 import refconv
 from refconv import host
+from refconv.bench.blocks import weights as bench_weights
 from refconv.elements import element
 from refconv.kernels import kernel_for
 from refconv.schedule import block_schedule, subject_of
@@ -338,3 +339,33 @@ def test_json_is_what_is_kept(own_folder):
     (path,) = own_folder.iterdir()
     assert json.loads(path.read_text())["tiling"] == as_numbers(about.rule)
     assert path.name.startswith("grouped-")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_benchmark_says_of_each_row_what_is_tuned(kept, monkeypatch):
+    """Of layers, blocks and stacked layers, in JSON and tables: the ratio that was kept, and nothing of a row that takes the rule's tiling."""
+    from commands import run
+
+    from refconv.bench import __main__ as bench
+    from refconv.bench import operators
+
+    problem, block = OF_EACH_KERNEL["depthwise"], bench.CASES[-1]._replace(c=8, size=3)
+    monkeypatch.setattr(bench, "CASES", [block])
+    monkeypatch.setattr(operators, "OPERATORS", dict.fromkeys(operators.OPERATORS, (problem,)))
+    if kept:
+        keep(subject("depthwise"), Measured(subject("depthwise").rule, 1.0, 5, True))
+        of_block = task(bench_weights(block), (1, 3, 3), threads=1).subject
+        keep(of_block, Measured(of_block.rule._replace(pixels=4), 0.875, 5, True))
+    layer = "g32mb1ic32ih5oc32kh3ph1"
+    words = ("--layer", layer, "--layer", "mb1ic7ih3iw2oc20kh1kw1", "--set", "blocks", "--set", "operators", "--peers", "none", "--rounds", "1")
+    status, out, _ = run(*words, "--json", main=bench.main)
+    document = json.loads(out)
+    assert status == 0
+    tuned = lambda records: [record["tuned"] for record in records]
+    assert tuned(document["sets"]["layers"]) == [1.0 if kept else None, None]
+    assert tuned(document["sets"]["blocks"]) == [0.875 if kept else None]
+    assert set(tuned(document["operators"])) == {1.0 if kept else None}
+    status, out, _ = run(*words, main=bench.main)
+    assert status == 0
+    assert ("tuned: 6 of 7 tilings" in out) == kept
+    assert out.count(" tuned ") == (3 if kept else 0)

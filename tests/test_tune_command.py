@@ -55,8 +55,13 @@ def test_json(capsys):
 
 def test_a_budget_is_for_all_and_what_it_ended_is_marked(capsys):
     """No time at all: of each the rule's tiling alone is run."""
-    status, out, _ = run(capsys, "--layer", TINY, "--layer", POINTWISE, "--threads", "1", "--budget", "1e-6")
+    status, out, err = run(capsys, "--layer", TINY, "--layer", POINTWISE, "--threads", "1", "--budget", "1e-6")
     assert status == 0
+    begin, *lines = err.splitlines()
+    assert begin == "measuring 2 problems, about 1e-06 s in all; Ctrl-C ends it, and what is settled is kept"
+    assert [line.partition(", not all")[0] for line in lines] == [
+        f"{i} of 2: {Conv2d.parse(text)}: measured: the rule's is the fastest of 1 tiling" for i, text in ((1, TINY), (2, POINTWISE))
+    ], "a line as each is settled, terminal or not"
     assert out.count(" 1*") == 2  # tilings
     assert "* ended by the time allowed, not settled" in out
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import warnings
@@ -32,35 +33,83 @@ def changed(**fields):
     return lambda text: json.dumps({**json.loads(text), **fields})
 
 
+def without(name):
+    """A file's text without a field."""
+    return lambda text: json.dumps({field: value for field, value in json.loads(text).items() if field != name})
+
+
+def tiling(**numbers):
+    """A file's text with other numbers of its tiling."""
+    return lambda text: changed(tiling={**json.loads(text)["tiling"], **numbers})(text)
+
+
+NO_JSON = "the file is no JSON that can be read: must be an object as refconv.tune keeps it"
+AN_INTEGER = "must be an integer from 1 to"
 DAMAGE = {
-    "truncated": lambda text: text[: len(text) // 2],
-    "empty": lambda text: "",
-    "no json": lambda text: "tiling",
-    "no text": lambda text: b"\xff\xfe\x00",
-    "another document": lambda text: "[1, 2]",
-    "a field less": lambda text: json.dumps({"subject": json.loads(text)["subject"]}),
-    "another problem": changed(subject="conv2d of something else"),
-    "an illegal tiling": lambda text: changed(tiling={**json.loads(text)["tiling"], "channels": 17})(text),
-    "no numbers": lambda text: changed(tiling={**json.loads(text)["tiling"], "rows": "many"})(text),
-    "an infinite ratio": lambda text: text.replace("0.9", "Infinity"),
-    "a ratio below 0": changed(ratio=-1.0),
-    "deep": lambda text: "[" * 100_000,
+    "truncated": (lambda text: text[: len(text) // 2], NO_JSON),
+    "empty": (lambda text: "", NO_JSON),
+    "no json": (lambda text: "tiling", NO_JSON),
+    "no text": (lambda text: b"\xff\xfe\x00", NO_JSON),
+    "deep": (lambda text: "[" * 100_000, NO_JSON),
+    "many digits": (lambda text: text.replace("0.9", "9" * 5000), NO_JSON),
+    "another document": (lambda text: "[1, 2]", "the file holds [1, 2]: must be an object as refconv.tune keeps it"),
+    "a long one": (lambda text: json.dumps("a" * 1000), f"the file holds '{'a' * 79} ...: must be an object"),
+    "a field less": (without("ratio"), "ratio is missing: must be a number above 0, at most 1"),
+    "another problem": (changed(subject="conv2d of another"), "subject = 'conv2d of another': must be 'pointwise Conv2d"),
+    "another CPU": (changed(cpu="Z80"), f"cpu = 'Z80': must be {host.processor()!r}, this CPU"),
+    "an infinite ratio": (lambda text: text.replace("0.9", "Infinity"), "ratio = inf: must be a number above 0, at most 1"),
+    "no ratio": (lambda text: text.replace("0.9", "NaN"), "ratio = nan: must be a number above 0"),
+    "a ratio below 0": (changed(ratio=-1.0), "ratio = -1.0: must be a number above 0"),
+    "a ratio that is true": (changed(ratio=True), "ratio = True: must be a number above 0"),
+    "nothing tried": (changed(tried=0), "tried = 0: must be an integer from 1"),
+    "half a try": (changed(tried=1.5), "tried = 1.5: must be an integer from 1"),
+    "settled in words": (changed(settled="yes"), "settled = 'yes': must be true or false"),
+    "no tiling": (changed(tiling=[7, 1, 1]), "tiling = [7, 1, 1]: must be an object of rows, vectors, tail, pixels, channels, ahead"),
+    "an illegal tiling": (tiling(channels=17), "tiling.channels = 17: must be a multiple of"),
+    "words": (tiling(rows="14"), f"tiling.rows = '14': {AN_INTEGER}"),
+    "a part of a row": (tiling(rows=7.5), f"tiling.rows = 7.5: {AN_INTEGER}"),
+    "a row that is true": (tiling(rows=True), f"tiling.rows = True: {AN_INTEGER}"),
+    "no rows": (tiling(rows=0), f"tiling.rows = 0: {AN_INTEGER}"),
+    "no number": (tiling(pixels=None), f"tiling.pixels = None: {AN_INTEGER}"),
+    "less than nothing": (tiling(ahead=-1), "tiling.ahead = -1: must be an integer from 0 to"),
+    "another kernel's": (tiling(lines=3), "tiling.lines: is unknown: must have rows, vectors, tail, pixels, channels, ahead"),
+    "a number less": (changed(tiling={"rows": 1}), "tiling.vectors: is missing: must have rows, vectors"),
+    "beyond the registers": (tiling(rows=28, vectors=1, tail=1), "tiling.tile.rows = 28: must be "),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_is_said_once_and_the_rule_is_taken(damage):
     about, _, path = kept()
-    text = DAMAGE[damage](path.read_text())
+    make, reason = DAMAGE[damage]
+    text = make(path.read_text())
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.warns(RuntimeWarning, match=f"{path.name}: cannot be read, so the rule's tiling is taken: .") as said:
+    with pytest.warns(RuntimeWarning, match=re.escape(f"{path.name}: is ignored, and the rule's tiling taken: {reason}")) as said:
         assert look_up(about) is None
         assert refconv.choose(about.problem).tiling == about.rule
         x, weight, bias = operands(about.problem)
         call(about.problem, x, weight, bias, threads=1)
     assert len(said) == 1
+    assert "\n" not in str(said[0].message)
     keep(about, Measured(about.rule, 1.0, 1, True))
     assert look_up(about).tried == 1, "measured anew, it is whole again"
+
+
+def test_each_damaged_file_is_said():
+    for name in ("pointwise", "grouped"):
+        about, _, path = kept(name)
+        path.write_text("")
+        with pytest.warns(RuntimeWarning, match=path.name) as said:
+            assert [read(about), read(about)] == [None, None]
+        assert len(said) == 1
+
+
+def test_a_file_that_cannot_be_read_is_said_with_the_reason_of_the_disk():
+    about, _, path = kept()
+    path.unlink()
+    path.mkdir()
+    with pytest.warns(RuntimeWarning, match=f"{path.name}: cannot be read, so the rule's tiling is taken: "):
+        assert look_up(about) is None
 
 
 def test_a_folder_that_takes_nothing_is_said_once_and_this_process_has_its_result(monkeypatch, tmp_path):

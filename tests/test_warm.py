@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -16,6 +17,18 @@ from refconv.networks.layers import OPERATORS, SETS, with_batch
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = "g8mb1ic8ih6oc8kh3ph1"
+
+
+def test_blocks_are_given_their_input_by_the_benchmark(monkeypatch):
+    """One owner of what a block is called on: the call and the prepared call have arrays of one making."""
+    case, seen = warm.blocks.CASES[-1]._replace(c=8, size=3), []
+    monkeypatch.setattr(warm, "fused_block", lambda x, *_, layout, **__: seen.append((layout, x)))
+    monkeypatch.setattr(warm.blocks, "ours", lambda record, x, threads, layout: types.SimpleNamespace(run=lambda: None))
+    warm.run_block(case, np.float32, 1)
+    assert [(layout, x.shape) for layout, x in seen] == [("NCHW", (1, 8, 3, 3)), ("NHWC", (1, 3, 3, 8))]
+    for layout, x in seen:
+        made = warm.blocks.in_layout(np.zeros((1, 8, 3, 3), np.float32), layout)
+        assert (x.strides, x.ctypes.data % 64) == (made.strides, made.ctypes.data % 64)
 
 
 def test_a_call_after_warm_compiles_nothing(tmp_path):

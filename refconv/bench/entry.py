@@ -16,11 +16,13 @@ class Entry(NamedTuple):
     """A form of a contender: run() computes, result() computes and gives the output as a NumPy array, NCHW.
 
     winograd: whether it computes by Winograd's algorithm, with fewer multiplications than the definition has. Such a form is listed apart.
+    measured: of this project's forms, what refconv.tune has kept of the tiling, or None.
     """
 
     run: Any
     result: Any
     winograd: bool = False
+    measured: Any = None
 
 
 WINOGRAD_TOLERANCE = 2e-4

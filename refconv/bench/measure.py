@@ -69,20 +69,22 @@ def rounds_of(forms, rounds, pause_s=0.0):
 def record(contest, times, peak, threads, layout):
     """The numbers of one contest; conversion_share: the part of our time that arrays in NCHW take more than in NHWC.
 
-    What follows from our time is None where this project has no form in the contest. Winograd forms are no candidates for the best peer: the
+    tuned: the time of the tiling that refconv.tune has kept over that of the rule's, as measured then; None where nothing is kept and the rule's is
+    taken. What follows from our time is None where this project has no form in the contest. Winograd forms are no candidates for the best peer: the
     fastest has three numbers of its own.
     """
     mine = times.get(f"refconv {layout}")
     others = [name for name in times if not name.startswith("refconv ")]
     winograd = [name for name in others if contest.entries[name].winograd]
     best, fastest = (min(names, key=times.get, default=None) for names in ([name for name in others if name not in winograd], winograd))
-    rate = contest.flops / mine if mine else None
+    rate, kept = contest.flops / mine if mine else None, contest.entries[f"refconv {layout}"].measured if mine else None
     return {
         "name": contest.name,
         "descriptor": contest.descriptor,
         "flops": contest.flops,
         "threads": threads,
         "seconds": mine,
+        "tuned": kept and kept.ratio,
         "float32_s": times.get("refconv float32"),
         "conversion_share": 1 - times["refconv NHWC"] / mine if mine else None,
         "flop_per_s": rate,

@@ -7,9 +7,11 @@ multiply-adds FLOPs: 1 of its GFLOPS is 2 of the GFLOP/s here.
 
 import numpy as np
 
+from refconv.bench.entry import Entry
 from refconv.bench.measure import rounds_of
 from refconv.networks.layers import OPERATORS
-from refconv.ops.layers import conv2d, pack, partial_conv2d
+from refconv.ops.layers import conv2d, partial_conv2d
+from refconv.ops.prepare import prepare
 from refconv.peak import peak_flop_per_s
 from refconv.problem.conv import PartialConv2d
 from refconv.weights.packed import empty
@@ -25,24 +27,28 @@ PAPER_MS = {
 
 
 def stacked(problem, threads):
-    """A function that runs ten layers of the problem, each on the output of the one before; weights packed beforehand."""
+    """The Entry of ten layers of the problem, each on the output of the one before: prepared calls."""
     rng = np.random.default_rng(0)
     conv = problem.conv if isinstance(problem, PartialConv2d) else problem
-    weights = [pack(rng.standard_normal(conv.weight_shape, dtype=np.float32) / 100, conv.groups) for _ in range(LAYERS)]
-    buffers = [empty((problem.n, problem.h, problem.w, problem.c)) for _ in range(2)]
-    buffers[0][...] = rng.standard_normal(buffers[0].shape)
-    options = {"layout": "NHWC", "threads": threads}
+    x, y = (empty((problem.n, problem.h, problem.w, problem.c)) for _ in range(2))
+    x[...], first = rng.standard_normal(x.shape), x
+    calls = []
+    for _ in range(LAYERS):
+        weight = rng.standard_normal(conv.weight_shape, dtype=np.float32) / 100
+        options = {"layout": "NHWC", "threads": threads, "out": y}
+        if isinstance(problem, PartialConv2d):
+            calls.append(prepare(partial_conv2d, x, weight, **options))
+        else:
+            calls.append(prepare(conv2d, x, weight, padding=1, groups=conv.groups, **options))
+        x, y = y, x
 
     def run():
-        x, y = buffers
-        for weight in weights:
-            if isinstance(problem, PartialConv2d):
-                partial_conv2d(x, weight, out=y, **options)
-            else:
-                conv2d(x, weight, padding=1, groups=conv.groups, out=y, **options)
-            x, y = y, x
+        y = first
+        for call in calls:
+            y = call(y)
+        return y
 
-    return run
+    return Entry(run, lambda: run().transpose(0, 3, 1, 2), measured=calls[0].measured)
 
 
 def operators(threads=1, rounds=31):
@@ -50,15 +56,17 @@ def operators(threads=1, rounds=31):
     records, peak = [], peak_flop_per_s(np.float32) * threads
     for stage in range(len(next(iter(OPERATORS.values())))):
         problems = {name: layers[stage] for name, layers in OPERATORS.items()}
-        times = rounds_of({name: stacked(problem, threads) for name, problem in problems.items()}, rounds)
+        entries = {name: stacked(problem, threads) for name, problem in problems.items()}
+        times = rounds_of({name: entry.run for name, entry in entries.items()}, rounds)
         for name, problem in problems.items():
-            flops, paper_s = LAYERS * problem.flops, PAPER_MS[name][stage] / 1e3
+            flops, paper_s, kept = LAYERS * problem.flops, PAPER_MS[name][stage] / 1e3, entries[name].measured
             records.append(
                 {
                     "operator": name,
                     "map": f"{problem.c}@{problem.h}",
                     "flops": flops,
                     "seconds": times[name],
+                    "tuned": kept and kept.ratio,
                     "flop_per_s": flops / times[name],
                     "efficiency": flops / times[name] / peak,
                     "paper_s": paper_s,

@@ -66,9 +66,9 @@ class Kernel(NamedTuple):
         if lacking:
             raise ValueError(f"kernel {self.name!r} on {problem}: needs {lacking}; legal kernels: {', '.join(legal(problem, lanes))}")
 
-    def checked(self, wanted, chosen, problem, lanes):
-        """A tiling asked for, checked against the rule's."""
-        return checked(wanted, chosen, problem, lanes)
+    def checked(self, wanted, chosen, problem, lanes, target=None):
+        """A tiling asked for, checked against the rule's, and for the registers of a target."""
+        return checked(wanted, chosen, problem, lanes, target)
 
     @property
     def source(self):

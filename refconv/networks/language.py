@@ -104,23 +104,43 @@ class Basic(NamedTuple):
 
 
 class Bottleneck(NamedTuple):
-    """ResNet's block of 1x1, 3x3 (with the stride) and 1x1 convolutions, the first two to `hidden` channels."""
+    """ResNet's block of 1x1, 3x3 (with the stride) and 1x1 convolutions, the first two to `hidden` channels.
+
+    RegNet's, too: `group_width` channels in each group of the 3x3 (0: it is dense), squeeze-excitation after it unless `squeezed` is 0.
+    """
 
     channels: int
     hidden: int
     stride: int = 1
+    group_width: int = 0
+    squeezed: int = 0
 
     def draw(self, draft):
-        """shortcut where there is one, conv1, conv2, conv3, the sum and its activation."""
-        _residual(draft, self, lambda: _chain(draft, (self.hidden, 1, 1), (self.hidden, 3, self.stride), (self.channels, 1, 1)))
+        """shortcut where there is one, conv1, conv2, those of squeeze-excitation, conv3, the sum and its activation."""
+
+        def main():
+            _chain(draft, (self.hidden, 1, 1), (self.hidden, 3, self.stride, self.hidden // self.group_width if self.group_width else 1))
+            draft.activation("relu")
+            if self.squeezed:
+                draft.squeeze_excite(_squeeze_excite(self.hidden, self.squeezed, "relu", "sigmoid"))
+            draft.conv("conv3", self.channels)
+
+        _residual(draft, self, main)
 
 
 def _chain(draft, *convolutions):
-    """Convolutions (channels, kernel, stride) with a ReLU between them."""
-    for i, (channels, kernel, stride) in enumerate(convolutions):
+    """Convolutions (channels, kernel, stride[, groups]) with a ReLU between them."""
+    for i, (channels, kernel, stride, *groups) in enumerate(convolutions):
         if i:
             draft.activation("relu")
-        draft.conv(f"conv{i + 1}", channels, (kernel,) * 2, stride)
+        draft.conv(f"conv{i + 1}", channels, (kernel,) * 2, stride, groups=groups[0] if groups else 1)
+
+
+def _squeeze_excite(channels, squeezed, activation, gate):
+    """The SqueezeExcite of so many channels, `squeezed` between its two layers."""
+    reduce = {"reduce_weight": zeros(squeezed, channels), "reduce_bias": zeros(squeezed)}
+    expand = {"expand_weight": zeros(channels, squeezed), "expand_bias": zeros(channels)}
+    return SqueezeExcite(**reduce, **expand, activation=activation, gate=gate)
 
 
 def _residual(draft, kind, main):
@@ -167,11 +187,7 @@ class MBConv(NamedTuple):
             draft.add("added", x[0])
 
     def _squeeze_excite(self):
-        if not self.squeezed:
-            return None
-        reduce = {"reduce_weight": zeros(self.squeezed, self.hidden), "reduce_bias": zeros(self.squeezed)}
-        expand = {"expand_weight": zeros(self.hidden, self.squeezed), "expand_bias": zeros(self.hidden)}
-        return SqueezeExcite(**reduce, **expand, activation=self.squeezed_activation, gate=self.gate)
+        return _squeeze_excite(self.hidden, self.squeezed, self.squeezed_activation, self.gate) if self.squeezed else None
 
     def _record(self, c):
         return MBConvBlock(

@@ -55,7 +55,11 @@ def _torchvision(row):
 
 
 def _timm(row):
-    yield Published("parameters", row.parameters_m, "M", "timm, tables of its results")
+    source = "timm, tables of its results"
+    yield Published("parameters", row.parameters_m, "M", source)
+    if row.gmacs is not None:
+        yield Published("macs", row.gmacs, "G", source, size=row.size)
+        yield Published("top1", row.accuracy_percent, "%", source, size=row.size)
 
 
 _TABLES = (

@@ -67,7 +67,7 @@ def kind_text(kind):
     return f"{type(kind).__name__} {numbers}".rstrip()
 
 
-NUMBERS = ("kernel", "size", "stride", "hidden", "squeezed", "edges")
+NUMBERS = ("kernel", "size", "stride", "hidden", "group_width", "squeezed", "edges")
 """Fields of records of the language that are shown."""
 
 

@@ -58,6 +58,7 @@ def _program(block, sizes, tiling, halo, squeeze, threads):
         known = look_up(subject_of(schedule, threads)) if tiling is None and halo == "auto" else None
         if known:
             schedule = block_schedule(block, *sizes, kind, target, tiling=known.tiling, squeeze=squeeze)
+            schedule = schedule._replace(calls=(schedule.calls[0]._replace(measured=known), *schedule.calls[1:]))
         return make_program(schedule, parameters(pack_block(block, target.lanes(kind.work.itemsize))))
 
     check_modes(block, halo=halo, squeeze=squeeze)

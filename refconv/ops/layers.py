@@ -223,11 +223,10 @@ def result(out, shape, x, others, layout, batched):
         raise ValueError(f"out = {given}: must be an array of shape {wanted}, {dtype}")
     view = out if batched else out[None]
     view = view if layout == "NHWC" else view.transpose(0, 2, 3, 1)
-    flags = out.flags
-    if not (flags.c_contiguous or view.flags.c_contiguous) or not flags.writeable:
-        raise ValueError(
-            f"out with strides {out.strides}, writeable {out.flags.writeable}: must be writeable and contiguous in {layout} or NHWC order"
-        )
+    if not out.flags.writeable:
+        raise ValueError("out with flags.writeable = False: must be an array that can be written (a copy of it can)")
+    if not (out.flags.c_contiguous or view.flags.c_contiguous):
+        raise ValueError(f"out with strides {out.strides}: must be contiguous in {' or '.join(dict.fromkeys((layout, 'NHWC')))} order")
     for name, array in (("x", x), *others):
         if isinstance(array, np.ndarray) and np.may_share_memory(out, array) and np.shares_memory(out, array):
             raise ValueError(f"out overlaps {name} in memory: must be apart from every input")

@@ -31,7 +31,7 @@ def prepare(op, x, *arguments, **options):
     bind = getattr(op, "bind", None)
     if bind is None:
         raise TypeError(f"op = {op!r}: must be conv2d, depthwise_conv2d, pointwise_conv2d, partial_conv2d or fused_block of refconv")
-    return Prepared(bind(x, *arguments, **options))
+    return Prepared(op.__name__, bind(x, *arguments, **options))
 
 
 class _Side(NamedTuple):
@@ -63,14 +63,15 @@ class Prepared:
     says what is wrong. Several Python threads may call it at once, each with an out of its own, or without any, when each call returns a new
     array: the workspace of a thread is its own, kept as long as the thread and this object live.
 
-    shape, dtype: of x; out_shape: of the result.
+    name: of the operation; shape, dtype: of x; out_shape: of the result; measured: what refconv.tune has kept of its tiling, a Measured, None where
+    the rule's or one of the call's own is taken.
     """
 
-    __slots__ = ("_bound", "_compute", "_enter", "_local", "_sides", "dtype", "out", "out_shape", "shape")
+    __slots__ = ("_bound", "_compute", "_enter", "_local", "_sides", "dtype", "name", "out", "out_shape", "shape")
 
-    def __init__(self, bound):
+    def __init__(self, name, bound):
         target = result(bound.out, bound.program.out_shape, bound.x, bound.others, bound.layout, bound.batched)
-        self._bound = bound._replace(program=bound.program.owned(), x=None, out=None, others=())
+        self.name, self._bound = name, bound._replace(program=bound.program.owned(), x=None, out=None, others=())
         self._sides = self._side("x", bound.x), self._side("out", target)
         self.dtype, self.out, (self.shape, self.out_shape) = bound.x.dtype, bound.out, (side.shape for side in self._sides)
         self._local, split = threading.local(), bound.program.split
@@ -113,7 +114,11 @@ class Prepared:
         return out
 
     def __repr__(self):
-        return f"Prepared({self.shape} -> {self.out_shape}, {self.dtype}, {self._bound.layout})"
+        return f"Prepared({self.name}, {self.shape} -> {self.out_shape}, {self.dtype}, {self._bound.layout})"
+
+    @property
+    def measured(self):
+        return next((plan.call.measured for plan in self._bound.program.plans if plan.call.measured), None)
 
     def _at_once(self, x, out):
         """Compute in one step of compiled code; 0, or what is wrong with x and out: one of frames."""

@@ -1,7 +1,7 @@
 """What torchvision and timm publish with their models, as data.
 
 torchvision: the metadata of its pretrained weights IMAGENET1K_V1, read in version 0.28; its MACs ("GFLOPS" there) are those of convolutions and
-matrix products alone. timm: the tables of its results, in millions as printed, for ConvNeXt below Tiny, which is timm's own.
+matrix products alone. timm: the tables of its results, in millions as printed, for ConvNeXt below Tiny, which is timm's own, and RegNetY.
 """
 
 from typing import NamedTuple
@@ -19,10 +19,13 @@ class TorchvisionRow(NamedTuple):
 
 
 class TimmRow(NamedTuple):
-    """network: its name in refconv.networks."""
+    """network: its name in refconv.networks; gmacs, accuracy_percent, size of the input: those of RegNetY alone."""
 
     network: str
     parameters_m: float
+    gmacs: float | None = None
+    accuracy_percent: float | None = None
+    size: int | None = None
 
 
 TORCHVISION = (
@@ -46,4 +49,5 @@ TIMM = (
     TimmRow("convnext_femto", 5.22),
     TimmRow("convnext_pico", 9.05),
     TimmRow("convnext_nano", 15.59),
+    TimmRow("regnety_008", 6.26, 0.81, 76.296, 224),
 )

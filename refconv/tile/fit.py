@@ -23,3 +23,11 @@ def slide_registers(rows, vectors, taps, stride, fused):
     by them, and where a multiply-add is not fused its product."""
     kept = taps if vectors == 1 else min(rows * taps, (rows - 1) * stride + taps)
     return rows * vectors + kept + 1 + (not fused)
+
+
+def most_rows_of_slide(vectors, taps, stride, registers, fused):
+    """The most rows, each so many vectors, whose slide stays in the registers; 0 where that of a single one does not."""
+    rows = 0
+    while slide_registers(rows + 1, vectors, taps, stride, fused) <= registers:
+        rows += 1
+    return rows

@@ -21,7 +21,7 @@ def check_lines(t, block):
 def check_hidden(t, vectors, name, lanes):
     """ValueError unless hidden channels are made in whole blocks."""
     multiple = vectors * lanes
-    require(t.hidden % multiple == 0, "hidden", t.hidden, f"a multiple of {multiple} ({name}.vectors * lanes)")
+    require(t.hidden % multiple == 0, "hidden", t.hidden, f"a multiple of {multiple} ({name}.vectors * lanes)", f"{name}.vectors")
 
 
 def check_products(t, block, lanes):

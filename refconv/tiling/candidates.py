@@ -17,11 +17,10 @@ from refconv.tiling.layers import (
     PartialTiling,
     PointwiseTiling,
     SpreadTiling,
-    most_grouped_rows,
     most_rows,
     most_strip_rows,
 )
-from refconv.tiling.shapes import GroupedStrip, legal_slides, most_vectors, pixels_of_outputs, tile_of
+from refconv.tiling.shapes import legal_slides, most_vectors, pixels_of_outputs, tile_of
 from refconv.weights.packed import ceil_div
 
 
@@ -110,8 +109,7 @@ def matrix_tiles(pixels, channels, lanes, target):
 def strips(strip, conv, target):
     """Yield the strips that the Conv2d `conv` may have in place of the rule's `strip`, and whose sums fit the registers."""
     for taps, stride in legal_slides(strip, conv):
-        grouped = isinstance(strip, GroupedStrip)
-        most = most_grouped_rows(strip.inputs, taps, stride, target) if grouped else most_strip_rows(taps, target)
+        most = most_strip_rows(taps, stride, target, strip.width)
         for rows in ROWS:
             if rows <= min(conv.q, most):
                 yield strip._replace(rows=Static(rows), taps=Static(taps), stride=Static(stride))

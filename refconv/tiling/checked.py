@@ -1,9 +1,11 @@
 """Tilings that were asked for: plain numbers, legal for their problem, those the compiler must know made Static. And tilings as numbers."""
 
+import functools
+
 from refconv.problem.conv import LARGEST, is_integer
 from refconv.static import Static
-from refconv.tile.fit import most_rows_of, product_registers, slide_registers
-from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, SpreadStrip, Tile, require
+from refconv.tile.fit import most_rows_of, most_rows_of_slide, product_registers, slide_registers
+from refconv.tiling.shapes import DepthwiseStrip, GroupedStrip, IllegalField, SpreadStrip, Tile, require
 
 MAY_BE_ZERO = ("ahead",)
 
@@ -33,12 +35,30 @@ def normalised(tiling, where=""):
     return tiling._make(made)
 
 
-def checked(wanted, chosen, problem, lanes):
-    """The tiling asked for with its statics made Static, or an error that names the field; `chosen` is the rule's tiling for the problem."""
+def checked(wanted, chosen, problem, lanes, target=None):
+    """The tiling asked for with its statics made Static, or an error that names the field; `chosen` is the rule's tiling for the problem.
+
+    target: of the call, whose registers must hold the shapes (None: any). That is checked before what follows from a shape, such as its tail: who
+    mends that first would be told of the registers next. Where a field is illegal that is still the rule's, the one it follows from is at fault.
+    """
     same_records(wanted, chosen, "tiling")
     wanted = normalised(wanted)
-    wanted.check(chosen, problem, lanes)
+    try:
+        if target is not None:
+            check_registers(wanted, target)
+        wanted.check(chosen, problem, lanes)
+    except IllegalField as error:
+        is_rules = lambda name: field(wanted, name) == field(chosen, name)
+        if error.follows is None or is_rules(error.follows) or not is_rules(error.where):
+            raise
+        at_fault = f"tiling.{error.follows} = {field(wanted, error.follows)}"
+        raise ValueError(f"{at_fault} with the rule's {error.where} = {error.value}: {error.where} must be {error.rule}") from None
     return static_as(chosen, wanted)
+
+
+def field(tiling, name):
+    """The number of a tiling that is called "lines", "tile.rows", ..."""
+    return functools.reduce(getattr, name.split("."), tiling)
 
 
 def check_registers(tiling, target):
@@ -47,16 +67,17 @@ def check_registers(tiling, target):
     for name, shape in zip(tiling._fields, tiling, strict=True):
         if isinstance(shape, Tile):
             most = most_rows_of(shape.vectors, target.registers, target.fused)
-            taken = product_registers(shape.rows, shape.vectors, target.fused)
-            rule = (
-                f"at most {most} for {shape.vectors} vectors: the sums of a step and its operands take {taken} vector registers of {target.registers}"
-            )
-            require(shape.rows <= most, f"{name}.rows", shape.rows, rule)
+            taken, width = product_registers(shape.rows, shape.vectors, target.fused), f"{shape.vectors} vectors"
+            what, follows = "the sums of a step and its operands", f"{name}.vectors"
         elif isinstance(shape, DepthwiseStrip | GroupedStrip | SpreadStrip):
-            width = shape.inputs if isinstance(shape, GroupedStrip) else 1
-            taken = slide_registers(int(shape.rows), int(width), int(shape.taps), int(shape.stride), target.fused)
-            rule = f"fewer with taps {shape.taps}: sums, weights and pixels of a slide take {taken} vector registers of {target.registers}"
-            require(shape.rows == 1 or taken <= target.registers, f"{name}.rows", shape.rows, rule)
+            slide = shape.width, shape.taps, shape.stride
+            most = max(1, most_rows_of_slide(*slide, target.registers, target.fused))
+            taken, width = slide_registers(shape.rows, *slide, target.fused), f"taps {shape.taps}"
+            what, follows = "sums, weights and pixels of a slide", f"{name}.taps"
+        else:
+            continue
+        rule = f"at most {most} for {width}: {what} take {taken} vector registers of {target.registers}"
+        require(shape.rows <= most, f"{name}.rows", shape.rows, rule, follows)
 
 
 def same_records(wanted, chosen, where):
@@ -93,7 +114,13 @@ def as_numbers(tiling):
 
 
 def with_numbers(tiling, numbers):
-    """The tiling with those numbers of `as_numbers`."""
+    """The tiling with those numbers of `as_numbers`; ValueError names one that is missing, unknown, or no integer of plain Python."""
+    names = as_numbers(tiling)
+    for name in [*names, *numbers]:
+        if name not in names or name not in numbers:
+            raise ValueError(f"tiling.{name}: {'is missing' if name in names else 'is unknown'}: must have {', '.join(names)}")
+        least = 0 if name in MAY_BE_ZERO else 1
+        require(type(numbers[name]) is int and least <= numbers[name] < LARGEST, name, numbers[name], f"an integer from {least} to {LARGEST - 1}")
     fields = {}
     for name, value in zip(tiling._fields, tiling, strict=True):
         if is_record(value):

@@ -9,7 +9,10 @@ def step_cycles(rows, vectors, near, target):
     A step takes no less than its multiply-adds at the target's rate, than the latency of one, than its instructions (a load for each row and
     vector beside them) take to be started, and, unless the block of weights is `near`, than its vectors of weights take to come from the L2.
     It takes more than the greatest of these where another is close, since waiting for one leaves less time for the other: what the cubic norm
-    of them says. That form is fitted, once for both instruction sets; the bounds are the target's. Cycles measured from the L1 on a core that
+    of them says. That form is fitted, once for both instruction sets; the bounds are the target's. A step's loads (a row's broadcast, a vector of
+    weights; operands in memory, too) count among its instructions and have no bound of their own: a bound of rows + vectors at the two or three loads
+    a cycle that there are, in place of the instructions or beside them, is off the cycles below by 3.1 to 6.6 % (RMS, each with the exponent that
+    fits it best), this form by 2.5 %: 14x1 would take 9.8 cycles with two loads a cycle. Cycles measured from the L1 on a core that
     starts six instructions a cycle (by this formula; the multiply-adds alone):
 
         AVX-512   14x2 14.6 (14.7; 14)   9x3 14.1 (14.1; 13.5)   6x4 12.4 (12.5; 12)   7x3 11.0 (11.1; 10.5)   8x2 9.0 (8.7; 8)   14x1 7.7 (8.0; 7)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from refconv.parts.staging import staged_count, staged_lines, staged_step
 from refconv.static import Static
-from refconv.tile.fit import most_rows_of, slide_registers
+from refconv.tile.fit import most_rows_of, most_rows_of_slide
 from refconv.tiling.cycles import finish_cycles, rows_in_l1, step_cycles
 from refconv.tiling.shapes import (
     DepthwiseStrip,
@@ -39,9 +39,9 @@ def check_ahead(ahead):
     require(ahead <= MOST_AHEAD, "ahead", ahead, f"from 0 to {MOST_AHEAD}")
 
 
-def check_channels(channels, block):
-    """ValueError unless the channels of a unit are whole blocks."""
-    require(channels % block == 0, "channels", channels, f"a multiple of {block} (the vectors of a block * lanes)")
+def check_channels(channels, block, follows=None):
+    """ValueError unless the channels of a unit are whole blocks; follows: the field that says how wide those are."""
+    require(channels % block == 0, "channels", channels, f"a multiple of {block} (the vectors of a block * lanes)", follows)
 
 
 class DenseTiling(NamedTuple):
@@ -59,7 +59,7 @@ class DenseTiling(NamedTuple):
         """A ValueError that names the field that is illegal for the problem, if one is."""
         self.tile.check("tile", problem.q, problem.k_group, lanes)
         check_ahead(self.ahead)
-        check_channels(self.channels, self.tile.vectors * lanes)
+        check_channels(self.channels, self.tile.vectors * lanes, "tile.vectors")
 
 
 class PointwiseTiling(NamedTuple):
@@ -77,8 +77,8 @@ class PointwiseTiling(NamedTuple):
         """As DenseTiling.check."""
         self.tile.check("tile", problem.n * problem.p * problem.q, problem.k, lanes)
         check_ahead(self.ahead)
-        require(self.pixels % self.tile.rows == 0, "pixels", self.pixels, f"a multiple of tile.rows = {self.tile.rows}")
-        check_channels(self.channels, self.tile.vectors * lanes)
+        require(self.pixels % self.tile.rows == 0, "pixels", self.pixels, f"a multiple of tile.rows = {self.tile.rows}", "tile.rows")
+        check_channels(self.channels, self.tile.vectors * lanes, "tile.vectors")
 
 
 class FewOutputsTiling(NamedTuple):
@@ -91,7 +91,7 @@ class FewOutputsTiling(NamedTuple):
         """As DenseTiling.check."""
         self.tile.check("tile", chosen.tile)
         step = pixels_of_outputs(self.tile, lanes)
-        require(self.pixels % step == 0, "pixels", self.pixels, f"a multiple of {step} (the pixels of a vector of outputs)")
+        require(self.pixels % step == 0, "pixels", self.pixels, f"a multiple of {step} (the pixels of a vector of outputs)", "tile.rows")
 
 
 class DepthwiseTiling(NamedTuple):
@@ -106,7 +106,7 @@ class DepthwiseTiling(NamedTuple):
         """As DenseTiling.check."""
         check_channels(self.channels, lanes)
         check_strip("strip", self.strip, chosen.strip, problem, problem.q)
-        require(self.pixels % self.strip.rows == 0, "pixels", self.pixels, f"a multiple of strip.rows = {self.strip.rows}")
+        require(self.pixels % self.strip.rows == 0, "pixels", self.pixels, f"a multiple of strip.rows = {self.strip.rows}", "strip.rows")
 
 
 class DepthwiseRowsTiling(NamedTuple):
@@ -182,20 +182,15 @@ def register_tile(pixels, channels, depth, pitch, itemsize, target):
     return best[1]
 
 
-def most_strip_rows(taps, target):
-    """The most outputs of a strip of one vector whose accumulators, weights and passing pixel fit the registers, or 1."""
-    return max(1, target.registers - slide_registers(0, 1, taps, 1, target.fused))
+def most_strip_rows(taps, stride, target, width=1):
+    """The most outputs of a strip, each `width` vectors, whose slide stays in the registers, or 1."""
+    return max(1, most_rows_of_slide(width, taps, stride, target.registers, target.fused))
 
 
-def most_grouped_rows(width, taps, stride, target):
-    """As most_strip_rows where a row is `width` vectors: of those, the pixels of a slide and a passing weight."""
-    return max((rows for rows in ROWS if slide_registers(rows, width, taps, stride, target.fused) <= target.registers), default=1)
-
-
-def strip_rows(pixels, taps, target):
-    """Outputs of a strip: accumulators, `taps` weights and one pixel fit the registers; of those the height with the fewest loads, then the one that
-    makes the fewest outputs twice."""
-    most = min(16, most_strip_rows(taps, target))
+def strip_rows(pixels, taps, stride, target):
+    """Outputs of a strip whose slide stays in the registers: of those the height with the fewest loads, then the one that makes the fewest outputs
+    twice."""
+    most = min(16, most_strip_rows(taps, stride, target))
     strips = lambda rows: ceil_div(pixels, rows)
     return min((rows for rows in ROWS if rows <= min(pixels, most)), key=lambda rows: (strips(rows) * (rows + taps - 1), strips(rows) * rows, -rows))
 
@@ -315,7 +310,7 @@ def depthwise_tiling(problem, itemsize, target):
     """
     lanes, near = target.lanes(itemsize), 2 * target.l1_bytes // 3
     taps, stride = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
-    rows = strip_rows(problem.q, taps, target)
+    rows = strip_rows(problem.q, taps, stride, target)
     most = max(NEAR_BYTES // itemsize, near // window_bytes(rows, problem, itemsize))
     vectors = ceil_div(problem.c, lanes)
     channels = ceil_div(vectors, ceil_div(vectors, max(1, most // lanes))) * lanes
@@ -329,7 +324,7 @@ def depthwise_rows_tiling(problem, itemsize, target):
     """Rule: accumulators of output rows one under another, the weights of a kernel column and one vector fit the registers; of those the
     height with the fewest loads of inputs and weights a kernel column. A unit's input rows stay in half the L2."""
     taps, stride = slide_shape(problem.r, problem.stride_h, problem.dilation_h)
-    most = min(16, most_strip_rows(taps, target), problem.p)
+    most = min(16, most_strip_rows(taps, stride, target), problem.p)
     loads = lambda rows: ceil_div(problem.p, rows) * ((rows - 1) * stride + 2 * taps)
     rows = min((rows for rows in ROWS if rows <= most), key=lambda rows: (loads(rows), -rows))
     bands = max(1, lines_of_thread(problem, itemsize, target) // rows)
@@ -343,11 +338,11 @@ def grouped_tiling(problem, itemsize, target):
     """
     lanes, g = target.lanes(itemsize), problem.c_group
     taps, stride = slide_shape(problem.s, problem.stride_w, problem.dilation_w)
-    fits = lambda rows, taps: slide_registers(rows, g, taps, stride, target.fused) <= target.registers
-    if not fits(1, taps):
+    if not most_rows_of_slide(g, taps, stride, target.registers, target.fused):
         taps, stride = 1, 1
+    most = min(problem.q, most_strip_rows(taps, stride, target, g))
     rows = min(
-        (rows for rows in ROWS if rows <= problem.q and (rows == 1 or fits(rows, taps))),
+        (rows for rows in ROWS if rows <= most),
         key=lambda rows: ceil_div(problem.q, rows) * (rows * taps * g / 2 + (rows + taps - 1 + taps * g) / 5 + 3),
     )
     per_vector = groups_per_vector(g, g, lanes)
@@ -361,7 +356,7 @@ def spread_tiling(problem, itemsize, target):
     lanes = target.lanes(itemsize)
     step = min(problem.stride_w, (problem.s - 1) * problem.dilation_w + 1)
     taps, stride = slide_shape(problem.s, step, problem.dilation_w)
-    rows = strip_rows(problem.q, taps, target)
+    rows = strip_rows(problem.q, taps, stride, target)
     per_vector = groups_per_vector(problem.c_group, problem.k_group, lanes)
     lines = lines_of_thread(problem, itemsize, target)
     strip = SpreadStrip(*map(Static, (rows, taps, stride, problem.c_group, problem.k_group, per_vector)))

@@ -2,27 +2,28 @@
 
 `refconv.tune` writes them; `refconv.conv2d` and the others take them where a plan is made, in place of the rule's. They hold for one CPU,
 one compiler's target, these sources and one number of threads; the folder is named by a hash of the first three, and the name of a file is
-one of the rest. Nothing that is wrong with the disk ends a call, and no tiling changes a result: a file that cannot be read, or whose tiling
-is not legal, is named in one warning, and the rule's tiling is taken.
+one of the rest. Nothing that is wrong with the disk ends a call, and no tiling changes a result: a file that cannot be read, or that has a
+field which is not legal, is named in one warning with that field, and the rule's tiling is taken.
 """
 
 import functools
 import hashlib
 import json
-import math
 import os
 from typing import Any, NamedTuple
 
 from refconv import host
 from refconv.code_cache import code_folder, said, user_cache, write_whole
 from refconv.messages import warn_caller
-from refconv.tiling.checked import as_numbers, check_registers, checked, with_numbers
+from refconv.tiling.checked import as_numbers, checked, with_numbers
 
 SWITCH = "REFCONV_TUNED"
 """The environment variable that, set to 0, keeps calls to the rules."""
 
 _TOLD = []
-"""What was wrong with a file, said once: what is wrong with one is mostly wrong with the next."""
+"""What has been said: of a file once what is wrong in it, and once that the disk refuses, for it mostly refuses the next file, too."""
+MOST_QUOTED = 80
+"""Characters of a field that is not legal."""
 _UNKEPT = {}
 """{subject: Measured} of this process where the disk did not take it."""
 
@@ -113,24 +114,51 @@ def read(subject):
     if path is None:
         return None
     try:
-        return _parsed(json.loads(path.read_bytes()), subject)
+        return _parsed(_document(path.read_bytes()), subject)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        _tell(f"{path}: cannot be read, so the rule's tiling is taken: {said(error)}")
-        return None
+    except OSError as error:
+        _tell(f"{path}: cannot be read, so the rule's tiling is taken: {said(error)}", "disk")
+    except ValueError as error:
+        _tell(f"{path}: is ignored, and the rule's tiling taken: {error}", path)
+    return None
+
+
+def _document(data):
+    """What a file holds, a dict; ValueError where it is not that."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):  # no text, no JSON, an integer of thousands of digits
+        raise ValueError("the file is no JSON that can be read: must be an object as refconv.tune keeps it") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"the file holds {_short(document)}: must be an object as refconv.tune keeps it")
+    return document
 
 
 def _parsed(document, subject):
-    if document["subject"] != str(subject):
-        raise ValueError("the file is of another problem")
-    ratio, tried, settled = document["ratio"], document["tried"], document["settled"]
-    if not (isinstance(ratio, float) and math.isfinite(ratio) and ratio > 0 and type(tried) is int and type(settled) is bool):
-        raise ValueError("the file is damaged")
-    rule = subject.rule
-    tiling = checked(with_numbers(rule, document["tiling"]), rule, subject.problem, subject.lanes)
-    check_registers(tiling, subject.target)
-    return Measured(tiling, ratio, tried, settled)
+    """The Measured of a file on a Subject; ValueError names the first field that is missing or not legal, its value and what is legal."""
+    rule, processor, is_number = subject.rule, host.processor(), lambda value: type(value) in (int, float)
+    legal = {
+        "subject": (lambda value: value == str(subject), repr(str(subject))),
+        "cpu": (lambda value: value == processor, f"{processor!r}, this CPU"),
+        "ratio": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0, at most 1"),
+        "tried": (lambda value: type(value) is int and value > 0, "an integer from 1"),
+        "settled": (lambda value: type(value) is bool, "true or false"),
+        "tiling": (lambda value: isinstance(value, dict), f"an object of {', '.join(as_numbers(rule))}"),
+    }
+    for name, (is_legal, rule_text) in legal.items():
+        if name not in document:
+            raise ValueError(f"{name} is missing: must be {rule_text}")
+        if not is_legal(document[name]):
+            raise ValueError(f"{name} = {_short(document[name])}: must be {rule_text}")
+    tiling = checked(with_numbers(rule, document["tiling"]), rule, subject.problem, subject.lanes, subject.target)
+    return Measured(tiling, float(document["ratio"]), document["tried"], document["settled"])
+
+
+def _short(value):
+    """A value of JSON as text, its beginning where it is long."""
+    text = repr(value)
+    return text if len(text) <= MOST_QUOTED else f"{text[:MOST_QUOTED]} ..."
 
 
 def keep(subject, measured):
@@ -146,7 +174,7 @@ def keep(subject, measured):
         write_whole(path, json.dumps(document, indent=1).encode())
     except OSError as error:
         _UNKEPT[str(subject)] = measured
-        _tell(f"{path or 'what has been measured'}: cannot be kept, so it holds for this process alone: {said(error)}")
+        _tell(f"{path or 'what has been measured'}: cannot be kept, so it holds for this process alone: {said(error)}", "disk")
     for forget in _FORGET:
         forget()
 
@@ -161,7 +189,8 @@ def _path(subject):
     return place and place / f"{subject.kernel.name}-{hashlib.sha256(str(subject).encode()).hexdigest()[:20]}.json"
 
 
-def _tell(text):
-    if not _TOLD:
+def _tell(text, about):
+    """Warn, once about a file, and once about the disk."""
+    if about not in _TOLD:
         warn_caller(text)
-    _TOLD.append(text)
+        _TOLD.append(about)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from refconv.problem.fused import first_conv, hidden_conv, middle_conv
 from refconv.tiling import blocks, layers
 from refconv.tiling.candidates import matrix_tiles, strips
-from refconv.tiling.checked import check_registers, checked
+from refconv.tiling.checked import checked
 from refconv.tiling.shapes import Tile, pixels_of_outputs
 from refconv.weights.packed import ceil_div
 
@@ -52,8 +52,7 @@ def neighbours(tiling, space):
 def is_legal(tiling, space):
     """Whether a tiling is legal for the problem, and for the target's registers."""
     try:
-        checked(tiling, space.rule, space.problem, space.lanes)
-        check_registers(tiling, space.target)
+        checked(tiling, space.rule, space.problem, space.lanes, space.target)
     except ValueError:
         return False
     return True

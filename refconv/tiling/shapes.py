@@ -13,10 +13,18 @@ MOST_ROWS = 28
 """The most rows of any tile or strip."""
 
 
-def require(legal, where, value, rule):
-    """A ValueError that names the field `where` of a tiling, unless `legal`."""
+class IllegalField(ValueError):
+    """The field `where` of a tiling is not what `rule` says; follows: the field from which that follows, None where it is the problem alone."""
+
+    def __init__(self, where, value, rule, follows=None):
+        super().__init__(f"tiling.{where} = {value!r}: must be {rule}")
+        self.where, self.value, self.rule, self.follows = where, value, rule, follows
+
+
+def require(legal, where, value, rule, follows=None):
+    """An IllegalField, unless `legal`."""
     if not legal:
-        raise ValueError(f"tiling.{where} = {value!r}: must be {rule}")
+        raise IllegalField(where, value, rule, follows)
 
 
 def most_vectors(channels, lanes):
@@ -56,7 +64,7 @@ class Tile(NamedTuple):
         check_rows(where, self.rows, pixels)
         require(self.vectors <= widest, f"{where}.vectors", self.vectors, f"from 1 to {widest}")
         tail = tail_of(channels, self.vectors, lanes)
-        require(self.tail == tail, f"{where}.tail", self.tail, f"{tail} for this problem")
+        require(self.tail == tail, f"{where}.tail", self.tail, f"{tail} for this problem", f"{where}.vectors")
 
 
 def tile_of(rows, vectors, channels, lanes):
@@ -93,13 +101,16 @@ def check_strip(where, strip, chosen, conv, pixels):
 
 @static_record
 class DepthwiseStrip(NamedTuple):
-    """A strip of `rows` outputs under a window of which `taps` columns, `stride` pixels apart from output to output, are met at once."""
+    """A strip of `rows` outputs under a window of which `taps` columns, `stride` pixels apart from output to output, are met at once.
+
+    width: the vectors of sums of an output, of every kind of strip.
+    """
 
     rows: Static
     taps: Static
     stride: Static
 
-    inputs = 1
+    inputs = width = 1
     kind = "depthwise"
 
 
@@ -115,6 +126,11 @@ class GroupedStrip(NamedTuple):
 
     kind = "grouped"
 
+    @property
+    def width(self):
+        """As of DepthwiseStrip."""
+        return self.inputs
+
 
 @static_record
 class SpreadStrip(NamedTuple):
@@ -127,7 +143,7 @@ class SpreadStrip(NamedTuple):
     outputs: Static
     groups: Static
 
-    kind = "spread"
+    kind, width = "spread", 1
 
 
 @static_record

@@ -1,7 +1,7 @@
 """`python -m refconv.tune --set dense`: measure tilings of layers and blocks on this CPU, keep the fastest, and print the rules' regret.
 
-A problem's regret is the time of the rule's tiling over that of the fastest found. Results go to stdout, progress to stderr; bad input exits with
-status 2 and one line, and so does what could not be kept.
+A problem's regret is the time of the rule's tiling over that of the fastest found. Results go to stdout; progress to stderr, a line for each problem
+that is measured. Bad input exits with status 2 and one line, and what could not be kept with status 2.
 """
 
 import argparse
@@ -13,14 +13,14 @@ import time
 from refconv import host
 from refconv.bench import blocks
 from refconv.bench.measure import geometric_mean
-from refconv.cli import Parser, door, positive, progress
+from refconv.cli import Parser, door, note, positive, progress
 from refconv.elements import element
 from refconv.networks.drawn import drawn_layers
 from refconv.plan import thread_count
 from refconv.tables import Table, show_parts
 from refconv.tiling.checked import as_numbers
 from refconv.tiling.measured import lost
-from refconv.tune.search import settle, task
+from refconv.tune.search import is_settled, settle, task
 from refconv.warm import add_problems, chosen
 
 
@@ -63,9 +63,19 @@ def tasks(arguments):
 def tuned(made, budget_s, again):
     """Yield (name, Tuned) of each task, which has an even share of the seconds that are left."""
     end = None if budget_s is None else time.perf_counter() + budget_s
+    told = False
     for i, (name, make) in enumerate(made.items()):
         share = None if end is None else max(1e-9, (end - time.perf_counter()) / (len(made) - i))
-        yield name, settle(make(), share, again, f"{i} of {len(made)}: ")
+        wanted, place, start = make(), f"{i + 1} of {len(made)}: ", time.perf_counter()
+        measures = not is_settled(wanted.subject, again)
+        if measures and not told:
+            allowed = f"about {budget_s:g} s in all" if budget_s else "up to some minutes each, where much is to be compiled"
+            note(f"measuring {len(made)} problem{'s' * (len(made) != 1)}, {allowed}; Ctrl-C ends it, and what is settled is kept")
+            told = True
+        one = settle(wanted, share, again, place)
+        if measures:
+            note(f"{place}{name}: {one.measured}, in {time.perf_counter() - start:.0f} s")
+        yield name, one
 
 
 def document(found, arguments):

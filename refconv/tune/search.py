@@ -69,11 +69,17 @@ def task(problem, shape=None, dtype=np.float32, threads=None):
 def settle(wanted, budget_s=None, again=False, label=""):
     """The Tuned of a Task, read if it is kept and settled; else measured and kept. label: what progress begins with."""
     subject, kept = wanted.subject, read(wanted.subject)
-    if again or kept is None or not kept.settled:
+    if not is_settled(subject, again):
         deadline = math.inf if budget_s is None else time.perf_counter() + budget_s
         kept = _search(wanted, subject.rule if again or kept is None else kept.tiling, deadline, label)
         keep(subject, kept)
     return Tuned(subject, subject.rule, kept)
+
+
+def is_settled(subject, again=False):
+    """Whether a search for a Subject has been settled and kept, so that none is made, unless it is asked for `again`."""
+    kept = None if again else read(subject)
+    return kept is not None and kept.settled
 
 
 class Task(NamedTuple):

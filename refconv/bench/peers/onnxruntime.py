@@ -25,14 +25,15 @@ def block_entries(record, x, threads):
 
 
 def bound(model, x, threads):
-    """The Entry of a serialised model that runs from "x", an array, to "y", NCHW."""
+    """The Entry of a serialised model of one output on x, the array that is its input, NCHW."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
-    y = onnxruntime.OrtValue.ortvalue_from_numpy(np.empty(session.get_outputs()[0].shape, np.float32))
-    binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x))
-    binding.bind_ortvalue_output("y", y)
+    (given,), (made,) = session.get_inputs(), session.get_outputs()
+    y = onnxruntime.OrtValue.ortvalue_from_numpy(np.empty(made.shape, np.float32))
+    binding.bind_ortvalue_input(given.name, onnxruntime.OrtValue.ortvalue_from_numpy(x))
+    binding.bind_ortvalue_output(made.name, y)
     run = lambda: session.run_with_iobinding(binding)
 
     def result():
