@@ -19,7 +19,7 @@ from refconv.kernels import KERNELS
 from refconv.parts.operands import LayerOperands
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
-from refconv.schedule import Call, Schedule, prepared
+from refconv.schedule import Call, Schedule, block_schedule, prepared, subject_of
 from refconv.threads import Split
 from refconv.tiling.measured import Subject, look_up, when_measured
 from refconv.weights.packed import empty
@@ -208,6 +208,17 @@ def call_of(row, problem, stored, threads, wanted_tiling=None):
     known = look_up(Subject(row, problem, stored, threads)) if wanted_tiling is None else None
     tiling = known.tiling if known else wanted_tiling
     return prepared(row, problem, stored, host.target()._replace(threads=threads), tiling)._replace(measured=known)
+
+
+def schedule_of(block, sizes, stored, threads, tiling=None, halo="auto", squeeze="auto"):
+    """The Schedule of a record on images of sizes (n, h, w), for tensors of an Element, with the tiling that call_of would take; compiles nothing."""
+    target = host.target()._replace(threads=threads)
+    schedule = block_schedule(block, *sizes, stored, target, tiling=tiling, halo=halo, squeeze=squeeze)
+    known = look_up(subject_of(schedule, threads)) if tiling is None and halo == "auto" else None
+    if known is None:
+        return schedule
+    schedule = block_schedule(block, *sizes, stored, target, tiling=known.tiling, squeeze=squeeze)
+    return schedule._replace(calls=(schedule.calls[0]._replace(measured=known), *schedule.calls[1:]))
 
 
 when_measured(make_plan.cache_clear)

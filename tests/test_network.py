@@ -151,7 +151,7 @@ def test_a_transpose_is_no_work():
     """
     arrays = {"dw": whole((8, 1, 7, 7)), "up": whole((8, 32), 1), "b": whole((32,), 2), "down": whole((32, 8), 3), "gamma": whole((8, 1, 1), 5)}
     model, x = network("float[1,8,N,N] x", "float[a,b,c,d] y", body, arrays), whole((1, 8, 9, 9), 4)
-    net = refconv.load(model, threads=1)
+    net = refconv.load(model, threads=1, fuse=False)
     assert np.array_equal(net(x), by_onnx(model, x=x)[0])
     assert ops(net) == ["conv", "product", "product"]
     assert [len(call.sources) for call in net.schedule.calls] == [1, 1, 2]

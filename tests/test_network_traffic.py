@@ -4,22 +4,21 @@ import functools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from networks import network, onnx, whole
 from problems import few_shapes
 
 import refconv
 import sim
-from refconv import Conv2d
+from refconv import Conv2d, FFNBlock
+from refconv.elements import element
 from refconv.graph.calls import MISSING
 from refconv.graph.network import NetworkInput, input_shapes
-from refconv.schedule import layer_schedule
+from refconv.schedule import block_schedule, layer_schedule
+from sim.account.block import fused_account
 from sim.account.layer import call_kernel
 from sim.account.network_steps import KINDS, Ready
 from sim.machine.record import load_machine, make_level
 from sim.trace.run import Run
-from sim.trace.streams import line_events
 
 ZEN4 = load_machine("zen4")
 LINE = 64
@@ -52,7 +51,7 @@ ARRAYS = {"w1": whole((16, 16, 3, 3)), "b1": whole(16), "w2": whole((16, 16, 1, 
 @functools.cache
 def small():
     """A residual block of 16 channels, pools and a classifier."""
-    return refconv.load(network("float[N,16,8,8] x", "float[a,b] y", BODY, ARRAYS))
+    return refconv.load(network("float[N,16,8,8] x", "float[a,b] y", BODY, ARRAYS), fuse=False)
 
 
 @functools.cache
@@ -79,7 +78,7 @@ class ByHand:
         for made, call in self.made:
             if call is not None:
                 biased = made.step.parameters.get("bias") in schedule.parameters
-                tensors = layer_schedule(call.problem, refconv.elements.element("float32"), target, kernel=call.kernel.name, bias=biased).tensors
+                tensors = layer_schedule(call.problem, element("float32"), target, kernel=call.kernel.name, bias=biased).tensors
                 buffers |= {f"{role} of {made.out}": tensors[role] for role in ("weight", "bias") if tensors[role]}
                 for place, elements in zip(call.places, call.sizes, strict=True):
                     places[place] = max(places.get(place, 0), elements)
@@ -194,6 +193,49 @@ def test_a_network_of_one_layer_is_that_layer(caches):
     assert (account.kinds["weight"].moved_bytes) == layer.tensors["weight"].moved_bytes + layer.tensors["bias"].moved_bytes
 
 
+FFN = """
+    e = Conv (x, up)
+    r = Relu (e)
+    p = Conv (r, down)
+    y = Add (x, p)
+"""
+
+
+def test_a_block_is_the_run_of_its_fused_kernel():
+    """As sim.simulate_block makes it; without fusing, its hidden layer is a tensor, and what is computed is the same."""
+    arrays = {"up": whole((24, 8, 1, 1)), "down": whole((8, 24, 1, 1))}
+    model = network("float[1,8,9,7] x", "float[a,b,c,d] y", FFN, arrays)
+    up, down = (array[:, :, 0, 0] for array in arrays.values())
+    record = FFNBlock(expand_weight=up, expand_bias=None, project_weight=down, project_bias=None, activation="relu")
+    schedule = block_schedule(record, 1, 9, 7, element("float32"), ONE_SET.target)
+    alone = fused_account(schedule, record, (1, 9, 7), ONE_SET)
+    account, apart = (sim.simulate_network(model, ONE_SET, fuse=fuse) for fuse in (True, False))
+    (step,) = account.steps
+    assert (step.op, step.kernel) == ("FFNBlock", "ffn")
+    assert totals([step]) == totals([account]) == totals([alone])
+    assert (account.macs, account.bound_bytes, account.workspace_bytes) == (alone.macs, alone.bound_bytes, alone.workspace_bytes)
+    assert account.macs == apart.macs and len(apart.steps) == 2
+    assert apart.peak_bytes > account.peak_bytes and apart.moved_bytes > account.moved_bytes
+
+
+def test_what_calls_of_a_block_leave_for_each_other_has_its_place():
+    """Of an MBConvBlock with squeeze-excitation: every buffer as the block's own schedule has it, gates and hidden layer in the arena."""
+    built = refconv.networks.build("efficientnet_b0", size=64)
+    ready = Ready(built.net.schedule_on(ZEN4.target, (1, 3, 64, 64)), ZEN4.target)
+    several = [step for step in ready.steps if len(step.call.kernel_calls) > 1]
+    assert several
+    for step in several:
+        own = step.call.block.buffers
+        for call, one in zip(step.call.kernel_calls, step.passes, strict=False):
+            assert [operand.bytes for operand in one.operands] == [
+                (call.sizes[call.places.index(key)] if key in call.places else own[key].elements) * own[key].itemsize for key in call.keys
+            ]
+            taken = {key: operand.number for key, operand in zip(call.keys, one.operands, strict=True) if operand.bytes}
+            assert len(set(taken.values())) == len(taken), "no two in one place"
+        for tensor in step.call.between.values():
+            assert tensor in [ready.every[number][0] for number in step.begins]
+
+
 @pytest.mark.parametrize("body", ["y = Slice (x, first, last, axes)", "y, z = Split <axis = 3> (x, sizes)"])
 def test_of_what_takes_a_part_the_lines_of_that_part_are_read(body):
     """16 of 64 floats of each row: one line of four; a tensor of its own is written."""
@@ -202,75 +244,6 @@ def test_of_what_takes_a_part_the_lines_of_that_part_are_read(body):
     account = sim.simulate_network(network("float[1,2,5,64] x", "float[a,b,c,d] y", body, arrays), ZEN4)
     assert account.steps[0].tensors["x"].read_bytes == account.steps[0].tensors["y"].write_bytes == 10 * LINE
     assert account.steps[0].compulsory_bytes >= account.bound_bytes >= 2 * 10 * LINE
-
-
-lines = st.lists(st.integers(0, 60), unique=True, max_size=40)
-
-
-@given(st.lists(st.integers(0, 40), max_size=3), st.integers(1, 40))
-def test_a_stream_goes_through_its_tensors_in_step(sources, made):
-    """Each line once, in order; no operand is ahead of another by more than a line of the longest's share, and reads come first."""
-    counts = [*sources, made]
-    operands = [range(100 * i, 100 * i + count) for i, count in enumerate(counts)]
-    (events,) = line_events(operands[:-1], operands[-1])
-    done, longest = [0] * len(counts), max(counts)
-    for event in events.tolist():
-        whose, line = divmod(event >> 1, 100)
-        assert line == done[whose] and (event & 1) == (whose == len(sources))
-        share = -(-(line + 1) * longest // counts[whose])  # the share that this line ends in
-        for other, count in enumerate(counts):
-            before = share if other < whose else share - 1
-            assert done[other] >= count * before // longest
-        done[whose] += 1
-    assert done == counts
-
-
-def test_long_streams_come_in_pieces(monkeypatch):
-    whole_piece = list(line_events([range(50), np.arange(100, 117)], range(200, 223)))
-    monkeypatch.setattr("sim.trace.streams.MOST_AT_ONCE", 7)
-    pieces = list(line_events([range(50), np.arange(100, 117)], range(200, 223)))
-    assert len(pieces) == 8 and np.array_equal(np.concatenate(pieces), *whole_piece)
-
-
-HIERARCHIES = {
-    "lru": ((512, 2), (2048, 4)),
-    "others": ((512, 2, LINE, "plru"), (2048, 4, LINE, "random")),
-    "exclusive": ((512, 2), (2048, 4)),
-    "inclusive": ((512, 2), (2048, 4)),
-    "long lines": ((512, 2), (4096, 4, 256)),
-}
-
-
-@pytest.mark.parametrize("name", HIERARCHIES)
-@settings(max_examples=25)
-@given(st.data())
-def test_memory_handed_over_is_the_same_memory(name, data):
-    """Two buffers that lie in one place at different times, and one beside: caches behave as if all were one, and each line is somebody's."""
-    caches = machine(*HIERARCHIES[name], inclusion=name if name in ("exclusive", "inclusive") else "nine")
-    parts = [("one", 16 * LINE, 1, 0), ("two", 24 * LINE, 1, 0), ("beside", 16 * LINE, 1, 32 * LINE)]
-    alone, apart = Run(caches, [("arena", 64 * LINE, 1)]), Run(caches, [("arena", 64 * LINE, 1)], parts=parts)
-    first, now = [buffer.address // LINE for buffer in apart.buffers], 1
-    for _ in range(data.draw(st.integers(1, 6))):
-        accesses = data.draw(st.lists(st.tuples(st.booleans(), st.integers(0, 15), st.booleans()), max_size=60))
-        places = [(32 * beside + line, store) for beside, line, store in accesses]
-        alone.stream(np.array([place << 1 | store for place, store in places], np.int64))
-        numbers = [(first[3 if beside else now] + line) << 1 | store for beside, line, store in accesses]
-        apart.stream(np.array(numbers, np.int64))
-        if data.draw(st.booleans()):
-            now = 3 - now
-            apart.hand_over(now)
-            counts, dram = apart.moved()
-            ours = alone.moved()
-            assert np.array_equal(counts.sum(axis=1), ours[0].sum(axis=1)) and np.array_equal(dram.sum(axis=0), ours[1].sum(axis=0))
-            others = [0, 3 - now]
-            apart.stream(np.array([first[3] << 1], np.int64))
-            alone.stream(np.array([32 << 1], np.int64))
-            counts, dram = apart.moved()
-            alone.moved()
-            assert not counts[:, others].any() and not dram[others].any(), "of what lies there no more nothing moves"
-    counts, dram = apart.moved(last=True)
-    ours = alone.moved(last=True)
-    assert np.array_equal(counts.sum(axis=1), ours[0].sum(axis=1)) and np.array_equal(dram.sum(axis=0), ours[1].sum(axis=0))
 
 
 def test_tensors_begin_on_the_longest_lines():
@@ -312,6 +285,8 @@ def test_what_cannot_be_run_is_named_and_the_rest_counted():
     with pytest.raises(ValueError, match=r"operators that there are not: GlobalLpPool .*; mine\.Strange"):
         sim.simulate_network(unknown_operators(), ZEN4, strict=True)
     net = refconv.load(unknown_operators(), strict=False)
+    steps = Ready(net.schedule_on(ZEN4.target, (1, 16, 4, 4), strict=False), ZEN4.target).steps
+    assert set(steps[1].reads) <= set(steps[1].begins), "what nobody makes begins where it is read"
     with pytest.raises(ValueError, match=r"cannot be run: .*there is no such operator"):
         net(whole((1, 16, 4, 4)))
     assert [call.kernel for call in net.schedule_on(ZEN4.target, (1, 16, 4, 4), strict=False).calls].count(MISSING) == 1

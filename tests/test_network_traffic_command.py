@@ -50,7 +50,10 @@ def test_the_table_says_it(path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "FILE is missing: must be an ONNX graph"),
+        ([], "NAME is missing: must be a network by name or an ONNX graph"),
+        (["resnet"], "network 'resnet': must be one of refconv.networks.names(), such as resnet"),
+        (["PATH", "--size", "64"], "--size 64: must be None but for a network by name"),
+        (["resnet18", "--size", "0"], "--size"),
         (["nothing.onnx"], "nothing.onnx: no such file"),
         (["PATH", "--machine", "nobody"], "nobody"),
         (["PATH", "--batch", "0"], "--batch"),

@@ -6,6 +6,7 @@ tensor has gets a call "convert" before it.
 """
 
 import math
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from refconv.graph import orders
@@ -34,7 +35,9 @@ class NetworkCall(NamedTuple):
     """kernel: a name of the table of kernels, or CONVERT, NUMPY, ACTIVATED, MISSING; sources: names of tensors, "" for one left out; out: the
     name of a tensor.
 
-    call: the Call of a kernel of the table. run: of NUMPY, (function of the sources, whether it takes `out`). macs: multiply-adds.
+    call: the Call of a kernel of the table. run: of NUMPY, (function of the sources, whether it takes `out`). macs: multiply-adds, those of a
+    block each once. block: of a "block" its Schedule, of several kernels where it has gates; between: {tensor of that schedule: name of a tensor}
+    of what one of them makes for another.
     """
 
     step: Step
@@ -44,17 +47,20 @@ class NetworkCall(NamedTuple):
     call: Any = None
     run: Any = None
     macs: int = 0
+    block: Any = None
+    between: Any = MappingProxyType({})
 
     @property
     def kernel_calls(self):
         """The Calls of kernels of the table, in order."""
-        return (self.call,) if self.call else ()
+        return self.block.calls if self.block else (self.call,) if self.call else ()
 
     @property
     def op(self):
-        """What the step is called in a table: its op, with what has joined it."""
+        """What the step is called in a table: its op, or the record of a block, with what has joined it."""
+        own = type(self.step.attributes["record"]).__name__ if self.block else self.step.op
         added = "Add" if self.kernel_calls and len(self.sources) > 1 else None
-        return " + ".join(filter(None, (self.step.op, added, self.step.attributes.get("activation"))))
+        return " + ".join(filter(None, (own, added, self.step.attributes.get("activation"))))
 
     @property
     def after(self):

@@ -8,6 +8,7 @@ from refconv import host
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
 from refconv.graph.calls import ACTIVATED, CONVERT, MISSING, NUMPY, NetworkCall, Tensor
+from refconv.graph.lower_blocks import add_block, block_fits, block_shape, reads_channels_last, steps_within
 from refconv.graph.model import OtherNode, printable, sizes_text
 from refconv.kernels import kernel_for
 from refconv.operators import OPERATORS, VALUES_NEEDED, bound
@@ -30,6 +31,7 @@ class Calls:
     def __init__(self, sized, threads, target=None):
         self.network, self.shapes, self.dtypes, self.values = sized
         self.threads, self.target, self.calls, self.tensors, self.constants, self.wrong, self.missing = threads, target, [], {}, {}, [], []
+        self.made = {step.name for whole in self.network.steps for step in (whole, *steps_within(whole))}
 
     def build(self, strict=True):
         """Add a call for each step that outputs need; ValueError where one cannot be run, or where not strict, none can."""
@@ -37,18 +39,19 @@ class Calls:
         takers = self.network.takers()
         for given in self.network.inputs:
             shape = self.shapes[given.name]
-            for_kernels = len(shape) in (3, 4) and any(taker is not None and taker.op == "conv" for taker in takers.get(given.name, ()))
+            for_kernels = len(shape) in (3, 4) and any(taker is not None and reads_channels_last(taker) for taker in takers.get(given.name, ()))
             order = orders.channels_last(len(shape)) if for_kernels else orders.plain(len(shape))
             self.tensors[given.name] = Tensor(shape, given.dtype, order, given.name)
-        for step in self.network.steps:
-            if step.name not in needed:
+        for whole in self.network.steps:
+            if whole.name not in needed:
                 continue
-            try:
-                self._add(step)
-            except (NotSupported, ValueError, TypeError, IndexError) as error:
-                shapes = ", ".join(f"{printable(name)} [{self._sizes(name)}]" for name in step.sources if name)
-                self.wrong.append(f"{printable(self.network.label(step))} of {shapes}: {error}")
-                self._leave_out(step, str(error))
+            for step in self._as_run(whole):
+                try:
+                    self._add(step)
+                except (NotSupported, ValueError, TypeError, IndexError) as error:
+                    shapes = ", ".join(f"{printable(name)} [{self._sizes(name)}]" for name in step.sources if name)
+                    self.wrong.append(f"{printable(self.network.label(step))} of {shapes}: {error}")
+                    self._leave_out(step, str(error))
         missing = [name for name in self.network.outputs if self._tensor(name) is None]
         if (self.wrong or missing) and (strict or all(call.kernel == MISSING for call in self.calls)):
             raise ValueError(f"cannot be run: {'; '.join(self.wrong) or f'nothing makes {printable(missing[0])}'}")
@@ -65,6 +68,12 @@ class Calls:
                 macs = _MACS.get(step.op, lambda *shapes: 0)([tensor.shape for tensor in tensors], shape)
             self.call(step, MISSING, sources, _as_its_sources(tensors, Tensor(shape, dtype, orders.plain(len(shape)), step.name)))
         self.missing.append(OtherNode(printable(self.network.label(step)), step.op, elements, why, macs))
+
+    def _as_run(self, step):
+        """A step; in the place of a block whose kernel cannot run on its sources, the steps that it was, which also say what is wrong with these."""
+        if step.op != "block" or block_fits(self, step):
+            return [step]
+        return [inner for inner in steps_within(step) if inner.name not in self.tensors]
 
     def _needed(self):
         """Names of the steps whose tensors must be made: those that outputs need, what is known left out."""
@@ -99,7 +108,7 @@ class Calls:
         sources = [self._tensor(name) if name else None for name in step.sources]
         for name, tensor in zip(step.sources, sources, strict=True):
             if name and tensor is None:
-                if name in self.network.makers or name in self.values:  # what makes it is at fault, and has been told
+                if name in self.made or name in self.values:  # what makes it is at fault, and has been told
                     return self._leave_out(step, f"needs the sizes of {printable(name)}, which is missing")
                 raise ValueError(f"nothing makes {printable(name)}")
         shape, dtype = self.shapes.get(step.name), self.dtypes.get(step.name)
@@ -332,6 +341,7 @@ _SHAPES = {
     **dict.fromkeys(("activation", "LayerNormalization", "RMSNormalization"), lambda builder, step, shape, *parameters: shape),
     "conv": lambda builder, step, shape, *residual: conv_shape(conv_problem(builder, step, shape), shape),
     "product": lambda builder, step, shape, *residual: (*shape[:-1], len(builder.network.parameters[step.parameters["weight"]])),
+    "block": lambda builder, step, shape, *residual: block_shape(step, shape),
 }
 """The shape of a tensor that passes have made, and the file does not know, of the shapes of its sources."""
 
@@ -341,6 +351,7 @@ _ADD = {
     "Transpose": _transpose,
     "conv": _conv,
     "product": _product,
+    "block": add_block,
     "activation": _activation,
 }
 """How a step is added, by op; all others by NumPy."""

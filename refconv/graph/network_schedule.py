@@ -24,9 +24,9 @@ def network_schedule(sized, threads, target=None, line_bytes=LINE_BYTES, strict=
     offsets, arena_bytes = placed(lives, line_bytes)
     places = {}
     for made in calls:
-        if made.call is not None:
+        for call in made.kernel_calls:
             itemsize = element(tensors[made.out].dtype).work.itemsize
-            for place, elements in zip(made.call.places, made.call.sizes, strict=True):
+            for place, elements in zip(call.places, call.sizes, strict=True):
                 places[place] = max(places.get(place, 0), elements * itemsize)
     inputs = tuple(given.name for given in sized.network.inputs)
     taken = dict.fromkeys(name for made in calls if made.call is not None for name in made.step.parameters.values())
@@ -41,7 +41,7 @@ def _last_uses(calls, tensors, outputs):
     """{buffer: number of the last call that reads or writes it}; of an output one beyond all."""
     last = {}
     for i, call in enumerate(calls):
-        for name in (*filter(None, call.sources), call.out):
+        for name in (*filter(None, call.sources), *call.between.values(), call.out):
             last[tensors[name].buffer] = i
     return last | {tensors[name].buffer: len(calls) for name in outputs}
 
@@ -71,5 +71,6 @@ def _lifetimes(calls, tensors, inputs, outputs):
     """{buffer: Lifetime}; inputs live from before the first call on, outputs until after the last."""
     last, first = _last_uses(calls, tensors, outputs), dict.fromkeys(inputs, -1)
     for i, call in enumerate(calls):
-        first.setdefault(tensors[call.out].buffer, i)
+        for name in (call.out, *call.between.values()):
+            first.setdefault(tensors[name].buffer, i)
     return {name: Lifetime(tensors[name].nbytes, at, last.get(name, -1)) for name, at in first.items()}

@@ -10,12 +10,12 @@ from refconv.kernels import kernel_for_block
 from refconv.ops.border import block_border_marker
 from refconv.ops.layers import Bound, contiguous, image, operation
 from refconv.ops.steps import run_graph
-from refconv.plan import make_program, thread_count
+from refconv.plan import make_program, schedule_of, thread_count
 from refconv.problem.block_base import Block
 from refconv.recent import Recent
-from refconv.schedule import block_schedule, check_modes, parameters, subject_of
+from refconv.schedule import check_modes, parameters
 from refconv.tiling.checked import normalised
-from refconv.tiling.measured import look_up, when_measured
+from refconv.tiling.measured import when_measured
 from refconv.weights.blocks import pack_block
 
 
@@ -53,13 +53,7 @@ def _program(block, sizes, tiling, halo, squeeze, threads):
     """The Program for a record on images of sizes (n, h, w), made and checked at the first call and kept while it is among those last used."""
 
     def make():
-        kind, target = element(block.dtype), host.target()._replace(threads=threads)
-        schedule = block_schedule(block, *sizes, kind, target, tiling=tiling, halo=halo, squeeze=squeeze)
-        known = look_up(subject_of(schedule, threads)) if tiling is None and halo == "auto" else None
-        if known:
-            schedule = block_schedule(block, *sizes, kind, target, tiling=known.tiling, squeeze=squeeze)
-            schedule = schedule._replace(calls=(schedule.calls[0]._replace(measured=known), *schedule.calls[1:]))
-        return make_program(schedule, parameters(pack_block(block, target.lanes(kind.work.itemsize))))
+        return block_program(block, schedule_of(block, sizes, element(block.dtype), threads, tiling, halo, squeeze))
 
     check_modes(block, halo=halo, squeeze=squeeze)
     if tiling is not None:
@@ -70,6 +64,11 @@ def _program(block, sizes, tiling, halo, squeeze, threads):
     if kept is None:
         kept = _PROGRAMS[block] = Recent(MOST_PROGRAMS)
     return kept.get(key) or kept.keep(key, make())
+
+
+def block_program(block, schedule):
+    """The Program of a record's Schedule, with its packed weights."""
+    return make_program(schedule, parameters(pack_block(block, host.target().lanes(schedule.element.work.itemsize))))
 
 
 def unfused_block(x, weights, *, layout="NCHW", threads=None):

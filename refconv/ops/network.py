@@ -15,11 +15,13 @@ from refconv.graph.network_schedule import network_schedule
 from refconv.graph.onnx_network import OnnxNetwork
 from refconv.graph.passes import improved
 from refconv.operators.types import NotSupported
-from refconv.ops.border import border_marker
+from refconv.ops.blocks import block_program
+from refconv.ops.border import block_border_marker, border_marker
 from refconv.ops.convert import copy_transposed
 from refconv.ops.layers import PackedWeight
 from refconv.ops.steps import activator
 from refconv.plan import LayerProgram, plan_of, scratch, thread_count
+from refconv.problem.block_base import one_of
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
 from refconv.weights.packed import LINE_BYTES
@@ -28,11 +30,13 @@ MOST_SCHEDULES = 16
 """Kept of one network: one for each combination of input sizes and number of threads."""
 
 
-def load(source, *, threads=None, strict=True):
+def load(source, *, threads=None, fuse=True, strict=True):
     """The network in an ONNX file, ready to be called (extra `onnx`).
 
     source: the path of a file, whose weights may lie beside it as external data, or an onnx.ModelProto. threads: at most this many in every call
     that does not say otherwise (None: Numba's current number). Operator sets 11 and later; what of older ones means the same works, too.
+    fuse: whether residual blocks that this project has records of (refconv/problem/blocks.py) run as by fused_block; without, every convolution
+    is a call of its own, and the same numbers come out up to rounding.
     strict: operators that there are not are refused here; else by a call, while schedule_on has the rest of the network.
 
     Returns a Net. ValueError says what is wrong with the file, or lists the operators that there are not, with the shapes of what they read.
@@ -41,7 +45,7 @@ def load(source, *, threads=None, strict=True):
     try:
         if path and not os.path.isfile(path):
             raise ValueError("must be a file" if os.path.exists(path) else "no such file")
-        return Net(OnnxNetwork(source, strict), threads, path)
+        return Net(OnnxNetwork(source, strict), threads, path, fuse)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
@@ -59,10 +63,11 @@ class Net:
     inputs, outputs: their names; notes: what had to be assumed of the file.
     """
 
-    def __init__(self, file, threads, path=""):
-        self._file, self._threads, self._path = file, threads, path
+    def __init__(self, file, threads, path="", fuse=True):
+        one_of("fuse", fuse, (True, False))
+        self._file, self._threads, self._path, self._fuse = file, threads, path, fuse
         network = file.network()
-        self._network, self._packed = network and improved(network), {}
+        self._network, self._packed = network and improved(network, fuse), {}
         self._programs, self._last = Recent(MOST_SCHEDULES), None
         self.inputs, self.outputs, self.notes = tuple(given.name for given in file.inputs), file.outputs, tuple(file.notes)
         thread_count(threads)
@@ -183,7 +188,7 @@ class Net:
     def _sized(self, sizes, values):
         """The network on inputs of these sizes, after all passes; other sizes may take other branches."""
         sized = self._file.sized(sizes, values)
-        return sized._replace(network=improved(sized.network) if self._network is None else self._network)
+        return sized._replace(network=improved(sized.network, self._fuse) if self._network is None else self._network)
 
 
 def fixed(given):
@@ -251,9 +256,29 @@ class _Program:
         if call.kernel == NUMPY:
             function, writes = call.run
             return functools.partial(_written if writes else _computed, function, sources, out)
-        return self._kernel(i, call, sources, out)
+        runs = self._block(i, call, sources[0], out, arrays) if call.block else self._kernel(i, call, sources[0], out)
+        passes = {
+            "Add": lambda: functools.partial(np.add, out, sources[1], out=out),
+            "activation": lambda: activator(_flat(out, order), _flat(out, order), call.step.attributes["activation"]),
+        }
+        runs += [passes[op]() for op in call.after]
+        return runs[0] if len(runs) == 1 else functools.partial(_all, runs)
 
-    def _kernel(self, i, call, sources, out):
+    def _block(self, i, call, x, out, arrays):
+        """Functions that make a block's calls one after another."""
+        record, order = call.step.attributes["record"], self.schedule.tensors[call.out].order
+        program = self._plans.get(i)
+        if program is None:
+            program = self._plans[i] = block_program(record, call.block)
+        between = {name: arrays[tensor] for name, tensor in call.between.items()}
+        bound = program._replace(parameters=program.parameters | between)
+        last = call.block.calls[-1].problem
+        mark = block_border_marker(record, (last.h, last.w))
+        runs = [functools.partial(bound.run, _flat(x, self.schedule.tensors[call.sources[0]].order), _flat(out, order))]
+        return [*runs, functools.partial(mark, _flat(out, order).reshape(program.out_shape))] if mark is not None else runs
+
+    def _kernel(self, i, call, x, out):
+        """Functions that make a layer's call."""
         plan = self._plans.get(i)
         if plan is None:
             plan = self._plans[i] = plan_of(call.call, element(out.dtype))
@@ -262,16 +287,8 @@ class _Program:
         order, problem = self.schedule.tensors[call.out].order, call.call.problem
         program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias))
         mark = border_marker(problem, packed.not_finite)
-        nhwc = _flat(out, order).reshape(plan.out_shape)
-        runs = [functools.partial(program.run, _flat(sources[0], order), _flat(out, order))]
-        if mark is not None:
-            runs.append(functools.partial(mark, nhwc))
-        passes = {
-            "Add": lambda: functools.partial(np.add, out, sources[1], out=out),
-            "activation": lambda: activator(_flat(out, order), _flat(out, order), call.step.attributes["activation"]),
-        }
-        runs += [passes[op]() for op in call.after]
-        return runs[0] if len(runs) == 1 else functools.partial(_all, runs)
+        runs = [functools.partial(program.run, _flat(x, order), _flat(out, order))]
+        return [*runs, functools.partial(mark, _flat(out, order).reshape(plan.out_shape))] if mark is not None else runs
 
     def _packed_weight(self, weight, groups):
         """The PackedWeight of an array, packed once for all schedules of the network; an entry holds its array, so that no other has its id."""

@@ -1,12 +1,12 @@
 """Run a whole network on a simulated machine: the calls of its schedule in order, in one memory, with the caches as each leaves them to the next."""
 
-import os
 import time
 from collections import Counter
 from dataclasses import replace
 
 from refconv.elements import ELEMENTS, element
-from refconv.graph.read import parse_input_shape
+from refconv.graph.read import is_file, parse_input_shape
+from refconv.networks import BuiltNetwork, build
 from refconv.ops.network import Net, load
 from refconv.tiling.checked import as_numbers
 from sim.account.energy import energy_of
@@ -25,12 +25,16 @@ from sim.trace.run import Run
 WHOLE = "compulsory traffic of the network: inputs, parameters and outputs once"
 
 
-def simulate_network(network, machine="host", *, input_shapes=(), batch=None, warm=False, strict=False, limit=MOST_ACCESSES):
+def simulate_network(
+    network, machine="host", *, input_shapes=(), batch=None, size=None, fuse=True, warm=False, strict=False, limit=MOST_ACCESSES, name=None
+):
     """The NetworkRunAccount of a network (sim/account/network_records.py): what each call of its schedule moves, and all of them.
 
-    network: the path of an ONNX file, a ModelProto, or what refconv.load returns (its threads do not count: one core runs all). machine: as of
-    sim.simulate. input_shapes: {input: shape}, an array for one whose values decide shapes, or texts "NAME:1x3x224x224"; batch: images, where
-    the first size of an input is open (None: 1). Kernels and tilings are those of the rules for that machine.
+    network: the path of an ONNX file, a ModelProto, a name of refconv.networks.names(), or what refconv.load or refconv.networks.build returns (its
+    threads do not count: one core runs all). machine: as of sim.simulate. input_shapes: of a file, {input: shape}, an array for one whose values
+    decide shapes, or texts "NAME:1x3x224x224"; batch: images, where the first size of an input is open (None: 1). size: rows and columns of the
+    image of a network by name (None: its own). fuse: as of refconv.load; what has been loaded is fused already, or is not. name: in the account
+    (None: the path or name). Kernels and tilings are those of the rules for that machine.
 
     Tensors lie in one arena at the schedule's places, packed weights, biases and constants beside it, and the workspace of all kernels. Caches
     are empty at the start, or with warm as a run before has left them; the inputs lie in the arena then, and what the network returns lies
@@ -39,12 +43,24 @@ def simulate_network(network, machine="host", *, input_shapes=(), batch=None, wa
     limit: accesses that the run may take by estimate, else TooLarge is raised. ValueError or TypeError says what is illegal.
     """
     machine = checked_machine(machine)
-    net = network if isinstance(network, Net) else load(network, strict=strict)
+    net, known, batch = opened(network, batch=batch, size=size, fuse=fuse, strict=strict)
     shapes = net.shapes(_given(net, input_shapes), batch)
     schedule = net.schedule_on(machine.target, line_bytes=machine.levels[-1].line_bytes, strict=strict, **shapes)
     check_limit(schedule, machine, limit, 2 if warm else 1)
-    name = os.fspath(network) if isinstance(network, str | os.PathLike) else net.path or "network"
-    return account_of(schedule, machine, name, warm, net.notes)
+    return account_of(schedule, machine, name or known, warm, net.notes)
+
+
+def opened(network, *, batch=None, size=None, fuse=True, strict=False):
+    """(Net, its name, the batch that is still to be chosen) of a network as of simulate_network."""
+    if isinstance(network, str) and not is_file(network):
+        built = build(network, size=size, batch=1 if batch is None else batch, fuse=fuse)
+        return built.net, network, None
+    if size is not None:
+        raise ValueError(f"size = {size}: must be None but for a network by name; legal for a file: input_shapes = NAME:SIZES")
+    if isinstance(network, BuiltNetwork):
+        return network.net, network.network.name, batch
+    net = network if isinstance(network, Net) else load(network, fuse=fuse, strict=strict)
+    return net, net.path or "network", batch
 
 
 def _given(net, input_shapes):
@@ -65,8 +81,12 @@ def check_limit(schedule, machine, limit, rounds=1):
     needed, line = 0, machine.line_bytes
     for made in schedule.calls:
         stored = element(schedule.tensors[made.out].dtype) if made.kernel_calls else None
-        for call in made.kernel_calls:
-            needed += estimated_accesses(call.problem, machine, stored, call.kernel.name)
+        if made.block is not None:
+            problem = made.kernel_calls[-1].problem
+            layers = made.step.attributes["record"].layers(problem.n, problem.h, problem.w)
+            needed += sum(estimated_accesses(problem, machine, stored) for _, problem in layers)
+        elif made.call is not None:
+            needed += estimated_accesses(made.call.problem, machine, stored, made.call.kernel.name)
         if not made.kernel_calls:
             needed += sum(schedule.tensors[name].nbytes for name in (*filter(None, made.sources), made.out)) // line
     if rounds * needed > limit:

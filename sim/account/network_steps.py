@@ -13,7 +13,7 @@ import numpy as np
 
 from refconv.elements import element
 from refconv.graph.calls import MISSING, NUMPY
-from refconv.schedule import weight_elements, workspace_of
+from refconv.schedule import OPERANDS, weight_elements, workspace_of
 from refconv.static import Static
 from sim.account.layer import call_kernel
 from sim.trace.streams import line_events, lines_of
@@ -156,6 +156,8 @@ class Ready:
 
         A weight that several calls take alike is packed once, and so is one buffer.
         """
+        if made.block is not None:
+            return self._block_parameters(made)
         found, stored = {}, self._element(made) if made.kernel_calls else None
         for call in made.kernel_calls:
             for role in ("weight", "bias"):
@@ -169,6 +171,13 @@ class Ready:
                     packed = call.kernel.order, call.problem.groups
                 found[role] = (role, id(array), packed), name, Operand(0, elements, stored.itemsize)
         return found
+
+    def _block_parameters(self, made):
+        """As of _parameters, of a block: a record is packed once."""
+        record, tensors, stored = made.step.attributes["record"], made.block.tensors, self._element(made)
+        names = dict.fromkeys(key for call in made.kernel_calls for key in call.inputs if isinstance(key, str))
+        own = [key for key in names if key not in ("input", *made.between) and tensors[key]]
+        return {key: ((id(record), key), f"{made.out} {key}", Operand(0, tensors[key], stored.itemsize)) for key in own}
 
     def _add_constants(self, made):
         """Buffers for the parameters of a kernel, and for the constants that a call reads."""
@@ -210,7 +219,8 @@ class Ready:
             passes.append(self._stream(made, sources, out))
         for op in made.after:
             passes.append(StreamPass((out, self._tensor(made.sources[1])) if op == "Add" else (out,), out))
-        begins = tuple(operand.number for operand in [out] if operand.number not in lying)
+        lie = [*sources, out, *map(self._tensor, made.between.values())]  # a source, where what makes it cannot be run
+        begins = tuple(dict.fromkeys(n for n, *_ in lie if n not in lying and n >= len(self.buffers)))
         return NetworkStep(made, tuple(passes), begins, work, self._least(made, sources), (out.number, out.bytes))
 
     def _operand(self, made, call, key):
@@ -218,7 +228,9 @@ class Ready:
         for user in (call, *made.kernel_calls):  # a kernel may read the workspace of another
             if key in user.places:
                 return Operand(self._numbers[key], user.sizes[user.places.index(key)], self._element(made).work.itemsize)
-        if key == call.out:
+        if key in made.between:
+            return self._tensor(made.between[key])
+        if key == OPERANDS[-1]:
             return self._tensor(made.out)
         parameters = self._parameters(made)
         if key in parameters:
@@ -251,11 +263,23 @@ class Ready:
             least[sources[0].number] = needed["input"] * itemsize
             weight, *_ = self._parameters(made)["weight"]
             least[self._numbers[weight]] = needed["weight"] * itemsize
+        elif made.block is not None:
+            self._least_of_block(made, sources[0], least)
         elif made.kernel == NUMPY and made.step.op in (*PARTS, *PICKS):
             first = self._tensor(names[0])
             taken = math.prod(tensors[made.out].shape) if made.step.op in PARTS else 0
             least[first.number] = min(first.bytes, taken * first.itemsize)
         return least
+
+    def _least_of_block(self, made, x, least):
+        """Put what a block must read of its input and parameters into `least`: all weights together where the first lies, and all biases."""
+        first, itemsize = made.kernel_calls[-1].problem, self._element(made).itemsize
+        needed = {name: elements * itemsize for name, elements in made.step.attributes["record"].compulsory(first.n, first.h, first.w).items()}
+        least[x.number] = needed["input"]
+        for role in ("weight", "bias"):
+            for key, (own, _, _) in self._parameters(made).items():
+                if key.partition(".")[0] == role:
+                    least[self._numbers[own]] = needed.pop(role, 0)
 
 
 def places_taken(made, schedule):

@@ -22,8 +22,9 @@ def network_report(account, machine):
     yield Text(f"{calls}; {memory}{show_bytes(account.workspace_bytes)}), weights {show_bytes(account.weight_bytes)}")
     yield steps_table(account)
     yield kinds_table(account)
+    times = f"; traffic is {account.bound_ratio:.2f} times that" if account.bound_bytes else ""
     yield Text(
-        f"Lower bound {show_bytes(account.bound_bytes)}: {account.bound_source}; traffic is {account.bound_ratio:.2f} times that.\n"
+        f"Lower bound {show_bytes(account.bound_bytes)}: {account.bound_source}{times}.\n"
         f"Attainable, one call after another, each under its own roof: {efficiency(account)} of the peak."
     )
     yield verdict(account, machine)
@@ -62,7 +63,7 @@ def kinds_table(account):
         table.add_row(KIND_NAMES[kind], *map(size, (moved.bytes, moved.read_bytes, moved.write_bytes, moved.bound_bytes)), ratio)
     table.add_section()
     bound = sum(moved.bound_bytes for moved in account.kinds.values())
-    ratio = f"{account.moved_bytes / bound:.2f}"
+    ratio = f"{account.moved_bytes / bound:.2f}" if bound else "-"
     table.add_row("all", "", *map(size, (account.dram.read_bytes, account.dram.write_bytes, bound)), ratio)
     return table
 

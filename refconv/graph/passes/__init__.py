@@ -3,6 +3,7 @@
 import numpy as np
 
 from refconv.graph.passes.activations import name_activations
+from refconv.graph.passes.blocks import fuse_blocks
 from refconv.graph.passes.constants import fold_constants
 from refconv.graph.passes.convolutions import name_convolutions
 from refconv.graph.passes.join import join_activations, join_residuals
@@ -26,9 +27,9 @@ PASSES = (
 )
 
 
-def improved(network):
-    """The network after all passes."""
+def improved(network, fuse=True):
+    """The network after all passes; fuse: whether blocks are among them."""
     with np.errstate(all="ignore"):  # constants may be infinite, and become so
         for apply in PASSES:
             network = apply(network)
-    return network
+    return fuse_blocks(network) if fuse else network
