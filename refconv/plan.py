@@ -16,7 +16,7 @@ from refconv.elements import Element, element
 from refconv.frames import NativeCall
 from refconv.jit import compiled, native, part_of
 from refconv.kernels import KERNELS
-from refconv.parts.operands import LayerOperands
+from refconv.problem.activations import NO_ACTIVATION
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
 from refconv.schedule import Call, Schedule, block_schedule, prepared, subject_of
@@ -59,7 +59,8 @@ class Plan(NamedTuple):
         call = self.call
         work = self.workspace if work is None else work
         if self.element.half and not numba.config.DISABLE_JIT:
-            operands, out = operands._make([_bits(array, self.element) for array in operands]), _bits(out, self.element)
+            arrays = [_bits(array, self.element) for array in operands[: len(call.inputs)]]
+            operands, out = call.operands(arrays), _bits(out, self.element)
         self.entry(operands, out, work, call.problem, call.tiling, *self.last)
 
     def native_call(self, operands, out, work):
@@ -106,17 +107,18 @@ class Program(NamedTuple):
             if call.out not in tensors:
                 tensors[call.out] = _ARENA.buffer(call.out, self.schedule.tensors[call.out], dtype)
             work = plan.workspace
-            yield plan, call.kernel.operands._make([tensors[key] for key in call.inputs]), tensors[call.out], work
+            yield plan, call.operands([tensors[key] for key in call.inputs]), tensors[call.out], work
             if len(self.plans) > 1:
                 tensors.update(zip(plan.places, work, strict=True))
 
 
 class LayerProgram(NamedTuple):
-    """The Plan of a layer with its packed weight and its bias (of length 0: none), flat arrays; used as a Program is."""
+    """The Plan of a layer with its packed weight, its bias and its residual (of length 0: none), flat arrays; used as a Program is."""
 
     plan: Plan
     weight: Any
     bias: Any
+    residual: Any
 
     @property
     def plans(self):
@@ -129,7 +131,7 @@ class LayerProgram(NamedTuple):
         return self.plan.out_shape
 
     def owned(self):
-        """As of a Program; the packed weight is a copy that cannot be written."""
+        """As of a Program; the packed weight is a copy that cannot be written, and the residual is none of them."""
         return self._replace(bias=self.bias.copy())
 
     @property
@@ -139,11 +141,14 @@ class LayerProgram(NamedTuple):
 
     def run(self, x, out):
         """As of a Program."""
-        self.plan.run(LayerOperands(x, self.weight, self.bias), out)
+        self.plan.run(self._operands(x), out)
 
     def native_calls(self, x, out):
         """As of a Program."""
-        return [self.plan.native_call(LayerOperands(x, self.weight, self.bias), out, self.plan.workspace)]
+        return [self.plan.native_call(self._operands(x), out, self.plan.workspace)]
+
+    def _operands(self, x):
+        return self.plan.call.operands((x, self.weight, self.bias, self.residual))
 
 
 def _bits(array, stored):
@@ -194,20 +199,21 @@ def scratch(key, elements, dtype):
 
 
 @functools.lru_cache(maxsize=MOST_PLANS, typed=True)
-def make_plan(name, problem, dtype, wanted_tiling=None, threads=1):
-    """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape.
+def make_plan(name, problem, dtype, wanted_tiling=None, threads=1, activations=NO_ACTIVATION):
+    """The plan for kernel `name` on a problem; compiles the kernel (or reads it from disk) for its tile shape and its Activations.
 
     The tiling is the one wanted, else what has been measured on this CPU (refconv.tune), else the rule's.
     """
     stored = element(dtype)
-    return plan_of(call_of(KERNELS[name], problem, stored, threads, wanted_tiling), stored)
+    return plan_of(call_of(KERNELS[name], problem, stored, threads, wanted_tiling, activations), stored)
 
 
-def call_of(row, problem, stored, threads, wanted_tiling=None):
+def call_of(row, problem, stored, threads, wanted_tiling=None, activations=NO_ACTIVATION):
     """The Call that make_plan makes ready, for tensors of an Element; compiles nothing."""
     known = look_up(Subject(row, problem, stored, threads)) if wanted_tiling is None else None
     tiling = known.tiling if known else wanted_tiling
-    return prepared(row, problem, stored, host.target()._replace(threads=threads), tiling)._replace(measured=known)
+    call = prepared(row, problem, stored, host.target()._replace(threads=threads), tiling)._replace(measured=known)
+    return call._replace(statics=(activations,)) if row.statics else call
 
 
 def schedule_of(block, sizes, stored, threads, tiling=None, halo="auto", squeeze="auto"):
@@ -215,7 +221,7 @@ def schedule_of(block, sizes, stored, threads, tiling=None, halo="auto", squeeze
     target = host.target()._replace(threads=threads)
     schedule = block_schedule(block, *sizes, stored, target, tiling=tiling, halo=halo, squeeze=squeeze)
     known = look_up(subject_of(schedule, threads)) if tiling is None and halo == "auto" else None
-    if known is None:
+    if not known:
         return schedule
     schedule = block_schedule(block, *sizes, stored, target, tiling=known.tiling, squeeze=squeeze)
     return schedule._replace(calls=(schedule.calls[0]._replace(measured=known), *schedule.calls[1:]))
@@ -225,7 +231,7 @@ when_measured(make_plan.cache_clear)
 
 
 def plan_of(call, stored):
-    """The plan of a Call on tensors of an Element; compiles the kernel (or reads it from disk) for its tile shape."""
+    """The plan of a Call on tensors of an Element; compiles the kernel (or reads it from disk) for its tile shape and statics."""
     row, problem, workspace = call.kernel, call.problem, call.workspace
     if sum(call.sizes) * stored.work.itemsize > MOST_WORKSPACE_BYTES:
         staged = workspace._asdict()
@@ -242,8 +248,8 @@ def plan_of(call, stored):
 def signature_of(call, stored):
     """The Numba types of what a Call on tensors of an Element gives its kernel: what tells apart the variants that are compiled of it."""
     row, work = call.kernel, flat(stored.work)
-    operands = tuple(work if name in row.from_workspace else flat(stored) for name in row.operands._fields)
-    inputs = types.BaseTuple.from_types(operands, row.operands)
+    arrays = (work if name in row.from_workspace else flat(stored) for name in row.operands._fields[: len(call.inputs)])
+    inputs = types.BaseTuple.from_types((*arrays, *map(numba.typeof, call.statics)), row.operands)
     buffers = types.BaseTuple.from_types((work,) * len(call.workspace), type(call.workspace))
     return inputs, flat(stored), buffers, numba.typeof(call.problem), numba.typeof(call.tiling), numba.typeof(part_of(0, 1, call.units))
 

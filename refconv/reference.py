@@ -12,8 +12,9 @@ from refconv.problem.arrays import check_unmasked
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 
 
-def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1):
-    """(N, C, H, W) and (K, C/groups, R, S) to (N, K, P, Q), float64: the sum over channels of a group and the window, plus bias."""
+def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1, *, activation=None, residual=None):
+    """(N, C, H, W) and (K, C/groups, R, S) to (N, K, P, Q), float64: the sum over channels of a group and the window, plus bias, plus the residual
+    (N, K, P, Q), of all of which the activation is taken."""
     x, weight = _wide("x", x), _wide("weight", weight)
     (stride, dilation), (top, left, bottom, right) = (_of("stride", stride, 2), _of("dilation", dilation, 2)), _of("padding", padding, 4)
     x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
@@ -30,25 +31,32 @@ def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(
             columns = slice(s * dilation[1], s * dilation[1] + (q - 1) * stride[1] + 1, stride[1])
             out += np.einsum("ngcpq,gkc->ngkpq", x[:, :, :, rows, columns], weight[:, :, :, r, s])
     out = out.reshape(n, k, p, q)
-    return out if bias is None else out + _by_channel(bias)
+    return _ended(out if bias is None else out + _by_channel(bias), activation, residual)
 
 
-def depthwise_conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1)):
+def depthwise_conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), *, activation=None, residual=None):
     """As conv2d with one group for each channel of x; weight (C * multiplier, 1, R, S)."""
-    return conv2d(x, weight, bias, stride, padding, dilation, groups=np.shape(x)[1])
+    return conv2d(x, weight, bias, stride, padding, dilation, groups=np.shape(x)[1], activation=activation, residual=residual)
 
 
-def pointwise_conv2d(x, weight, bias=None):
-    """(N, C, H, W) and (K, C, 1, 1) to (N, K, H, W): a matrix product for each pixel."""
+def pointwise_conv2d(x, weight, bias=None, *, activation=None, residual=None):
+    """(N, C, H, W) and (K, C, 1, 1) to (N, K, H, W): a matrix product for each pixel; activation and residual as of conv2d."""
     out = np.einsum("nchw,kc->nkhw", _wide("x", x), _wide("weight", weight)[:, :, 0, 0])
-    return out if bias is None else out + _by_channel(bias)
+    return _ended(out if bias is None else out + _by_channel(bias), activation, residual)
 
 
-def partial_conv2d(x, weight, bias=None):
-    """The first Cp channels convolved by weight (Cp, Cp, R, S) with same padding, the rest as they are (FasterNet, Sec. 3.2)."""
+def partial_conv2d(x, weight, bias=None, *, activation=None, residual=None):
+    """The first Cp channels convolved by weight (Cp, Cp, R, S) with same padding, the rest as they are (FasterNet, Sec. 3.2); activation and residual
+    as of conv2d, of all channels."""
     x = _wide("x", x)
     convolved = len(weight)
-    return np.concatenate([_same_conv2d(x[:, :convolved], weight, bias), x[:, convolved:]], axis=1)
+    return _ended(np.concatenate([_same_conv2d(x[:, :convolved], weight, bias), x[:, convolved:]], axis=1), activation, residual)
+
+
+def _ended(out, activation, residual):
+    """activation(out + residual), either of which may be None."""
+    out = out if residual is None else out + _wide("residual", residual)
+    return out if activation is None else activate(out, activation)
 
 
 def _same_conv2d(x, weight, bias, stride=1, groups=1):

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from refconv.elements import Element
 from refconv.kernels import KERNELS, kernel_for, kernel_for_block
+from refconv.problem.activations import NO_ACTIVATION
 from refconv.problem.fused import POOLED, SPILLED
 from refconv.tiling.measured import Subject
 from refconv.weights.blocks import block_problem, gate_problem, packed_elements
 from refconv.weights.packed import packed_size
 
-OPERANDS = ("input", "weight", "bias", "output")
+OPERANDS = ("input", "weight", "bias", "residual", "output")
 """The tensors that the kernel of a layer takes, in order; every other buffer is workspace."""
 
 
@@ -33,8 +34,8 @@ class Call(NamedTuple):
     """One call of a kernel.
 
     kernel: its row of the table; units: independent pieces of work, split over `threads`; workspace: elements of each buffer of one thread,
-    in the kernel's record. inputs, out: keys of Schedule.buffers, the inputs in the order of the kernel's record. measured: what refconv.tune has
-    kept of the tiling, a Measured, or None.
+    in the kernel's record. inputs, out: keys of Schedule.buffers, the inputs in the order of the kernel's record. statics: its last fields, which the
+    compiler knows: of a layer its Activations. measured: what refconv.tune has kept of the tiling, a Measured, or None.
     """
 
     kernel: Any
@@ -45,6 +46,7 @@ class Call(NamedTuple):
     workspace: Any
     inputs: tuple = OPERANDS[:-1]
     out: str = OPERANDS[-1]
+    statics: tuple = ()
     measured: Any = None
 
     @property
@@ -65,11 +67,15 @@ class Call(NamedTuple):
         """Of all its buffers: inputs, output, workspace."""
         return (*self.inputs, self.out, *self.places)
 
+    def operands(self, arrays):
+        """The kernel's record of its inputs, in order."""
+        return self.kernel.operands._make((*arrays, *self.statics))
+
     def arguments(self, buffers):
         """(operands, out, work, problem, tiling) of the kernel on buffers in the order of `keys`."""
         count = len(self.inputs)
-        operands, out, work = self.kernel.operands._make(buffers[:count]), buffers[count], type(self.workspace)._make(buffers[count + 1 :])
-        return operands, out, work, self.problem, self.tiling
+        out, work = buffers[count], type(self.workspace)._make(buffers[count + 1 :])
+        return self.operands(buffers[:count]), out, work, self.problem, self.tiling
 
 
 class Schedule(NamedTuple):
@@ -123,7 +129,7 @@ def prepared(kernel, problem, element, target, tiling=None, inputs=OPERANDS[:-1]
         chosen = kernel.checked(tiling, chosen, problem, lanes, target)
     units = kernel.units(problem, chosen)
     workspace = kernel.workspace(problem, chosen, lanes, element.half)
-    return Call(kernel, problem, chosen, units, min(target.threads, units), workspace, inputs, out)
+    return Call(kernel, problem, chosen, units, min(target.threads, units), workspace, inputs, out, kernel.statics)
 
 
 def weight_elements(kernel, problem, lanes):
@@ -131,14 +137,15 @@ def weight_elements(kernel, problem, lanes):
     return packed_size(problem.weight_shape, problem.groups, kernel.order, lanes)
 
 
-def layer_schedule(problem, element, target, *, kernel=None, tiling=None, bias=False):
+def layer_schedule(problem, element, target, *, kernel=None, tiling=None, bias=False, residual=False, activations=NO_ACTIVATION):
     """The Schedule of a checked Conv2d or PartialConv2d on an Element and a host.Target, on at most target.threads threads.
 
-    kernel: its name, or None for the one that is chosen; tiling: one of its own, or None for the rule's; bias: whether there is one.
+    kernel: its name, or None for the one that is chosen; tiling: one of its own, or None for the rule's; bias, residual: whether there is one.
     """
     lanes = target.lanes(element.work.itemsize)
-    call = prepared(kernel_for(problem, lanes, kernel), problem, element, target, tiling)
-    sizes = {**problem.tensors, "weight": weight_elements(call.kernel, problem, lanes), "bias": problem.weight_shape[0] if bias else 0}
+    call = prepared(kernel_for(problem, lanes, kernel), problem, element, target, tiling)._replace(statics=(activations,))
+    besides = {"bias": problem.weight_shape[0] if bias else 0, "residual": problem.tensors["output"] if residual else 0}
+    sizes = {**problem.tensors, "weight": weight_elements(call.kernel, problem, lanes), **besides}
     return Schedule(element, (call,), {name: sizes[name] for name in OPERANDS})
 
 

@@ -52,7 +52,7 @@ def check_three_machines(plan, inputs, compare=np.testing.assert_array_equal, ou
     """
     outputs, call, dtype = int(np.prod(plan.out_shape)) if outputs is None else outputs, plan.call, plan.element.dtype
     compiled_out = np.full(outputs, NAN.astype(dtype))
-    plan.run(call.kernel.operands._make(inputs), compiled_out)
+    plan.run(call.operands(inputs), compiled_out)
     work = [np.full(elements, NAN) for elements in call.sizes]
     recorded = [Recorded(array) for array in (*inputs, np.full(outputs, NAN.astype(dtype)), *work)]
     out = recorded[len(inputs)]

@@ -86,7 +86,7 @@ def test_a_fused_block_of_small_units_moves_little_more_than_compulsory(name):
     """
     block = fused_preset(name, 60 if name == "ffn" else 1)
     gated = "gates" in block["tensors"]
-    operands = [block["tensors"][operand] for operand in OPERANDS]
+    operands = [block["tensors"][operand] for operand in OPERANDS if operand != "residual"]
     again = block["tensors"]["input"]["bytes"] if gated else 0
     assert sum(tensor["read_bytes"] + tensor["write_bytes"] for tensor in operands) <= 1.02 * least_with_fill(block) + again
     assert gated or moved_bytes(block) <= 1.1 * least_with_fill(block)

@@ -64,7 +64,7 @@ def test_kernels_store_their_outputs_in_the_order_of_their_nest(name, seed):
     sizes = row.workspace(problem, tiling, lanes, False)
     work = sizes._make([Recorded(np.zeros(size, np.float32)) for size in sizes])
     packed = Recorded(pack_weight(weight, problem.groups, row.order, lanes))
-    given = row.operands(Recorded(x), packed, Recorded(bias))
+    given = row.operands(Recorded(x), packed, Recorded(bias), Recorded(np.zeros(0, np.float32)), *row.statics)
     row.source(given, out, work, problem, tiling, Part(0, 1, 0, row.units(problem, tiling)))
     loops = kernel_nest(row.loops(problem, tiling, lanes))
     conv = loops.conv

@@ -8,7 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from machines import check_three_machines
 from ml_dtypes import bfloat16
-from problems import conv_problems, few_shapes, operands, partial_problems
+from problems import conv_problems, few_shapes, integers, operands, partial_problems
 
 from refconv import host, kernels
 from refconv.plan import make_plan
@@ -18,11 +18,12 @@ from refconv.weights import packed
 
 
 def packed_operands(problem, row, dtype):
-    """(x NHWC, packed weight, bias) flat, for a kernel's order."""
+    """(x NHWC, packed weight, bias, residual) flat, for a kernel's order; every second problem has a residual."""
     x, weight, bias = operands(problem, dtype=dtype)
     lanes = host.target().lanes(4)
     groups = getattr(problem, "groups", 1)
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(-1), packed.pack_weight(weight, groups, row.order, lanes), bias
+    residual = integers(np.random.default_rng(1), problem.tensors["output"] if problem.w % 2 else 0, dtype)
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(-1), packed.pack_weight(weight, groups, row.order, lanes), bias, residual
 
 
 SMALL = {

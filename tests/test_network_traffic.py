@@ -119,8 +119,6 @@ class ByHand:
                 call_kernel(self.run, call, [roles[key] for key in call.keys])
             else:
                 self.stream([name for name in made.sources if name], made.out)
-            for op in made.after:
-                self.stream([made.out, *(made.sources[1:] if op == "Add" else ())], made.out)
             self.moved.append(self.run.moved(last=made is self.schedule.calls[-1]))
         return self.moved
 

@@ -15,6 +15,8 @@ from refconv.problem.steps import Step
 
 CONVERT, NUMPY, ACTIVATED, MISSING = "convert", "numpy", "activated", "missing"
 """Kernels of calls that are not of the table of kernels; MISSING: there is none, so that the schedule can be read but not run."""
+SUM = "sum"
+"""Of NetworkCall.after."""
 
 
 class Tensor(NamedTuple):
@@ -59,15 +61,16 @@ class NetworkCall(NamedTuple):
     def op(self):
         """What the step is called in a table: its op, or the record of a block, with what has joined it."""
         own = type(self.step.attributes["record"]).__name__ if self.block else self.step.op
-        added = "Add" if self.kernel_calls and len(self.sources) > 1 else None
-        return " + ".join(filter(None, (own, added, self.step.attributes.get("activation"))))
+        added, given = "Add" if self.kernel_calls and len(self.sources) > 1 else None, self.step.attributes
+        return " + ".join(filter(None, (own, given.get("before_sum"), added, given.get("activation"))))
 
     @property
     def after(self):
-        """Passes over what its kernels have made, in place, in order: "Add" of the second source, then "activation", each where there is one."""
-        if not self.kernel_calls:
+        """Passes over what the kernels of a block have made, in place, in order, each where there is one: the attributes "before_sum", SUM of the
+        second source, "activation". The kernel of a layer does all that as it stores."""
+        if not self.block:
             return ()
-        return (*(["Add"] if len(self.sources) > 1 else []), *(["activation"] if "activation" in self.step.attributes else []))
+        return tuple(op for op in ("before_sum", SUM, "activation") if (len(self.sources) > 1 if op == SUM else op in self.step.attributes))
 
 
 class NetworkSchedule(NamedTuple):

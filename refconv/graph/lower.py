@@ -15,6 +15,7 @@ from refconv.operators import OPERATORS, VALUES_NEEDED, bound
 from refconv.operators.types import NotSupported, axis_in
 from refconv.operators.windows import axes_of
 from refconv.plan import MOST_WORKSPACE_BYTES, call_of
+from refconv.problem.activations import ACTIVATIONS, Activations
 from refconv.problem.conv import Conv2d
 from refconv.problem.steps import Step
 from refconv.schedule import prepared
@@ -278,8 +279,9 @@ def _product(builder, step, sources, out):
 def _kernel(builder, step, problem, made, order, out):
     """A call of a kernel that reads its first source in an order and makes a tensor of shape `made` in the same."""
     residual = step.sources[1:]
-    if residual and made != out.shape:  # the sum is larger than the product
-        alone = step._replace(name=f"{step.name} before the sum", sources=step.sources[:1], attributes=_without_activation(step))
+    if residual and not made == out.shape == builder.tensors[residual[0]].shape:  # one of both is broadcast
+        inner = {"activation": step.attributes["before_sum"]} if "before_sum" in step.attributes else {}
+        alone = step._replace(name=f"{step.name} before the sum", sources=step.sources[:1], attributes={**_without_activations(step), **inner})
         _kernel(builder, alone, problem, made, order, out._replace(shape=made, buffer=alone.name))
         total = Step(step.name, "Add", (alone.name, *residual))
         if "activation" in step.attributes:
@@ -306,24 +308,26 @@ def _kernel(builder, step, problem, made, order, out):
     if math.prod(out.shape) == 0:
         return builder.call(step, NUMPY, step.sources, out._replace(order=order), run=(lambda *arrays: np.empty(out.shape, out.dtype), False))
     problem, stored = problem.checked(), element(x.dtype)
-    call = _call(builder, problem, stored)
+    codes = Activations(*(ACTIVATIONS[step.attributes.get(name, "identity")] for name in ("before_sum", "activation")))
+    call = _call(builder, problem, stored, codes)
     if sum(call.sizes) * stored.work.itemsize > MOST_WORKSPACE_BYTES:
         raise ValueError(f"kernel {call.kernel.name} would stage {sum(call.sizes)} elements: must be less than {MOST_WORKSPACE_BYTES} bytes")
-    sources = (builder.in_order(step.sources[0], order), *residual)
+    sources = tuple(builder.in_order(name, order) for name in step.sources)
     builder.call(step, call.kernel.name, sources, out._replace(order=order), call=call, macs=problem.macs)
     return None
 
 
-def _call(builder, problem, stored):
+def _call(builder, problem, stored, activations):
     """The Call of a layer: with the tiling measured on this computer or its rule's, or with the rule's for the target."""
     lanes = (builder.target or host.target()).lanes(stored.work.itemsize)
     if builder.target is None:
-        return call_of(kernel_for(problem, lanes), problem, stored, builder.threads)
-    return prepared(kernel_for(problem, lanes), problem, stored, builder.target._replace(threads=builder.threads))
+        return call_of(kernel_for(problem, lanes), problem, stored, builder.threads, activations=activations)
+    call = prepared(kernel_for(problem, lanes), problem, stored, builder.target._replace(threads=builder.threads))
+    return call._replace(statics=(activations,))
 
 
-def _without_activation(step):
-    return {name: value for name, value in step.attributes.items() if name != "activation"}
+def _without_activations(step):
+    return {name: value for name, value in step.attributes.items() if name not in ("activation", "before_sum")}
 
 
 def _activation(builder, step, sources, out):

@@ -18,8 +18,9 @@ Two vocabularies of ops, told apart by their first letter:
                 "activation"  x                               kind                                          of every element
                 "block"       x [, residual]   those of `steps`   record, read, write, steps                a residual block by its fused kernel
                 A conv, product or block may have a second source, which is added to its result, and an attribute `activation`, which comes
-                last. Of a block, record is one of refconv/problem/blocks.py; read and write: the axes of x and of the result in the order
-                N, H, W, C, () where they lie so already; steps: the Steps that it was, which run where its kernel cannot.
+                last; with a second source also `before_sum`, an activation of the result before that is added. Of a block, record is one of
+                refconv/problem/blocks.py; read and write: the axes of x and of the result in the order N, H, W, C, () where they lie so already;
+                steps: the Steps that it was, which run where its kernel cannot.
 
 Sources name steps, inputs or parameters. How a tensor lies in memory is no part of the steps: the schedule gives each an order of its axes, so
 that convolutions meet channels last, a Transpose is no work, and whatever comes in between follows its source.

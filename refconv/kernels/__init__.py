@@ -24,6 +24,7 @@ from refconv.kernels import (
     squeeze_excite,
 )
 from refconv.parts.operands import LayerOperands
+from refconv.problem.activations import NO_ACTIVATION
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.tiling import blocks, layers
@@ -38,6 +39,8 @@ class Kernel(NamedTuple):
     `from_workspace` are buffers of another kernel's workspace; tiling(problem, itemsize, target) the rule, itemsize being that of the sums;
     units(problem, tiling); workspace(problem, tiling, lanes, half) the elements of each workspace buffer of a thread, where tensors are halves
     or not, in a record that then holds the buffers.
+
+    statics: what its operands' last fields are where a call says nothing else: of layers NO_ACTIVATION.
 
     A kernel of layers has the packed `order` of its weight, needs(problem, lanes): "" or what the problem lacks, loops(problem, tiling, lanes):
     its KernelLoops, and explain(problem, tiling, itemsize, target): the words of refconv.choose. A kernel of blocks has
@@ -59,6 +62,7 @@ class Kernel(NamedTuple):
     strides: tuple = (1, 2)
     recomputed_macs: Any = None
     from_workspace: tuple = ()
+    statics: tuple = ()
 
     def check(self, problem, lanes):
         """Raise a ValueError that says what the kernel needs, unless the problem is legal for it; every BlockProblem is."""
@@ -125,7 +129,7 @@ def _partial(problem, lanes):
 
 def _layer(name, kernel, order, tiling, needs, run=None):
     own = kernel.units, kernel.workspace, order, needs, kernel.loops, kernel.explain
-    return Kernel(name, run or getattr(kernel, name), LayerOperands, tiling, *own)
+    return Kernel(name, run or getattr(kernel, name), LayerOperands, tiling, *own, statics=(NO_ACTIVATION,))
 
 
 def _block(name, kernel, tiling, records=(), **more):

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 from refconv.jit import kernel
 from refconv.parts.channel_blocks import Channels
 from refconv.parts.dense import DenseRows, Staged, dense_rows, dense_weights
+from refconv.parts.epilogue import from_channel, layer_epilogue
 from refconv.parts.staging import image_rows, stage_kernel_rows, stage_lines, staged_count, staged_gap, staged_lines, taps_inside
 from refconv.parts.workspace import own_part
-from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
 from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes, length
@@ -68,8 +68,9 @@ def explain(problem, t, itemsize, target):
 
 @kernel
 def conv2d(operands, out, work, problem, t, part):
-    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0; out NHWC; all flat."""
-    x, weight, bias = operands
+    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0, residual as out or empty; out NHWC;
+    all flat."""
+    x, weight = operands.x, operands.weight
     lines, wide = own_part(work.lines, part), own_part(work.wide_weights, part)
     height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)
     c_group, k_group = problem.c // problem.groups, problem.k // problem.groups
@@ -93,6 +94,6 @@ def conv2d(operands, out, work, problem, t, part):
         to = View(out, (n * height + p_first) * width * problem.k + group * k_group, problem.k)
         staged = Staged(lines.buffer, lines.at, conv, c_group)
         weights = dense_weights(weight, group * group_size + first * problem.s * c_group * n_lanes, depth)
-        those = DenseRows(to, staged, count, Place(bias, group * k_group), IDENTITY, t.ahead)
+        those = DenseRows(to, staged, count, from_channel(layer_epilogue(operands), group * k_group), t.ahead)
         channels = Channels(chunk * t.channels, min((chunk + 1) * t.channels, k_group), k_group)
         dense_rows(those, channels, weights, wide, t.tile)

@@ -19,10 +19,10 @@ rows * stride + S - stride pixels for rows * S multiply-adds; with t.strip.taps 
 from typing import Any, NamedTuple
 
 from refconv.jit import kernel
+from refconv.parts.epilogue import layer_epilogue
 from refconv.parts.staging import image_rows
 from refconv.parts.strips import depthwise_row
 from refconv.parts.workspace import own_part, widened
-from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
 from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
@@ -66,8 +66,9 @@ def explain(problem, t, itemsize, target):
 
 @kernel
 def depthwise(operands, out, work, problem, t, part):
-    """Compute the units of the Part. operands: x NHWC, weight packed depthwise, bias of length C or 0; out NHWC; all flat."""
-    x, weight, bias = operands
+    """Compute the units of the Part. operands: x NHWC, weight packed depthwise, bias of length C or 0, residual as out or empty; out NHWC;
+    all flat."""
+    x, weight = operands.x, operands.weight
     wide = own_part(work.wide_weights, part)
     height, width, n_lanes, channels = out_height(problem), out_width(problem), lanes(weight), problem.c
     blocks, chunks, window_size = ceil_div(height, t.lines), ceil_div(channels, t.channels), problem.r * problem.s
@@ -82,4 +83,4 @@ def depthwise(operands, out, work, problem, t, part):
                 to = View(out, (n * height + p) * width * channels, channels)
                 under = image_rows(Place(x, 0), channels, problem.h, n, p * problem.stride_h - problem.pad_top)
                 outputs = q, min(q + t.pixels, width)
-                depthwise_row(to, under, p, problem, (c_first, c_last), outputs, weights, Place(bias, 0), IDENTITY, t.strip)
+                depthwise_row(to, under, p, problem, (c_first, c_last), outputs, weights, layer_epilogue(operands), t.strip)

@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 
 from refconv.jit import kernel, routine
 from refconv.parts.copy import copy, fill
-from refconv.parts.operands import ONE, with_bias
+from refconv.parts.epilogue import layer_epilogue, store_sums, with_bias, without_bias
+from refconv.parts.operands import ONE
 from refconv.parts.strips import clipped_slide, near_border
 from refconv.parts.workspace import own_part
 from refconv.problem.conv import out_height, out_reach, out_width
 from refconv.problem.loops import kernel_loops
-from refconv.tile import lanes, length, store, zero
+from refconv.tile import lanes, length, zero
 from refconv.tile.operands import Place, View, Weights
 from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div, pixels_of_whole_vectors
@@ -145,8 +146,9 @@ def _window(column, p, conv, existing, taps, strip):
 
 @kernel
 def depthwise_rows(operands, out, work, problem, t, part):
-    """Compute the units of the Part. operands: x NHWC, weight packed depthwise, bias of length C or 0; out NHWC; all flat."""
-    x, weight, bias = operands
+    """Compute the units of the Part. operands: x NHWC, weight packed depthwise, bias of length C or 0, residual as out or empty; out NHWC;
+    all flat."""
+    x, weight, bias = operands.x, operands.weight, operands.bias
     taps, edge = own_part(work.taps, part), own_part(work.edge, part)
     n_lanes, channels, rows, height = lanes(weight), problem.c, t.strip.rows + 0, out_height(problem)
     row_size, out_row, count = problem.w * channels, out_width(problem) * channels, repeated(channels, n_lanes)
@@ -170,4 +172,5 @@ def depthwise_rows(operands, out, work, problem, t, part):
                     acc = _window(View(x, image + first, row_size), p, problem, row_size - first, those, t.strip)
                 if length(bias) > 0:
                     acc = with_bias(acc, Place(taps.buffer, those.at + problem.r * problem.s * count), n_lanes, ONE)
-                store(out, (n * height + p) * out_row + e, out_row, acc, out_row - e, band * rows - p)
+                to = View(out, (n * height + p) * out_row + e, out_row)
+                store_sums(to, acc, out_row - e, band * rows - p, without_bias(layer_epilogue(operands)), ONE)

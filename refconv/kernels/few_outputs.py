@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from refconv.jit import kernel, routine
 from refconv.parts.copy import copy, fill
-from refconv.parts.operands import ONE, with_bias
+from refconv.parts.epilogue import layer_epilogue, store_sums, with_bias, without_bias
+from refconv.parts.operands import ONE
 from refconv.parts.workspace import own_part
 from refconv.problem.conv import Conv2d
 from refconv.problem.loops import kernel_loops
@@ -116,13 +117,14 @@ def _sums(x, at, channels, there, rows, tile):
 
 @kernel
 def few_outputs(operands, out, work, problem, t, part):
-    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0; out NHWC; all flat."""
-    x, weight, bias = operands
+    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0, residual as out or empty; out NHWC;
+    all flat."""
+    x, weight = operands.x, operands.weight
     rows, biases = own_part(work.rows, part), own_part(work.bias, part)
     channels, outputs, n = problem.c, problem.k, lanes(weight)
     pixels, step = problem.n * problem.h * problem.w, n if t.tile.width < n else t.tile.rows
     _lay_weights(rows, weight, problem, t.tile.width)
-    _lay_bias(biases, bias, outputs)
+    _lay_bias(biases, operands.bias, outputs)
     for unit in range(part.first, part.last):
         for i in range(unit * t.pixels, min((unit + 1) * t.pixels, pixels), step):
             there = pixels - i
@@ -130,6 +132,6 @@ def few_outputs(operands, out, work, problem, t, part):
                 acc = _sums(x, i * channels, channels, 1 << 30, rows, t.tile)
             else:
                 acc = _sums(x, i * channels, channels, there, rows, t.tile)
-            if length(bias) > 0:
+            if length(operands.bias) > 0:
                 acc = with_bias(acc, biases, n, ONE)
-            store(out, i * outputs, 0, acc, min(there, step) * outputs, 0)
+            store_sums(View(out, i * outputs, 0), acc, min(there, step) * outputs, 0, without_bias(layer_epilogue(operands)), ONE)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from refconv.jit import kernel
 from refconv.parts.channel_blocks import Channels
 from refconv.parts.dense import NO_PREFETCH, DenseRows, Staged, dense_rows, dense_weights
+from refconv.parts.epilogue import inside_block
 from refconv.parts.feed_forward import Projection, odd_pitch, project_chunk, residual_start
 from refconv.parts.operands import Span
 from refconv.parts.staging import image_rows, stage_lines, staged_count
@@ -84,7 +85,7 @@ def fused_mbconv(operands, out, work, block, t, part):
         for h in range(0, block.hidden, t.hidden):
             h_last = min(h + t.hidden, block.hidden)
             chunk = View(hidden.buffer, hidden.at - h, pitch)
-            rows = DenseRows(chunk, staged, count, Place(operands.conv_bias, 0), block.activation, NO_PREFETCH)
+            rows = DenseRows(chunk, staged, count, inside_block(Place(operands.conv_bias, 0), block.activation), NO_PREFETCH)
             dense_rows(rows, Channels(h, h_last, block.hidden), weights, wide, t.conv)
             to, made = View(out, at * block.k, block.k), View(hidden.buffer, hidden.at, pitch)
             project_chunk(to, (0, pixels), (h, h_last), projection, made, start, t.project)

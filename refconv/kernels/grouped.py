@@ -20,10 +20,10 @@ Loops, outer to inner:
 from typing import Any, NamedTuple
 
 from refconv.jit import kernel
+from refconv.parts.epilogue import layer_epilogue
 from refconv.parts.staging import image_rows
 from refconv.parts.strips import grouped_row
 from refconv.parts.workspace import own_part, widened
-from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
 from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
@@ -69,8 +69,9 @@ def explain(problem, t, itemsize, target):
 
 @kernel
 def grouped(operands, out, work, problem, t, part):
-    """Compute the units of the Part. operands: x NHWC, weight packed by diagonals, bias of length K or 0; out NHWC; all flat."""
-    x, weight, bias = operands
+    """Compute the units of the Part. operands: x NHWC, weight packed by diagonals, bias of length K or 0, residual as out or empty; out NHWC;
+    all flat."""
+    x, weight = operands.x, operands.weight
     wide = own_part(work.wide_weights, part)
     height, width, channels = out_height(problem), out_width(problem), problem.c
     v_all, vector_size = ceil_div(problem.groups, t.strip.groups + 0), problem.r * problem.s * t.strip.inputs * lanes(weight)
@@ -84,4 +85,4 @@ def grouped(operands, out, work, problem, t, part):
         for p in range(block * t.lines, min((block + 1) * t.lines, height)):
             to = View(out, (n * height + p) * width * channels, channels)
             under = image_rows(Place(x, 0), channels, problem.h, n, p * problem.stride_h - problem.pad_top)
-            grouped_row(to, under, p, problem, (v_first, v_last), weights, Place(bias, 0), IDENTITY, t.strip)
+            grouped_row(to, under, p, problem, (v_first, v_last), weights, layer_epilogue(operands), t.strip)

@@ -22,6 +22,7 @@ from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.convolve import convolve_rows, own_convolution, staged_elements
 from refconv.parts.copy import FOUR, fill
 from refconv.parts.dense import dense_weights
+from refconv.parts.epilogue import inside_block
 from refconv.parts.feed_forward import Projection, odd_pitch, project_chunk, residual_start
 from refconv.parts.gates import gate_weights, projection_size
 from refconv.parts.matrix import matrix_block
@@ -126,7 +127,7 @@ def _expand_channels(rows, k, columns, weights, tile):
         pixels = in_work_type(raw, moved(rows.wide_pixels, (y - rows.first) * block.w * block.c))
         source, span = Source(View(pixels.buffer, pixels.at, block.c), raw, k == 0), Span(0, count * block.w, block.c)
         to = shifted(row_view(ring, y - rows.ring_first, block.w), k)
-        matrix_block(to, columns, source, span, weights, moved(rows.bias, k), None, None, block.activation, tile)
+        matrix_block(to, columns, source, span, weights, inside_block(moved(rows.bias, k), block.activation), None, None, tile)
         y += count
 
 

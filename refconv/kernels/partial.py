@@ -3,6 +3,8 @@
     out[n, p, q, k] = bias[k] + sum_(r, s, c < Cp) x[n, p + r - pad, q + s - pad, c] * weight[k, r, s, c]     k < Cp
     out[n, p, q, k] = x[n, p, q, k]                                                                           k >= Cp
 
+A residual is added to all C channels, and an activation is of all.
+
 Source: FasterNet (Chen et al. 2023), Sec. 3.2. Loops, outer to inner:
 
     unit: image n, block of t.lines output rows              (units run in parallel)
@@ -14,15 +16,17 @@ Source: FasterNet (Chen et al. 2023), Sec. 3.2. Loops, outer to inner:
 
 from typing import Any, NamedTuple
 
-from refconv.jit import kernel
+from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels
 from refconv.parts.copy import copy
 from refconv.parts.dense import NO_PREFETCH, DenseRows, Staged, dense_rows, dense_weights
+from refconv.parts.epilogue import layer_epilogue, store_sums, without_bias
+from refconv.parts.operands import ONE
 from refconv.parts.staging import image_rows, stage_lines, staged_count
 from refconv.parts.workspace import own_part
-from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import convolved_part
 from refconv.problem.loops import kernel_loops
+from refconv.tile import lanes, length, load
 from refconv.tile.operands import Place, View
 from refconv.tiling.words import staged_rows
 from refconv.weights.packed import ceil_div
@@ -62,10 +66,22 @@ def explain(problem, t, itemsize, target):
     return staged_rows(t.tile, rows, buffers.lines * itemsize, buffers.wide_weights * itemsize, target)
 
 
+@routine
+def _pass_through(out, at, operands, elements):
+    """So many elements from `at` on of the input to the output, which has its size, through the Epilogue."""
+    if operands.activations.none == 1 and length(operands.residual) == 0:
+        copy(out, at, operands.x, at, elements)
+        return
+    n, epilogue = lanes(out), without_bias(layer_epilogue(operands))
+    for i in range(0, elements, n):
+        store_sums(View(out, at + i, 0), load(ONE, ONE, operands.x, at + i, 0, elements - i), elements - i, 0, epilogue, ONE)
+
+
 @kernel
 def partial(operands, out, work, problem, t, part):
-    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length Cp or 0; out NHWC; all flat."""
-    x, weight, bias = operands
+    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length Cp or 0, residual as out or empty; out NHWC;
+    all flat."""
+    x, weight = operands.x, operands.weight
     lines, wide = own_part(work.lines, part), own_part(work.wide_weights, part)
     conv, channels = convolved_part(problem), problem.c
     height, width, blocks = problem.h, problem.w, ceil_div(problem.h, t.lines)
@@ -79,7 +95,7 @@ def partial(operands, out, work, problem, t, part):
         stage_lines(lines, image_rows(Place(x, 0), channels, height, n, top), conv, conv.c, top, staged_rows)
         to = View(out, image + p_first * width * channels, channels)
         staged = Staged(lines.buffer, lines.at, conv, conv.c)
-        those = DenseRows(to, staged, p_last - p_first, Place(bias, 0), IDENTITY, NO_PREFETCH)
+        those = DenseRows(to, staged, p_last - p_first, layer_epilogue(operands), NO_PREFETCH)
         dense_rows(those, every, weights, wide, t.tile)
         for i in range(p_first * width, p_last * width):
-            copy(out, image + i * channels + conv.c, x, image + i * channels + conv.c, channels - conv.c)
+            _pass_through(out, image + i * channels + conv.c, operands, channels - conv.c)

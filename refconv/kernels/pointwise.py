@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.dense import dense_weights
+from refconv.parts.epilogue import Epilogue, from_channel, layer_epilogue
 from refconv.parts.matrix import matrix_block
 from refconv.parts.operands import WHOLE, Prefetch, Source, Span
 from refconv.parts.workspace import in_work_type, own_part
-from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import Conv2d
 from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
-from refconv.tile.operands import Place, View, moved, shifted
+from refconv.tile.operands import Place, View, shifted
 from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
 
@@ -69,7 +69,7 @@ class _Pixels(NamedTuple):
     to: View
     source: Source
     span: Span
-    bias: Place
+    epilogue: Epilogue
     next_pixels: Prefetch
     next_weights: Prefetch
     k_first: int
@@ -82,13 +82,14 @@ def _channels(pixels, k, columns, weights, tile):
     if not fresh:  # the first block prefetches the next tile's pixels, which are contiguous; the others the next block's weights
         stretch = Prefetch(following.buffer, following.at + k // lanes(weights.buffer) * weights.stride, following.step, WHOLE, 0)
     source = Source(pixels.source.pixels, pixels.source.raw, fresh)
-    matrix_block(shifted(pixels.to, k), columns, source, pixels.span, weights, moved(pixels.bias, k), None, stretch, IDENTITY, tile)
+    matrix_block(shifted(pixels.to, k), columns, source, pixels.span, weights, from_channel(pixels.epilogue, k), None, stretch, tile)
 
 
 @kernel
 def pointwise(operands, out, work, problem, t, part):
-    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0; out NHWC; all flat."""
-    x, weight, bias = operands
+    """Compute the units of the Part. operands: x NHWC, weight packed dense, bias of length K or 0, residual as out or empty; out NHWC;
+    all flat."""
+    x, weight = operands.x, operands.weight
     wide_pixels, wide = own_part(work.wide_pixels, part), own_part(work.wide_weights, part)
     pixels, rows, chunks = problem.n * problem.h * problem.w, t.tile.rows + 0, ceil_div(problem.k, t.channels)
     weights = dense_weights(weight, 0, problem.c)
@@ -104,7 +105,7 @@ def pointwise(operands, out, work, problem, t, part):
             View(out, i_first * problem.k, problem.k),
             Source(View(source.buffer, source.at, problem.c), raw, True),
             Span(i_start - i_first, i_last - i_first, problem.c),
-            Place(bias, 0),
+            layer_epilogue(operands),
             Prefetch(x, (i_start + rows) * problem.c, rows, WHOLE, 0),
             next_weights,
             channels.first,

@@ -17,12 +17,13 @@ each j is a depthwise convolution. A depthwise convolution with a channel multip
 from typing import Any, NamedTuple
 
 from refconv.jit import kernel
-from refconv.parts.operands import ONE, with_bias
+from refconv.parts.epilogue import from_channel, layer_epilogue, store_sums
+from refconv.parts.operands import ONE
 from refconv.parts.staging import staged_count, staged_step
 from refconv.parts.workspace import own_part, widened
 from refconv.problem.conv import out_height, out_reach, out_width
 from refconv.problem.loops import kernel_loops
-from refconv.tile import lanes, load, slide, spread, store, zero
+from refconv.tile import lanes, load, slide, spread, zero
 from refconv.tile.operands import Place, View, Weights
 from refconv.tiling.words import kib, registers
 from refconv.weights.packed import ceil_div
@@ -77,8 +78,9 @@ def explain(problem, t, itemsize, target):
 
 @kernel
 def spread_groups(operands, out, work, problem, t, part):
-    """Compute the units of the Part. operands: x NHWC, weight packed spread, bias of length K or 0; out NHWC; all flat."""
-    x, weight, bias = operands
+    """Compute the units of the Part. operands: x NHWC, weight packed spread, bias of length K or 0, residual as out or empty; out NHWC;
+    all flat."""
+    x, weight = operands.x, operands.weight
     ring_place, wide, shape = own_part(work.strip, part), own_part(work.wide_weights, part), t.strip
     strip, rows, inputs, groups = ring_place.buffer, shape.rows + 0, shape.inputs + 0, shape.groups + 0
     height, width, n_lanes = out_height(problem), out_width(problem), lanes(weight)
@@ -129,5 +131,5 @@ def spread_groups(operands, out, work, problem, t, part):
                                 acc = slide(acc, shape, pixels, None, None, None, Weights(weights.buffer, weight_at, None), None)
                                 weight_at += shape.taps * n_lanes
                             at += columns * n_lanes
-                    acc = with_bias(acc, Place(bias, k), k_columns, ONE)
-                    store(out, ((n * height + p) * width + q) * problem.k + k, problem.k, acc, k_columns, q_next - q)
+                    to = View(out, ((n * height + p) * width + q) * problem.k + k, problem.k)
+                    store_sums(to, acc, k_columns, q_next - q, from_channel(layer_epilogue(operands), k), ONE)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.dense import dense_weights
+from refconv.parts.epilogue import inside_block
 from refconv.parts.feed_forward import odd_pitch
 from refconv.parts.matrix import matrix_block
 from refconv.parts.operands import ONE, Span, as_source
@@ -58,7 +59,7 @@ class _Vector(NamedTuple):
 @routine
 def _channels(vector, k, columns, weights, tile):
     to, source, span = shifted(vector.to, k), as_source(vector.source), Span(0, 1, vector.depth)
-    matrix_block(to, columns, source, span, weights, moved(vector.bias, k), None, None, vector.activation, tile)
+    matrix_block(to, columns, source, span, weights, inside_block(moved(vector.bias, k), vector.activation), None, None, tile)
 
 
 @kernel

@@ -10,6 +10,7 @@ from refconv.elements import element
 from refconv.ops.border import border_marker, not_finite
 from refconv.ops.convert import copy_transposed
 from refconv.plan import MOST_PLANS, LayerProgram, make_plan, thread_count
+from refconv.problem.activations import ACTIVATIONS, NO_ACTIVATION
 from refconv.problem.arrays import as_array, check_unmasked
 from refconv.problem.conv import LARGEST, Conv2d, PartialConv2d, is_integer, same_pads
 from refconv.tiling.checked import normalised
@@ -55,7 +56,7 @@ class Bound(NamedTuple):
     """A call of an operation whose arguments have been checked.
 
     program: of refconv.plan; x: as NHWC, of any strides; batched, layout, out: as given; others: ((name, array), ...), which `out` must be
-    apart from; mark(out NHWC): what is done to the result after the kernel (refconv/ops/border.py), or None.
+    apart from; mark(out NHWC): what is done to the result after the kernel (refconv/ops/border.py), or None; residual: as x, or None.
     """
 
     program: Any
@@ -65,13 +66,15 @@ class Bound(NamedTuple):
     out: Any
     others: tuple
     mark: Any
+    residual: Any = None
 
     def run(self):
         """The result, in the layout asked for."""
         x, out = self.x, self.out
         target = result(out, self.program.out_shape, x, self.others, self.layout, self.batched)
         direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
-        self.program.run(contiguous(x).reshape(-1), direct.reshape(-1))
+        program = self.program if self.residual is None else self.program._replace(residual=contiguous(self.residual).reshape(-1))
+        program.run(contiguous(x).reshape(-1), direct.reshape(-1))
         if self.mark is not None:
             self.mark(direct)
         return deliver(direct, target, out, self.layout, self.batched)
@@ -89,47 +92,68 @@ def operation(bind):
 
 
 @operation
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, layout="NCHW", out=None, tiling=None, threads=None):
+def conv2d(
+    x,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    activation=None,
+    residual=None,
+    layout="NCHW",
+    out=None,
+    tiling=None,
+    threads=None,
+):
     """2-D convolution as torch.nn.functional.conv2d: float32, float64, and float16 or bfloat16 (ml_dtypes) with sums in float32.
 
     x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C). weight: (K, C/groups, R, S) in both layouts, or
     `pack(weight, groups)`. bias: (K,) or None. stride, dilation: an int or a pair (vertical, horizontal). padding: an int, a pair, the four
     sides (top, left, bottom, right), "valid", or "same" (stride 1; the odd element goes to the bottom and right, as in torch).
     Padding is zeros that are multiplied: where a weight over it is infinite or NaN, the result is NaN, with any number of groups.
+    activation: a name of refconv.problem.blocks.ACTIVATIONS, computed as refconv/tile/activations.py says. residual: an array of the result's shape
+    and dtype: the result is activation(conv + bias + residual), made in one pass. float32 and float64 have the bits of separate passes; halves are
+    rounded once, at the end.
     out: an array to write to, of the result's shape and dtype, contiguous in `layout`, apart from every input.
     tiling: a tiling of the kernel (refconv.tiling) instead of the rule's. threads: at most this many (None: Numba's current
     number); the result does not depend on it.
 
     Returns (N, K, P, Q) or as x is given. TypeError or ValueError names the argument, its value and what is legal.
     """
-    return _convolve(x, weight, bias, (stride, padding, dilation), groups, layout, out, tiling, threads)
+    return _convolve(x, weight, bias, (stride, padding, dilation), groups, Ending(activation, residual), Options(layout, out, tiling, threads))
 
 
 @operation
-def depthwise_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCHW", out=None, tiling=None, threads=None):
+def depthwise_conv2d(
+    x, weight, bias=None, stride=1, padding=0, dilation=1, *, activation=None, residual=None, layout="NCHW", out=None, tiling=None, threads=None
+):
     """As conv2d with one group for each of the C channels: weight (C * multiplier, 1, R, S), output channel k from input k // multiplier.
 
     Packed: `pack(weight, groups=C)`.
     """
-    return _convolve(x, weight, bias, (stride, padding, dilation), None, layout, out, tiling, threads)
+    return _convolve(x, weight, bias, (stride, padding, dilation), None, Ending(activation, residual), Options(layout, out, tiling, threads))
 
 
 @operation
-def pointwise_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
+def pointwise_conv2d(x, weight, bias=None, *, activation=None, residual=None, layout="NCHW", out=None, tiling=None, threads=None):
     """As conv2d with a weight (K, C, 1, 1) or (K, C): a matrix product for each pixel."""
     if not isinstance(weight, PackedWeight):
         weight = as_array("weight", weight)
         weight = weight[:, :, None, None] if weight.ndim == 2 else weight
     if tuple(weight.shape[2:]) != (1, 1) or weight.shape[1] == 0:
         raise ValueError(f"weight of shape {tuple(weight.shape)}: must be (K, C, 1, 1) or (K, C)")
-    return _convolve(x, weight, bias, (1, 0, 1), 1, layout, out, tiling, threads)
+    return _convolve(x, weight, bias, (1, 0, 1), 1, Ending(activation, residual), Options(layout, out, tiling, threads))
 
 
 @operation
-def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None, threads=None):
+def partial_conv2d(x, weight, bias=None, *, activation=None, residual=None, layout="NCHW", out=None, tiling=None, threads=None):
     """FasterNet's partial convolution: the first Cp channels convolved (stride 1, same padding), the rest passed through.
 
-    weight: (Cp, Cp, R, S) or packed, Cp at most C; bias (Cp,). Everything else as in conv2d. Source: FasterNet, Sec. 3.2.
+    weight: (Cp, Cp, R, S) or packed, Cp at most C; bias (Cp,). Everything else as in conv2d, activation and residual are of all C channels.
+    Source: FasterNet, Sec. 3.2.
     """
     x, batched = image("x", x, layout)
     packed = _weight(weight, 1, x.dtype)
@@ -139,8 +163,9 @@ def partial_conv2d(x, weight, bias=None, *, layout="NCHW", out=None, tiling=None
         raise ValueError(f"weight of shape {packed.shape}: must convolve at most the {x.shape[3]} channels of x")
     n, h, w, channels = x.shape
     problem = _partial(n, channels, h, w, packed.shape[0], *packed.shape[2:])
-    plan = make_plan("partial", problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads))
-    return _bound(plan, x, (weight, packed), bias, batched, layout, out)
+    ending = Ending(activation, residual)
+    plan = make_plan("partial", problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads), ending.activations)
+    return _bound(plan, x, (weight, packed), bias, batched, ending, layout, out)
 
 
 @functools.lru_cache(maxsize=MOST_PLANS)
@@ -148,8 +173,46 @@ def _partial(*sizes):
     return PartialConv2d(*sizes).checked()
 
 
-def _convolve(x, weight, bias, window, groups, layout, out, tiling, threads):
+class Options(NamedTuple):
+    """How a layer is called, as of conv2d."""
+
+    layout: str
+    out: Any
+    tiling: Any
+    threads: Any
+
+
+class Ending(NamedTuple):
+    """What becomes of the sums of a layer, as of conv2d."""
+
+    activation: Any
+    residual: Any
+
+    @property
+    def activations(self):
+        """The Activations; ValueError for what is none."""
+        name = self.activation
+        if name is None:
+            return NO_ACTIVATION
+        if not isinstance(name, str) or name not in ACTIVATIONS:
+            raise ValueError(f"activation = {name!r}: must be None, or one of {', '.join(ACTIVATIONS)}")
+        return NO_ACTIVATION._replace(outer=ACTIVATIONS[name])
+
+    def residual_for(self, x, shape, layout, batched):
+        """The residual of a result of this NHWC shape as NHWC, of any strides, or None; ValueError where it is not of that shape and x's dtype."""
+        if self.residual is None:
+            return None
+        array = as_array("residual", self.residual)
+        n, p, q, k = shape
+        wanted = (shape if layout == "NHWC" else (n, k, p, q))[0 if batched else 1 :]
+        if array.shape != wanted or array.dtype != x.dtype:
+            raise ValueError(f"residual of shape {array.shape}, {array.dtype}: must be {wanted}, {x.dtype} as the result")
+        return image("residual", array, layout)[0]
+
+
+def _convolve(x, weight, bias, window, groups, ending, options):
     """window: (stride, padding, dilation); groups: None for one a channel of x."""
+    layout, out, tiling, threads = options
     x, batched = image("x", x, layout)
     if groups is None:
         groups = x.shape[3]
@@ -157,21 +220,21 @@ def _convolve(x, weight, bias, window, groups, layout, out, tiling, threads):
     packed = _weight(weight, groups, x.dtype)
     planned = _planned if all(map(_exact, window)) else _planned.__wrapped__
     tiling = tiling if tiling is None else normalised(tiling)
-    plan = planned(x.shape, packed.shape, window, packed.groups, x.dtype, tiling, thread_count(threads))
-    return _bound(plan, x, (weight, packed), bias, batched, layout, out)
+    plan = planned(x.shape, packed.shape, window, packed.groups, x.dtype, tiling, thread_count(threads), ending.activations)
+    return _bound(plan, x, (weight, packed), bias, batched, ending, layout, out)
 
 
 @functools.lru_cache(maxsize=MOST_PLANS, typed=True)
-def _planned(x_shape, weight_shape, window, groups, dtype, tiling, threads):
+def _planned(x_shape, weight_shape, window, groups, dtype, tiling, threads, activations):
     """The plan for arrays of these shapes; `_planned.__wrapped__` is the same without this cache, whose keys are found faster than a problem."""
-    return make_plan(*_geometry(x_shape, weight_shape, *window, groups, dtype), dtype, tiling, threads)
+    return make_plan(*_geometry(x_shape, weight_shape, *window, groups, dtype), dtype, tiling, threads, activations)
 
 
 when_measured(_planned.cache_clear)
 
 
-def _bound(plan, x, weights, bias, batched, layout, out):
-    """x is NHWC, of any strides; weights: as given, and packed."""
+def _bound(plan, x, weights, bias, batched, ending, layout, out):
+    """x is NHWC, of any strides; weights: as given, and packed; ending: an Ending."""
     weight, packed = weights
     flat_bias = plan.no_bias
     if bias is not None:
@@ -179,9 +242,10 @@ def _bound(plan, x, weights, bias, batched, layout, out):
         if bias.dtype != x.dtype or bias.shape != packed.shape[:1]:
             raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be {packed.shape[:1]}, {x.dtype} as x")
         flat_bias = np.ascontiguousarray(bias)
-    others = ("weight", packed.data if weight is packed else weight), ("bias", bias)
-    program, mark = LayerProgram(plan, packed.data, flat_bias), border_marker(plan.call.problem, packed.not_finite)
-    return Bound(program, x, batched, layout, out, others, mark)
+    residual = ending.residual_for(x, plan.out_shape, layout, batched)
+    others = ("weight", packed.data if weight is packed else weight), ("bias", bias), ("residual", residual)
+    program, mark = LayerProgram(plan, packed.data, flat_bias, plan.no_bias), border_marker(plan.call.problem, packed.not_finite)
+    return Bound(program, x, batched, layout, out, others, mark, residual)
 
 
 def deliver(direct, target, out, layout, batched):

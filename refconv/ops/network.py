@@ -8,7 +8,7 @@ import numpy as np
 
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
-from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY
+from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, SUM
 from refconv.graph.model import printable
 from refconv.graph.network import input_shapes, shape_text
 from refconv.graph.network_schedule import network_schedule
@@ -256,16 +256,11 @@ class _Program:
         if call.kernel == NUMPY:
             function, writes = call.run
             return functools.partial(_written if writes else _computed, function, sources, out)
-        runs = self._block(i, call, sources[0], out, arrays) if call.block else self._kernel(i, call, sources[0], out)
-        passes = {
-            "Add": lambda: functools.partial(np.add, out, sources[1], out=out),
-            "activation": lambda: activator(_flat(out, order), _flat(out, order), call.step.attributes["activation"]),
-        }
-        runs += [passes[op]() for op in call.after]
+        runs = self._block(i, call, sources, out, arrays) if call.block else self._kernel(i, call, sources, out)
         return runs[0] if len(runs) == 1 else functools.partial(_all, runs)
 
-    def _block(self, i, call, x, out, arrays):
-        """Functions that make a block's calls one after another."""
+    def _block(self, i, call, sources, out, arrays):
+        """Functions that make a block's calls one after another, and passes of what comes after its own sum."""
         record, order = call.step.attributes["record"], self.schedule.tensors[call.out].order
         program = self._plans.get(i)
         if program is None:
@@ -274,10 +269,15 @@ class _Program:
         bound = program._replace(parameters=program.parameters | between)
         last = call.block.calls[-1].problem
         mark = block_border_marker(record, (last.h, last.w))
-        runs = [functools.partial(bound.run, _flat(x, self.schedule.tensors[call.sources[0]].order), _flat(out, order))]
-        return [*runs, functools.partial(mark, _flat(out, order).reshape(program.out_shape))] if mark is not None else runs
+        flat, given = _flat(out, order), call.step.attributes
+        runs = [functools.partial(bound.run, _flat(sources[0], self.schedule.tensors[call.sources[0]].order), flat)]
+        if mark is not None:
+            runs.append(functools.partial(mark, flat.reshape(program.out_shape)))
+        for op in call.after:
+            runs.append(functools.partial(np.add, out, sources[1], out=out) if op == SUM else activator(flat, flat, given[op]))
+        return runs
 
-    def _kernel(self, i, call, x, out):
+    def _kernel(self, i, call, sources, out):
         """Functions that make a layer's call."""
         plan = self._plans.get(i)
         if plan is None:
@@ -285,9 +285,10 @@ class _Program:
         weight, bias = (self.network.parameters.get(call.step.parameters.get(role)) for role in ("weight", "bias"))
         packed = self._packed_weight(weight, call.call.problem.groups)
         order, problem = self.schedule.tensors[call.out].order, call.call.problem
-        program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias))
+        residual = _flat(sources[1], order) if len(sources) > 1 else plan.no_bias
+        program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias), residual)
         mark = border_marker(problem, packed.not_finite)
-        runs = [functools.partial(program.run, _flat(x, order), _flat(out, order))]
+        runs = [functools.partial(program.run, _flat(sources[0], order), _flat(out, order))]
         return [*runs, functools.partial(mark, _flat(out, order).reshape(plan.out_shape))] if mark is not None else runs
 
     def _packed_weight(self, weight, groups):

@@ -22,7 +22,8 @@ def prepare(op, x, *arguments, **options):
 
     op: conv2d, depthwise_conv2d, pointwise_conv2d, partial_conv2d or fused_block; x, arguments, options: those of a call of it. Of x only the
     shape, the dtype and the order of its elements in memory count: contiguous in NHWC or in NCHW order. Weights and biases are copied: later
-    changes of them are not seen, so prepare again. The tiling and the number of threads are decided here, once.
+    changes of them are not seen, so prepare again. A residual is not copied: every call adds what lies in that array then, which must be contiguous
+    in NHWC or NCHW order. The tiling and the number of threads are decided here, once.
 
     Returns a Prepared. With `out` that array is written, and returned, by every call that names no other.
 
@@ -67,12 +68,13 @@ class Prepared:
     the rule's or one of the call's own is taken.
     """
 
-    __slots__ = ("_bound", "_compute", "_enter", "_local", "_sides", "dtype", "name", "out", "out_shape", "shape")
+    __slots__ = ("_bound", "_compute", "_enter", "_local", "_residual", "_sides", "dtype", "name", "out", "out_shape", "shape")
 
     def __init__(self, name, bound):
         target = result(bound.out, bound.program.out_shape, bound.x, bound.others, bound.layout, bound.batched)
         self.name, self._bound = name, bound._replace(program=bound.program.owned(), x=None, out=None, others=())
         self._sides = self._side("x", bound.x), self._side("out", target)
+        self._residual = bound.residual is not None and self._side("residual", bound.residual)
         self.dtype, self.out, (self.shape, self.out_shape) = bound.x.dtype, bound.out, (side.shape for side in self._sides)
         self._local, split = threading.local(), bound.program.split
         if numba.config.DISABLE_JIT:
@@ -134,7 +136,14 @@ class Prepared:
             calls.append(transposing(x, image, (n, c, pixels), stored))
         if out_side.planes:
             made = scratch("out as NHWC", out.size, self.dtype)
-        calls += self._bound.program.native_calls(image, made)
+        program = self._bound.program
+        if self._residual:
+            residual, (n, pixels, k) = self._bound.residual, self._residual.matrices
+            flat = scratch("residual as NHWC", residual.size, self.dtype) if self._residual.planes else residual.reshape(-1)
+            if self._residual.planes:
+                calls.append(transposing(residual.transpose(0, 3, 1, 2).reshape(-1), flat, (n, k, pixels), stored))
+            program = program._replace(residual=flat)
+        calls += program.native_calls(image, made)
         if out_side.planes:
             calls.append(transposing(made, out, out_side.matrices, stored))
         frame = frames.frame(calls, x_side.strides, out_side.strides)
@@ -173,3 +182,5 @@ class Prepared:
         if type(out) is not np.ndarray or out.shape != self.out_shape or out.dtype is not self.dtype or not out.flags.writeable:
             bound = self._bound
             result(out, bound.program.out_shape, self._as_nhwc(x), (), bound.layout, bound.batched)
+        if self._residual and np.may_share_memory(out, self._bound.residual):
+            raise ValueError("out overlaps residual in memory: must be apart from every input")

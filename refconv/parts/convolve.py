@@ -10,30 +10,30 @@ from numba.extending import overload
 from refconv.jit import routine
 from refconv.parts.channel_blocks import Channels
 from refconv.parts.dense import NO_PREFETCH, DenseRows, Staged, dense_rows, dense_weights
+from refconv.parts.epilogue import Epilogue, from_channel, inside_block
 from refconv.parts.staging import Rows, rows_below, stage_lines, staged_count
 from refconv.parts.strips import depthwise_row, grouped_row
 from refconv.parts.workspace import widened
 from refconv.problem.conv import out_width
 from refconv.routine_code import INLINED
 from refconv.tile.instructions import lanes
-from refconv.tile.operands import Place, moved, shifted
+from refconv.tile.operands import Place, shifted
 from refconv.weights.packed import ceil_div
 
 
 class Convolution(NamedTuple):
-    """A convolution inside a block: its Conv2d, the Places of its packed weights and of its bias, its activation."""
+    """A convolution inside a block: its Conv2d, the Place of its packed weights, its Epilogue."""
 
     conv: Any
     weights: Place
-    bias: Place
-    activation: Any
+    epilogue: Epilogue
 
 
 @routine
 def own_convolution(conv, activation, block, operands, wide):
     """The Convolution of a block from its kernel's operands; weights that are halves are widened at the Place `wide`."""
     near = widened(Place(operands.conv, 0), block.conv_size, wide)
-    return Convolution(conv, near, Place(operands.conv_bias, 0), activation)
+    return Convolution(conv, near, inside_block(Place(operands.conv_bias, 0), activation))
 
 
 def staged_elements(conv, count, shape):
@@ -54,21 +54,21 @@ def convolve_rows(to, rows, p_first, count, convolution, lines, shape):
 
 
 def _depthwise(to, rows, p_first, count, convolution, lines, shape):
-    conv, weights, bias, activation = convolution
+    conv, weights, epilogue = convolution
     for p in range(count):
         row, under = shifted(to, p * out_width(conv) * to.pitch), rows_below(rows, p * conv.stride_h)
-        depthwise_row(row, under, p_first + p, conv, (0, conv.c), (0, out_width(conv)), weights, bias, activation, shape)
+        depthwise_row(row, under, p_first + p, conv, (0, conv.c), (0, out_width(conv)), weights, epilogue, shape)
 
 
 def _grouped(to, rows, p_first, count, convolution, lines, shape):
-    conv, weights, bias, activation = convolution
+    conv, weights, epilogue = convolution
     for p in range(count):
         row, under = shifted(to, p * out_width(conv) * to.pitch), rows_below(rows, p * conv.stride_h)
-        grouped_row(row, under, p_first + p, conv, (0, ceil_div(conv.groups, shape.groups)), weights, bias, activation, shape)
+        grouped_row(row, under, p_first + p, conv, (0, ceil_div(conv.groups, shape.groups)), weights, epilogue, shape)
 
 
 def _dense(to, rows, p_first, count, convolution, lines, shape):
-    conv, weights, bias, activation = convolution
+    conv, weights, epilogue = convolution
     c_group, k_group = conv.c // conv.groups, conv.k // conv.groups
     staged_rows = staged_count(count, conv.stride_h, conv.r, conv.dilation_h)
     depth, top = conv.r * conv.s * c_group, p_first * conv.stride_h - conv.pad_top
@@ -77,7 +77,7 @@ def _dense(to, rows, p_first, count, convolution, lines, shape):
         of_group = Rows(rows.buffer, rows.at + group * c_group, rows.pitch, rows.first, rows.held)
         stage_lines(lines, of_group, conv, c_group, top, staged_rows)
         staged, k_first = Staged(lines.buffer, lines.at, conv, c_group), group * k_group
-        those = DenseRows(shifted(to, k_first), staged, count, moved(bias, k_first), activation, NO_PREFETCH)
+        those = DenseRows(shifted(to, k_first), staged, count, from_channel(epilogue, k_first), NO_PREFETCH)
         of_group_weights = dense_weights(weights.buffer, weights.at + group * group_size, depth)
         dense_rows(those, Channels(0, k_group, k_group), of_group_weights, None, shape)
 

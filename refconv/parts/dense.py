@@ -4,13 +4,12 @@ from typing import Any, NamedTuple
 
 from refconv.jit import routine
 from refconv.parts.channel_blocks import channel_blocks
-from refconv.parts.operands import with_bias
+from refconv.parts.epilogue import Epilogue, from_channel, store_sums
 from refconv.parts.staging import staged_count, staged_step, taps_inside
 from refconv.problem.conv import out_width
 from refconv.static import Static
-from refconv.tile.activations import activate
-from refconv.tile.instructions import lanes, outer_sum, store, zero
-from refconv.tile.operands import Ahead, Place, View, Weights, moved, shifted
+from refconv.tile.instructions import lanes, outer_sum, zero
+from refconv.tile.operands import Ahead, View, Weights, shifted
 
 L2 = Static(2)
 NO_PREFETCH = Static(0)
@@ -46,16 +45,15 @@ def window(acc, staged, at, line, pixel_step, weights, taps, ahead_at, ahead):
 
 
 class DenseRows(NamedTuple):
-    """`count` output rows to make of the lines staged for them: activation(sum + bias), written to the View `to`.
+    """`count` output rows to make of the lines staged for them, written to the View `to`.
 
-    to, bias: from output channel 0 (of the group) on. ahead: elements of the next block's weights prefetched with every step, or NO_PREFETCH.
+    to, epilogue: from output channel 0 (of the group) on. ahead: elements of the next block's weights prefetched with every step, or NO_PREFETCH.
     """
 
     to: View
     staged: Staged
     count: int
-    bias: Place
-    activation: Any
+    epilogue: Epilogue
     ahead: Any
 
 
@@ -66,7 +64,7 @@ def _dense_block(rows, k, columns, weights, tile):
     The last tile of a row is moved back to overlap its neighbour; what the neighbour has stored is not stored again. A row of fewer pixels than
     a tile is made a pixel at a time, as in parts/matrix.py.
     """
-    to, staged, bias, ahead = shifted(rows.to, k), rows.staged, moved(rows.bias, k), rows.ahead
+    to, staged, epilogue, ahead = shifted(rows.to, k), rows.staged, from_channel(rows.epilogue, k), rows.ahead
     conv, channels = staged.conv, staged.channels
     width, depth = out_width(conv), conv.r * conv.s * channels
     line = staged_count(width, conv.stride_w, conv.s, conv.dilation_w) * channels
@@ -86,8 +84,7 @@ def _dense_block(rows, k, columns, weights, tile):
                 taps = taps_inside(left, (step - 1) * conv.stride_w, conv.w, conv.s, conv.dilation_w)
             acc = window(acc, staged, staged.at + p * step_h + q * step_w, line, pixel_step, weights, taps, ahead_at, ahead)
             ahead_at += ahead * depth
-            acc = activate(with_bias(acc, bias, columns, tile.vectors), rows.activation)
-            store(to.buffer, to.at + (p * width + q_next - skipped) * to.pitch, to.pitch, acc, columns, skipped)
+            store_sums(shifted(to, (p * width + q_next - skipped) * to.pitch), acc, columns, skipped, epilogue, tile.vectors)
 
 
 @routine

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from refconv.jit import routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.dense import dense_weights
+from refconv.parts.epilogue import inside_block
 from refconv.parts.matrix import matrix_block
 from refconv.parts.operands import WHOLE, Prefetch, Source, Span, Start, as_source
 from refconv.parts.workspace import in_work_type, own_part, widen
@@ -97,7 +98,8 @@ def _project_block(chunk, k, columns, weights, tile):
     stretch = Prefetch(following.buffer, following.at + k // lanes(weights.buffer) * following.jump, following.step, following.run, following.jump)
     start = Start(shifted(chunk.start.pixels, k), chunk.start.given)
     near = Weights(weights.buffer, weights.at + chunk.weights_before, weights.stride)
-    matrix_block(shifted(chunk.to, k), columns, chunk.source, chunk.span, near, moved(chunk.bias, k), start, stretch, IDENTITY, tile)
+    epilogue = inside_block(moved(chunk.bias, k), IDENTITY)
+    matrix_block(shifted(chunk.to, k), columns, chunk.source, chunk.span, near, epilogue, start, stretch, tile)
 
 
 @routine
@@ -187,7 +189,8 @@ def _expand_block(e, k, columns, weights, tile):
     source = Source(e.source.pixels, e.source.raw, e.source.fresh and k == 0)
     first, _ = e.chunk
     to = shifted(e.to, k - first)
-    matrix_block(to, columns, source, e.span, weights, moved(e.bias, k), None, _wanted_next(e, k), e.block.activation, tile)
+    epilogue = inside_block(moved(e.bias, k), e.block.activation)
+    matrix_block(to, columns, source, e.span, weights, epilogue, None, _wanted_next(e, k), tile)
 
 
 @routine

@@ -4,12 +4,12 @@ from numba import types
 from numba.extending import overload
 
 from refconv.jit import routine
-from refconv.parts.operands import L1, first_sum, with_bias
+from refconv.parts.epilogue import store_sums
+from refconv.parts.operands import L1, first_sum
 from refconv.parts.workspace import widen
 from refconv.routine_code import INLINED
-from refconv.tile.activations import activate
-from refconv.tile.instructions import outer_sum, store
-from refconv.tile.operands import Ahead, Place, View, moved
+from refconv.tile.instructions import outer_sum
+from refconv.tile.operands import Ahead, Place, View, moved, shifted
 
 
 def wanted_ahead(stretch, steps):
@@ -33,10 +33,10 @@ def _wanted_ahead(stretch, steps):
 
 
 @routine
-def matrix_block(to, columns, source, span, weights, bias, start, stretch, activation, tile):
-    """to[i, k] = activation(start[i, k] + bias[k] + sum_(c < depth) source[i, c] * weights[k, c]) for the pixels of the Span, k < columns.
+def matrix_block(to, columns, source, span, weights, epilogue, start, stretch, tile):
+    """to[i, k] = epilogue(start[i, k] + sum_(c < depth) source[i, c] * weights[k, c]) for the pixels of the Span, k < columns.
 
-    to: a View from the block's first channel on; source: a Source; weights: the block's; bias: its Place, or None; start: a Start, or None;
+    to: a View from the block's first channel on; source: a Source; weights, epilogue: the block's; start: a Start, or None;
     stretch: a Prefetch of what the caller wants next, or None. Tiles of tile.rows pixels; the last is moved back to overlap its neighbour, and
     what is stored is not stored again. Where there are fewer pixels than that, 0 to last - 1, each has a tile whose rows are all that pixel
     (their pitch is 0), and the last row is stored: no height is compiled for them.
@@ -51,5 +51,4 @@ def matrix_block(to, columns, source, span, weights, bias, start, stretch, activ
             widen(Place(pixels.buffer, pixel_at), moved(source.raw, i * span.depth), step * span.depth)
         acc = outer_sum(acc, View(pixels.buffer, pixel_at, pitch), weights, span.depth, wanted_ahead(stretch, steps))
         steps += span.depth
-        acc = activate(with_bias(acc, bias, columns, tile.vectors), activation)
-        store(to.buffer, to.at + (i_next - skipped) * to.pitch, to.pitch, acc, columns, skipped)
+        store_sums(shifted(to, (i_next - skipped) * to.pitch), acc, columns, skipped, epilogue, tile.vectors)

@@ -9,20 +9,22 @@ from typing import Any, NamedTuple
 
 from refconv.jit import routine
 from refconv.static import Static
-from refconv.tile.instructions import length, load, zero
+from refconv.tile.instructions import load, zero
 from refconv.tile.operands import Place, View
-from refconv.tile.registers import add_row
 
 ONE = Static(1)
 L1 = Static(1)
 
 
 class LayerOperands(NamedTuple):
-    """What the kernel of a layer is given: the input, its packed weight, its bias (of length 0: none), flat buffers."""
+    """What the kernel of a layer is given: the input, its packed weight, its bias, a residual that lies as the output does (of length 0: none),
+    flat buffers; its Activations."""
 
     x: Any
     weight: Any
     bias: Any
+    residual: Any
+    activations: Any
 
 
 class ConvFirstOperands(NamedTuple):
@@ -94,13 +96,4 @@ def first_sum(start, i, few, columns, tile, like):
         if start.given:
             pixels = start.pixels
             acc = load(tile.rows, tile.vectors, pixels.buffer, pixels.at + i * pixels.pitch, 0 if few else pixels.pitch, columns)
-    return acc
-
-
-@routine
-def with_bias(acc, bias, columns, vectors):
-    """acc + the bias of its channels, a Place, of which `columns` exist; None, or an empty buffer, adds nothing."""
-    if bias is not None:  # noqa: SIM102  as in first_sum
-        if length(bias.buffer) > 0:
-            acc = add_row(acc, load(ONE, vectors, bias.buffer, bias.at, 0, columns))
     return acc

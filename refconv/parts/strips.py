@@ -6,11 +6,11 @@ The input's rows may lie in a ring (parts/staging.py, `Rows`), so that a block c
 from typing import Any, NamedTuple
 
 from refconv.jit import routine
-from refconv.parts.operands import ONE, with_bias
+from refconv.parts.epilogue import from_channel, store_sums
+from refconv.parts.operands import ONE
 from refconv.parts.staging import row_view
 from refconv.problem.conv import out_width
-from refconv.tile.activations import activate
-from refconv.tile.instructions import lanes, slide, store, zero
+from refconv.tile.instructions import lanes, slide, zero
 from refconv.tile.operands import Below, View, Weights, moved, shifted
 from refconv.tile.registers import gather_diagonals
 
@@ -103,12 +103,12 @@ def whole_vectors(strip, conv, q, channels, size):
 
 
 @routine
-def depthwise_row(to, rows, p, conv, channels, outputs, weights, bias, activation, strip):
-    """Pixels first <= q < last of output row p of a depthwise convolution, outputs = (first, last): activation(sum + bias) of channels
-    first <= c < last, channels = (first, last). Of the row's last strip, which is moved back, those from `first` on.
+def depthwise_row(to, rows, p, conv, channels, outputs, weights, epilogue, strip):
+    """Pixels first <= q < last of output row p of a depthwise convolution, outputs = (first, last): channels first <= c < last,
+    channels = (first, last). Of the row's last strip, which is moved back, those from `first` on.
 
     to: the View of the row's pixels from channel 0 on; rows: the Rows of the input beneath it; weights: the Place of channel `first`'s,
-    packed depthwise; bias: the Place of channel 0's.
+    packed depthwise; epilogue: from channel 0 on.
     """
     (q_first, q_last), (c_first, c_last) = outputs, channels
     n_lanes, width, window = lanes(weights.buffer), out_width(conv), conv.r * conv.s
@@ -118,16 +118,14 @@ def depthwise_row(to, rows, p, conv, channels, outputs, weights, bias, activatio
         whole = whole_vectors(strip, conv, q, channels, n_lanes)
         for c in range(c_first, whole, n_lanes):
             acc = slide_rows(zero(strip.rows, ONE, to.buffer), under, q, conv, c, None, moved(weights, (c - c_first) * window), strip)
-            acc = activate(with_bias(acc, moved(bias, c), n_lanes, ONE), activation)
-            store(to.buffer, to.at + q * to.pitch + c, to.pitch, acc, n_lanes, q_next - q)
+            store_sums(shifted(to, q * to.pitch + c), acc, n_lanes, q_next - q, from_channel(epilogue, c), ONE)
         for c in range(whole, c_last, n_lanes):
             acc = slide_rows(zero(strip.rows, ONE, to.buffer), under, q, conv, c, conv.c - c, moved(weights, (c - c_first) * window), strip)
-            acc = activate(with_bias(acc, moved(bias, c), conv.c - c, ONE), activation)
-            store(to.buffer, to.at + q * to.pitch + c, to.pitch, acc, conv.c - c, q_next - q)
+            store_sums(shifted(to, q * to.pitch + c), acc, conv.c - c, q_next - q, from_channel(epilogue, c), ONE)
 
 
 @routine
-def grouped_row(to, rows, p, conv, vectors, weights, bias, activation, strip):
+def grouped_row(to, rows, p, conv, vectors, weights, epilogue, strip):
     """As depthwise_row for the whole row and groups of strip.inputs channels, strip.groups of them a vector: vectors = (first, last); weights by
     diagonals."""
     width, window, (v_first, v_last) = out_width(conv), conv.r * conv.s * strip.inputs * lanes(weights.buffer), vectors
@@ -142,5 +140,5 @@ def grouped_row(to, rows, p, conv, vectors, weights, bias, activation, strip):
                 acc = slide_rows(acc, under, q, conv, c, None, taps, strip)
             else:
                 acc = slide_rows(acc, under, q, conv, c, columns, taps, strip)
-            acc = activate(with_bias(gather_diagonals(acc, strip.inputs), moved(bias, c), columns, ONE), activation)
-            store(to.buffer, to.at + q * to.pitch + c, to.pitch, acc, columns, q_next - q)
+            acc = gather_diagonals(acc, strip.inputs)
+            store_sums(shifted(to, q * to.pitch + c), acc, columns, q_next - q, from_channel(epilogue, c), ONE)

@@ -1,10 +1,11 @@
 """The activations: their names, their definitions in float64, and the codes that tell a kernel which one to compute."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from refconv.static import Static
+from refconv.static import Static, static_record
 
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
@@ -37,3 +38,19 @@ DEFINITIONS = {
 ACTIVATIONS = {name: Static(code) for code, name in enumerate(DEFINITIONS)}
 """The code of each activation, by name: the `kind` of the instruction `activate` (refconv/tile/activations.py)."""
 IDENTITY = ACTIVATIONS["identity"]
+
+
+@static_record
+class Activations(NamedTuple):
+    """Those of a layer, by code: outer(inner(sum + bias) + residual). Without a residual there is an outer one alone."""
+
+    inner: Static
+    outer: Static
+
+    @property
+    def none(self):
+        """Whether there is none (0 or 1)."""
+        return int(self.inner == self.outer == IDENTITY)
+
+
+NO_ACTIVATION = Activations(IDENTITY, IDENTITY)

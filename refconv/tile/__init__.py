@@ -2,12 +2,13 @@
 
 from refconv.tile import arrays as _arrays  # noqa: F401  registers the array machine
 from refconv.tile.activations import activate
-from refconv.tile.instructions import lanes, length, load, outer, outer_sum, prefetch, slide, spread, store, zero
+from refconv.tile.instructions import add_from, lanes, length, load, outer, outer_sum, prefetch, slide, spread, store, zero
 from refconv.tile.registers import add_row, fused_multiply_add, gather_diagonals, multiply_row, transpose
 from refconv.tile.sums import sum_runs
 
 __all__ = [
     "activate",
+    "add_from",
     "add_row",
     "fused_multiply_add",
     "gather_diagonals",

@@ -12,7 +12,9 @@ from refconv.tile.llvm import (
     advance,
     element_pointer,
     int32_vector,
+    lane_mask,
     load_if,
+    load_masked,
     load_scalar,
     load_some,
     load_vector,
@@ -99,6 +101,56 @@ def _load(typing_context, rows, vectors, x, at, row_stride, columns):
     return tile(rows, vectors, x, types.intp, types.intp, types.intp), codegen
 
 
+def _rows_at(builder, pointer, stride, rows):
+    """Yield (row, where it begins) for the rows of a tile in memory (see NEAR_ROWS)."""
+    for r in range(rows):
+        if r > 0 and r % NEAR_ROWS == 0:
+            pointer = opaque(builder, advance(builder, pointer, stride, NEAR_ROWS))
+        yield r, advance(builder, pointer, stride, r % NEAR_ROWS)
+
+
+@implement(op.add_from)
+def _add_from(typing_context, acc, x, at, row_stride, columns, first_row):
+    if not _is_array(x):
+        return None
+
+    def codegen(context, builder, signature, args):
+        acc_v, x_v, at_v, stride, columns_v, first = args
+        pointer = opaque(builder, element_pointer(context, builder, x, x_v, at_v))
+        sums = [vector_at(builder, acc_v, k) for k in range(acc.rows * acc.vectors)]
+
+        def added(load):
+            """The sums, to each of which load(row, vector of the row, address) has been added."""
+            return [
+                builder.fadd(sums[r * acc.vectors + v], load(r, v, builder.gep(row, [ir.Constant(at_v.type, v * acc.lanes)])))
+                for r, row in _rows_at(builder, pointer, stride, acc.rows)
+                for v in range(acc.vectors)
+            ]
+
+        every = builder.icmp_signed("<=", first, ir.Constant(first.type, 0))
+        full = builder.icmp_signed(">=", columns_v, ir.Constant(columns_v.type, acc.vectors * acc.lanes))
+        with builder.if_else(builder.and_(every, full), likely=True) as (whole, part):
+            with whole:  # as in a store; of whole vectors an addition reads its operand itself, so that no register is taken for it
+                of_whole, whole_block = added(lambda r, v, here: load_vector(builder, here, acc.vector)), builder.block
+            with part:
+                left = [builder.sub(columns_v, ir.Constant(columns_v.type, v * acc.lanes)) for v in range(acc.vectors)]
+                masks = [lane_mask(builder, count, acc.lanes) for count in left]
+                new = [builder.icmp_signed(">=", ir.Constant(first.type, r), first) for r in range(acc.rows)]
+                none = ir.Constant(masks[0].type, None)
+                of_part = added(lambda r, v, here: load_masked(builder, here, acc.vector, builder.select(new[r], masks[v], none)))
+                part_block = builder.block
+        for k, (a, b) in enumerate(zip(of_whole, of_part, strict=True)):
+            vector = builder.phi(acc.vector)
+            vector.add_incoming(a, whole_block)
+            vector.add_incoming(b, part_block)
+            sums[k] = vector
+        for k, vector in enumerate(sums):
+            acc_v = put(builder, acc_v, vector, k)
+        return acc_v
+
+    return acc(acc, x, types.intp, types.intp, types.intp, types.intp), codegen
+
+
 @implement(op.store)
 def _store(typing_context, out, at, row_stride, tile, columns, first_row):
     if not _is_array(out):
@@ -107,13 +159,6 @@ def _store(typing_context, out, at, row_stride, tile, columns, first_row):
     def codegen(context, builder, signature, args):
         out_v, at_v, stride, tile_v, columns_v, first = args
         pointer = opaque(builder, element_pointer(context, builder, out, out_v, at_v))
-
-        def store_rows(store_row):
-            base = pointer
-            for r in range(tile.rows):
-                if r > 0 and r % NEAR_ROWS == 0:
-                    base = opaque(builder, advance(builder, base, stride, NEAR_ROWS))
-                store_row(r, advance(builder, base, stride, r % NEAR_ROWS))
 
         def put_row(put_vector, r, row):
             for v in range(tile.vectors):
@@ -130,9 +175,11 @@ def _store(typing_context, out, at, row_stride, tile, columns, first_row):
         full = builder.icmp_signed(">=", columns_v, ir.Constant(columns_v.type, tile.vectors * tile.lanes))
         with builder.if_else(builder.and_(every, full), likely=True) as (whole, part):
             with whole:  # two comparisons a tile instead of one or two a vector
-                store_rows(lambda r, row: put_row(lambda here, vector, left: store_vector(builder, vector, here), r, row))
+                for r, row in _rows_at(builder, pointer, stride, tile.rows):
+                    put_row(lambda here, vector, left: store_vector(builder, vector, here), r, row)
             with part:
-                store_rows(put_new_row)
+                for r, row in _rows_at(builder, pointer, stride, tile.rows):
+                    put_new_row(r, row)
         return context.get_dummy_value()
 
     return types.none(out, types.intp, types.intp, tile, types.intp, types.intp), codegen

@@ -54,6 +54,15 @@ def store(out, at, row_stride, tile, columns, first_row):
             out[at + r * row_stride : at + r * row_stride + columns] = tile[r, :columns]
 
 
+def add_from(acc, x, at, row_stride, columns, first_row):
+    """acc[r, l] + x[at + r * row_stride + l] for r >= first_row, l < columns, else + 0: reads what `store` would write there."""
+    more, columns = np.zeros_like(acc), min(columns, acc.shape[1])
+    for r in range(first_row, len(acc)):
+        if columns > 0:
+            more[r, :columns] = x[at + r * row_stride : at + r * row_stride + columns]
+    return acc + more
+
+
 def prefetch(buffer, at, level):
     """A hint that the line of element `at` will be wanted in the cache of that level (1 or 2).
 

@@ -137,6 +137,13 @@ def _masked(builder, name, result, args):
     return builder.call(cgutils.get_or_insert_function(builder.module, function_type, full_name), args)
 
 
+def load_masked(builder, pointer, kind, mask):
+    """The lanes whose bits are set in a mask, zeros elsewhere; what is not loaded is not touched."""
+    place, align = _stored(builder, pointer, kind)
+    stored = place.type.pointee
+    return widen(builder, _masked(builder, "load", stored, [place, ir.Constant(INT32, align), mask, ir.Constant(stored, None)]), kind)
+
+
 def load_some(builder, pointer, kind, count):
     """The first `count` lanes (a runtime integer; any value is legal), zeros after them; what is not loaded is not touched.
 
@@ -147,10 +154,7 @@ def load_some(builder, pointer, kind, count):
         with whole:
             a, a_block = load_vector(builder, pointer, kind), builder.block
         with part:
-            mask = lane_mask(builder, count, kind.count)
-            place, align = _stored(builder, pointer, kind)
-            stored = place.type.pointee
-            b = widen(builder, _masked(builder, "load", stored, [place, ir.Constant(INT32, align), mask, ir.Constant(stored, None)]), kind)
+            b = load_masked(builder, pointer, kind, lane_mask(builder, count, kind.count))
             b_block = builder.block
     value = builder.phi(kind)
     value.add_incoming(a, a_block)

@@ -16,7 +16,6 @@ from refconv import host
 from refconv.cli import progress
 from refconv.elements import element
 from refconv.kernels import kernel_for
-from refconv.parts.operands import LayerOperands
 from refconv.plan import make_program, plan_of, thread_count
 from refconv.problem.block_base import Block
 from refconv.problem.conv import Conv2d, PartialConv2d
@@ -106,10 +105,11 @@ def _layer_task(problem, shape, dtype, threads):
     subject = Subject(kernel_for(problem, _lanes(stored)), problem, stored, threads)
     weight = _random(weight_elements(subject.kernel, problem, subject.lanes), stored)
     x, out = _random(problem.tensors["input"], stored), empty(problem.tensors["output"], stored.dtype)
-    operands = LayerOperands(x, weight, empty(0, stored.dtype))
+    nothing = empty(0, stored.dtype)
 
     def run(tiling):
         plan = plan_of(prepared(subject.kernel, problem, stored, subject.target, tiling), stored)
+        operands = plan.call.operands((x, weight, nothing, nothing))
         return lambda: plan.run(operands, out)
 
     return Task(subject, run, str(problem), _clock(threads))

@@ -48,13 +48,16 @@ class Lines(NamedTuple):
     classes: Any = None
 
 
-def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, stores=TEMPORAL, warm=False, classify=False, cores=1):
+def simulate(
+    kernel, problem, machine="host", tiling=None, *, dtype="float32", bias=False, residual=False, stores=TEMPORAL, warm=False, classify=False, cores=1
+):
     """The LayerAccount of a kernel's run (sim/account/records.py): what moves to and from DRAM, by level and by tensor.
 
     kernel: a name of refconv.kernels.KERNELS, or None for the one `refconv` would choose. problem: a refconv Conv2d or PartialConv2d, a Layer of
     refconv.networks.layers, which brings its name, a preset's name or a benchdnn descriptor. machine: a sim.Machine, "host", a
     preset's name or a YAML path. tiling: one for the kernel, else the rule's for that machine. dtype: "float32", "float64", "float16" or
-    "bfloat16" (workspace then float32). bias: whether the layer has one. stores: "nontemporal" for an output stored past the caches
+    "bfloat16" (workspace then float32). bias: whether the layer has one; residual: whether a tensor of the output's size is added as it is stored (an
+    activation moves nothing). stores: "nontemporal" for an output stored past the caches
     (sim/trace/nontemporal.py). warm: the kernel has run before on the same buffers, and the caches hold what it left; dirty lines are flushed
     once, at the very end, so a warm run may move less than a cold one must. classify: also count, by level and tensor, compulsory_misses,
     capacity_misses and conflict_misses (sim/hierarchy/miss_classes.py; conflict may be negative), at half the speed. cores: a number, or
@@ -73,11 +76,12 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     check_cores(wanted, private, machine)
     if classify and machine.inclusion == "exclusive":
         raise ValueError("classify = True: must be False where the hierarchy is exclusive, whose hits move lines away")
-    schedule = scheduled(kernel, problem, machine, dtype, tiling, bias, wanted)
+    schedule = scheduled(kernel, problem, machine, dtype, tiling, bias, wanted, residual)
     (call,), buffers = schedule.calls, list(schedule.buffers.values())
     running = call.threads
     start = time.perf_counter()
-    biases, workspace = problem.weight_shape[0] if bias else 0, [name for name, *_ in buffers[len(OPERANDS) :]]
+    workspace = [name for name, *_ in buffers[len(OPERANDS) :]]
+    besides = {name: schedule.tensors[name] for name in ("bias", "residual") if schedule.tensors[name]}
     run = Run(machine, buffers, stores, classify, running, private)
     for _ in range(2 if warm else 1):
         run.moved()
@@ -86,8 +90,8 @@ def simulate(kernel, problem, machine="host", tiling=None, *, dtype="float32", b
     per_core = run.per_core if running > 1 else []
     seconds = time.perf_counter() - start
     filled = stores == TEMPORAL and any(level.allocate for level in machine.levels)
-    bound = layer_bound(problem, fast_elements(machine, dtype.itemsize, running, private), biases, filled=filled, warm=warm)
-    work = Work(problem.macs, {**problem.compulsory, **({"bias": biases} if bias else {})}, bound)
+    bound = layer_bound(problem, fast_elements(machine, dtype.itemsize, running, private), sum(besides.values()), filled=filled, warm=warm)
+    work = Work(problem.macs, {**problem.compulsory, **besides}, bound)
     moved = account(work, buffers, lines, machine, dtype, workspace, cores=running)
     return LayerAccount(
         **vars(moved),
@@ -118,9 +122,10 @@ def dram_bytes(dram, machine):
     return Dram(read_bytes=read, write_bytes=written + flushed)
 
 
-def scheduled(kernel, problem, machine, dtype, tiling=None, bias=False, cores=1):
+def scheduled(kernel, problem, machine, dtype, tiling=None, bias=False, cores=1, residual=False):
     """The Schedule that `simulate` runs for a checked problem, of one call."""
-    return layer_schedule(problem, dtype, machine.target._replace(threads=cores), kernel=kernel, tiling=tiling, bias=bias)
+    target = machine.target._replace(threads=cores)
+    return layer_schedule(problem, dtype, target, kernel=kernel, tiling=tiling, bias=bias, residual=residual)
 
 
 def call_kernel(run, call, buffers):

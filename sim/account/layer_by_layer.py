@@ -143,7 +143,7 @@ def run_pass(run, one, nothing, parts):
     """Call the kernel of a Pass, or stream its parameters and then its tensors. nothing: an empty buffer."""
     at = lambda numbers: tuple(run.buffers[i] for i in numbers)
     if one.call is not None:
-        call_kernel(run, one.call, (*at(one.sources), *at(one.parameters), run.buffers[one.made], *at(one.work[: len(one.call.workspace)])))
+        call_kernel(run, one.call, (*at((*one.sources, *one.parameters)), nothing, run.buffers[one.made], *at(one.work[: len(one.call.workspace)])))
         return
     if one.parameters:
         run.call(stream, at(one.parameters), nothing, 1)

@@ -2,7 +2,7 @@
 
 The calls are those of a NetworkSchedule (refconv/graph/calls.py). Tensors lie in one arena, where the schedule places them; beside it packed
 weights, biases and other constants, each in a buffer of its own, and the workspace that all kernels share. A call of a kernel is made as it is;
-what NumPy and copies do is a pass of its own (sim/trace/streams.py), and so is an addition or activation after a kernel, in place.
+what NumPy and copies do is a pass of its own (sim/trace/streams.py), and so is a sum or activation after a fused block, in place.
 """
 
 import functools
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv.elements import element
-from refconv.graph.calls import MISSING, NUMPY
+from refconv.graph.calls import MISSING, NUMPY, SUM
 from refconv.schedule import OPERANDS, weight_elements, workspace_of
 from refconv.static import Static
 from sim.account.layer import call_kernel
@@ -213,12 +213,14 @@ class Ready:
         sources = list(dict.fromkeys(sources))
         passes, work = [], ()
         for call in made.kernel_calls:
-            passes.append(KernelPass(call, tuple(self._operand(made, call, key) for key in call.keys)))
+            # an activation moves nothing: the kernel compiled without one makes the same accesses
+            alike = call._replace(statics=call.kernel.statics)
+            passes.append(KernelPass(alike, tuple(self._operand(made, call, key) for key in call.keys)))
             work += tuple(self._numbers[place] for place, elements in zip(call.places, call.sizes, strict=True) if elements)
         if not passes:
             passes.append(self._stream(made, sources, out))
         for op in made.after:
-            passes.append(StreamPass((out, self._tensor(made.sources[1])) if op == "Add" else (out,), out))
+            passes.append(StreamPass((out, self._tensor(made.sources[1])) if op == SUM else (out,), out))
         lie = [*sources, out, *map(self._tensor, made.between.values())]  # a source, where what makes it cannot be run
         begins = tuple(dict.fromkeys(n for n, *_ in lie if n not in lying and n >= len(self.buffers)))
         return NetworkStep(made, tuple(passes), begins, work, self._least(made, sources), (out.number, out.bytes))

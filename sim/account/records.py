@@ -383,7 +383,7 @@ class NetworkAccount(Record):
 
 
 def by_operand(tensors):
-    """{input, weight, bias, output, workspace: Dram} of {name: TensorBytes or Dram}: what is none of the first four is workspace."""
+    """{input, weight, bias, residual, output, workspace: Dram} of {name: TensorBytes or Dram}: what is none of the first five is workspace."""
     groups = {name: [] for name in (*OPERANDS, "workspace")}
     for name, tensor in tensors.items():
         groups[name if name in OPERANDS else "workspace"].append(tensor)

@@ -200,6 +200,23 @@ def _load(rows, vectors, x, at, row_stride, columns):
     return load
 
 
+@overload(op.add_from, jit_options=INLINED)
+def _add_from(acc, x, at, row_stride, columns, first_row):
+    if not is_traced(x):
+        return None
+    rows, vectors, n_lanes = acc.rows, acc.vectors, acc.lanes
+
+    def add_from(acc, x, at, row_stride, columns, first_row):
+        n = begin(x)
+        for r in range(first_row, rows):
+            for v in range(vectors):
+                n = note(x, n, at + r * row_stride + v * n_lanes, min(n_lanes, columns - v * n_lanes), 0)
+        end(x, n)
+        return acc
+
+    return add_from
+
+
 @overload(op.store, jit_options=INLINED)
 def _store(out, at, row_stride, tile, columns, first_row):
     if not is_traced(out):

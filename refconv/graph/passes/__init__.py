@@ -24,6 +24,8 @@ PASSES = (
     name_activations,
     join_residuals,
     join_activations,
+    join_residuals,
+    join_activations,
 )
 
 

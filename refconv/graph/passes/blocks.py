@@ -144,7 +144,9 @@ def _block(maps, record, source, last):
     sources = (source.name, *(step.sources[1:] if "add" in left else ()))
     inner = _between(maps, sources, step)
     given = {"record": record, "read": source.perm, "write": last.perm, "steps": inner}
-    if "activation" in left:
+    if "add" in left[1:]:
+        given["before_sum"] = step.attributes["before_sum"]
+    if left[-1:] == ("activation",):
         given["activation"] = step.attributes["activation"]
     kept = {name: name for one in inner for name in one.parameters.values()}
     return Step(last.name, "block", sources, kept, given)

@@ -2,6 +2,7 @@
 
 add(conv(x), y)              conv(x, y)
 activation(conv(x [, y]))    conv(x [, y]) with `activation`
+add(activation(conv(x)), y)  conv(x, y) with `before_sum`, once the activation has joined
 """
 
 from refconv.graph.network import with_attributes
@@ -25,8 +26,9 @@ def join_residuals(network):
             before = steps.get(name, makers.get(name))
             if name == other or other in network.parameters or before is None or before.op not in PRODUCERS:
                 continue
-            if alone(before, takers) and len(before.sources) == 1 and "activation" not in before.attributes:
-                steps[step.name] = before._replace(name=step.name, sources=(*before.sources, other))
+            if alone(before, takers) and len(before.sources) == 1:
+                attributes = {"before_sum" if key == "activation" else key: value for key, value in before.attributes.items()}
+                steps[step.name] = before._replace(name=step.name, sources=(*before.sources, other), attributes=attributes)
                 labels[step.name] = network.label_of_both(before, step, labels)
                 break
     return network.changed(steps, labels=labels)

@@ -2,7 +2,7 @@
 
 A block's graph knows NHWC maps alone. In a network a tensor has its axes in any order, Transposes change it, and a step may be several in one:
 
-    conv(x, y), activation relu    conv, add, activation
+    conv(x, y), activation relu    conv, add, activation; with before_sum an activation before the sum, too
     product                        conv by a 1x1 window, on the last axis
     LayerNormalization             norm, over the last axis
     GlobalAveragePool, ReduceMean  mean
@@ -59,7 +59,8 @@ class Maps:
         step = self.makers.get(name)
         if step is None or step.op not in PRODUCERS:
             return ("",)
-        return ("conv", *(("add",) if len(step.sources) > 1 else ()), *(("activation",) if "activation" in step.attributes else ()))
+        there = "before_sum" in step.attributes, len(step.sources) > 1, "activation" in step.attributes
+        return ("conv", *(op for op, is_there in zip(("activation", "add", "activation"), there, strict=True) if is_there))
 
     def made(self, name, perm):
         """The Map of a tensor taken in that order of axes: of the one that Transposes have made it of."""
@@ -81,9 +82,10 @@ class Maps:
             return None
         op = self.parts(made.name)[made.done - 1]
         if op == "activation":
-            return Part(op, (made._replace(done=made.done - 1),), {}, {"kind": step.attributes["activation"]})
+            kind = step.attributes["before_sum" if "add" in self.parts(made.name)[made.done :] else "activation"]
+            return Part(op, (made._replace(done=made.done - 1),), {}, {"kind": kind})
         if op == "add":
-            return Part(op, (made._replace(done=1), self.made(step.sources[1], made.perm)), {}, {})
+            return Part(op, (made._replace(done=made.done - 1), self.made(step.sources[1], made.perm)), {}, {})
         read = _READ.get(step.op)
         return read and read(self, step, made.perm)
 

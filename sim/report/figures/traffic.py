@@ -97,7 +97,7 @@ def draw_bar(axes, y, bar, seen):
     return labels
 
 
-OPERAND = {"input": "input", "weight": "weights, biases", "bias": "weights, biases", "output": "output"}
+OPERAND = {"input": "input", "weight": "weights, biases", "bias": "weights, biases", "residual": "input", "output": "output"}
 MADE = "_output"
 """How the name of what a step makes for another ends (sim/account/layer_by_layer.py)."""
 LEFT = ("hidden_layer", "gates")
