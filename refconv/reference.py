@@ -9,7 +9,7 @@ import numpy as np
 
 from refconv.problem.activations import DEFINITIONS
 from refconv.problem.arrays import check_unmasked
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1):
@@ -122,6 +122,13 @@ def mbconv_block(x, b):
     return _add(x, _project(hidden if b.se is None else squeeze_excite(hidden, b.se), b), b)
 
 
+def separable_block(x, b):
+    """x + project_activation(project(squeeze_excite(activation(conv(x))))), or without x."""
+    hidden = activate(_same_conv2d(x, b.conv_weight, b.conv_bias, b.stride, b.groups), b.activation)
+    projected = _project(hidden if b.se is None else squeeze_excite(hidden, b.se), b)
+    return _add(x, activate(projected, b.project_activation), b)
+
+
 def fused_mbconv_block(x, b):
     """x + project(activation(conv(x)))."""
     hidden = activate(_same_conv2d(x, b.conv_weight, b.conv_bias, b.stride), b.activation)
@@ -138,6 +145,7 @@ _BLOCK = {
     ConvFirstBlock: convfirst_block,
     ConvNeXtBlock: convnext_block,
     MBConvBlock: mbconv_block,
+    SeparableBlock: separable_block,
     FusedMBConvBlock: fused_mbconv_block,
     FasterNetBlock: fasternet_block,
 }

@@ -6,6 +6,8 @@ anything is projected (Hu et al.); both ways are derived here:
 
     squeeze = "recompute"   mbconv (only its sums)      -> squeeze_excite (gates) -> mbconv, gated: the hidden layer made twice
     squeeze = "spill"       mbconv (hidden_layer, sums) -> squeeze_excite (gates) -> gated: it is written and read once
+
+and the kernel separable in the place of mbconv.
 """
 
 from typing import Any, NamedTuple
@@ -195,7 +197,7 @@ MODES = {"halo": ("auto", "recompute", "cache"), "squeeze": ("auto", "recompute"
 
 def has_choice(name, block):
     """Whether a record has a choice of a mode of MODES: of halo with computed rows that steps share, of squeeze with squeeze-excitation."""
-    return kernel_for_block(block).recomputed_macs is not None if name == "halo" else getattr(block, "se", None) is not None
+    return kernel_for_block(block).halo if name == "halo" else getattr(block, "se", None) is not None
 
 
 def check_modes(block=None, **modes):

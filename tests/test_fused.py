@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from ml_dtypes import bfloat16
 
 import refconv
-from refconv import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, host, reference
+from refconv import (
+    ConvFirstBlock,
+    ConvNeXtBlock,
+    FasterNetBlock,
+    FFNBlock,
+    FusedMBConvBlock,
+    MBConvBlock,
+    SeparableBlock,
+    host,
+    reference,
+)
 from refconv.elements import element
 from refconv.kernels import BLOCK_KERNELS, kernel_for_block
 from refconv.plan import make_plan
@@ -100,6 +110,8 @@ CASES = {
     "fasternet": (FasterNetBlock, {"c": 40, "hidden": 80, "g": 10, "project_bias": None}, (1, 10, 10)),
     "fusedmbconv": (FusedMBConvBlock, {"c": 20, "k": 36, "hidden": 80, "stride": 2}, (2, 11, 9)),
     "mbconv": (MBConvBlock, {"c": 24, "k": 24, "hidden": 72, "g": 1, "kernel": (5, 5), "se": squeeze_excite(72, 6)}, (2, 14, 14)),
+    "separable": (SeparableBlock, {"c": 24, "k": 24, "g": 1, "kernel": (5, 5), "se": squeeze_excite(24, 6), "activation": "silu"}, (2, 14, 14)),
+    "separable down": (SeparableBlock, {"c": 40, "k": 20, "g": 1, "stride": 2, "project_activation": "relu"}, (2, 9, 10)),
     "grouped mbconv": (MBConvBlock, {"c": 16, "k": 24, "hidden": 64, "g": 8, "stride": 2, "se": squeeze_excite(64, 20)}, (1, 9, 10)),
 }
 
@@ -143,6 +155,7 @@ TINY = {
     "conv_first_down": (ConvFirstBlock, {"c": 12, "k": 20, "hidden": 50, "g": 4, "stride": 2}),
     "fused_mbconv": (FusedMBConvBlock, {"c": 6, "k": 20, "hidden": 50, "stride": 2}),
     "mbconv": (MBConvBlock, {"c": 6, "k": 20, "hidden": 50, "g": 1, "se": squeeze_excite(50, 3)}),
+    "separable": (SeparableBlock, {"c": 20, "k": 20, "g": 1, "se": squeeze_excite(20, 3)}),
 }
 """A block for each fused kernel that runs a record; squeeze-excitation runs the others."""
 
@@ -155,7 +168,7 @@ def test_every_fused_kernel_in_every_element_type(name, dtype):
     record = cast(filled(build(kind, activation=ACTIVATION, **sizes)), dtype)
     assert kernel_for_block(record).name == name
     x, tiling = random_input(record, 2, 5, 4, dtype), one_pixel_tiles(record, 2, 5, 4)
-    for squeeze in ("recompute", "spill") if name == "mbconv" else ("auto",):
+    for squeeze in ("recompute", "spill") if "se" in sizes else ("auto",):
         close(refconv.fused_block(x, record, tiling=tiling, squeeze=squeeze, threads=1), x, record)
 
 
@@ -183,7 +196,7 @@ def test_threads_layout_and_halo_do_not_change_the_result(name):
     assert refconv.fused_block(x, record, out=out, threads=1) is out
     same(out, expected)
     same(refconv.fused_block(x[0], record, threads=1), refconv.fused_block(x[:1], record, threads=1)[0])
-    if kernel_for_block(record).recomputed_macs is not None:
+    if kernel_for_block(record).halo:
         agree(refconv.fused_block(x, record, halo="recompute", threads=1), expected)
         agree(refconv.fused_block(x, record, halo="cache", threads=1), expected)
     if getattr(record, "se", None) is not None:
@@ -240,6 +253,7 @@ def test_halo_recomputed_is_priced():
     assert row.recomputed_macs(problem, one_unit) == 0
     assert row.recomputed_macs(problem, single) == (14 * 3 - 2 - 14) * 14 * 24 * 72  # 3 rows under each of 14, less the two outside
     assert BLOCK_KERNELS["ffn"].recomputed_macs is None
+    assert not BLOCK_KERNELS["separable"].halo
     down, row = build(ConvFirstBlock, 16, 24, 64, 8, stride=2), BLOCK_KERNELS["conv_first_down"]
     problem = block_problem(down, 3, 15, 14, host.target().lanes(4))
     rule = row.tiling(problem, 4, host.target())

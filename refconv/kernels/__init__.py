@@ -20,11 +20,12 @@ from refconv.kernels import (
     mbconv,
     partial,
     pointwise,
+    separable,
     spread,
     squeeze_excite,
 )
 from refconv.parts.operands import LayerOperands
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.tiling import blocks, layers
 from refconv.tiling.checked import checked
@@ -41,8 +42,8 @@ class Kernel(NamedTuple):
 
     A kernel of layers has the packed `order` of its weight, needs(problem, lanes): "" or what the problem lacks, loops(problem, tiling, lanes):
     its KernelLoops, and explain(problem, tiling, itemsize, target): the words of refconv.choose. A kernel of blocks has
-    the records that it runs and of which strides, and where there is a choice of halo, recomputed_macs(problem, tiling, squeeze); its tiling
-    rule then takes `halo`. One that has neither is a pass of another block's kernel.
+    the records that it runs and of which strides, where it may compute something twice recomputed_macs(problem, tiling, squeeze), and `halo`:
+    whether there is a choice of it; its tiling rule then takes it. One that has neither is a pass of another block's kernel.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Kernel(NamedTuple):
     records: tuple = ()
     strides: tuple = (1, 2)
     recomputed_macs: Any = None
+    halo: bool = False
     from_workspace: tuple = ()
 
     def check(self, problem, lanes):
@@ -154,9 +156,11 @@ KERNELS = {
             (ConvFirstBlock,),
             strides=(2,),
             recomputed_macs=conv_first_down.recomputed_macs,
+            halo=True,
         ),
         _block("fused_mbconv", fused_mbconv, blocks.fused_mbconv_tiling, (FusedMBConvBlock,)),
-        _block("mbconv", mbconv, blocks.mbconv_tiling, (MBConvBlock,), recomputed_macs=mbconv.recomputed_macs),
+        _block("mbconv", mbconv, blocks.mbconv_tiling, (MBConvBlock,), recomputed_macs=mbconv.recomputed_macs, halo=True),
+        _block("separable", separable, blocks.separable_tiling, (SeparableBlock,), recomputed_macs=separable.recomputed_macs),
         _block("gated", gated, blocks.gated_tiling),
         _block("squeeze_excite", squeeze_excite, blocks.gate_tiling, from_workspace=("pooled",)),
     )

@@ -19,6 +19,7 @@ from refconv.parts.feed_forward import Projection, odd_pitch, project_chunk, res
 from refconv.parts.operands import Span
 from refconv.parts.staging import image_rows, stage_lines, staged_count
 from refconv.parts.workspace import own_part
+from refconv.problem.activations import IDENTITY
 from refconv.problem.conv import out_height, out_width
 from refconv.problem.fused import hidden_conv
 from refconv.tile import lanes
@@ -71,7 +72,7 @@ def fused_mbconv(operands, out, work, block, t, part):
     sums, wide = own_part(work.sums, part), own_part(work.wide_weights, part)
     height, width, pitch = out_height(conv), out_width(conv), odd_pitch(min(t.hidden, block.hidden), n_lanes)
     blocks, weights = ceil_div(height, t.lines), dense_weights(operands.conv, 0, conv.r * conv.s * conv.c)
-    projection = Projection(Place(operands.project, 0), Place(operands.project_bias, 0), block.hidden, block.k, sums, wide)
+    projection = Projection(Place(operands.project, 0), Place(operands.project_bias, 0), block.hidden, block.k, sums, wide, IDENTITY)
     for unit in range(part.first, part.last):
         n, row = divmod(unit, blocks)
         p_first = row * t.lines

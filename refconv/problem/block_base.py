@@ -43,6 +43,7 @@ class Block(Weights):
 
     stride = 1
     residual = True
+    project_activation = "identity"
     c = property(lambda self: self.expand_weight.shape[1], doc="Channels in.")
     k = property(lambda self: self.project_weight.shape[0], doc="Channels out.")
     hidden = property(lambda self: self.project_weight.shape[1], doc="Channels that are projected.")
@@ -111,10 +112,12 @@ class Block(Weights):
         return {step.name: (step.read, step.written) for step in self.graph.merged(n, h, w, self.c)}
 
     def _projected(self, source):
-        """The last Steps: the projection of what step `source` makes, its scale and the residual where the block has them."""
+        """The last Steps: the projection of what step `source` makes, its scale, its activation and the residual where the block has them."""
         steps = [conv("project", source)]
         if getattr(self, "scale", None) is not None:
             steps.append(Step("scaled", "scale", ("project",), {"weight": "scale"}))
+        if self.project_activation != "identity":
+            steps.append(activation(steps[-1].name, self.project_activation))
         if self.residual:
             steps.append(Step("added", "add", (steps[-1].name, INPUT)))
         return steps
@@ -179,10 +182,13 @@ def keeps_shape(block):
 
 
 def settle_residual(block):
-    """Check `residual`, and replace "auto" by a bool."""
+    """Check `residual`, and replace "auto" by a bool: x is added where it has the shape of the output and the projection no activation."""
     one_of("residual", block.residual, ("auto", True, False))
+    linear = block.project_activation == "identity"
     if block.residual is True and not keeps_shape(block):
         raise ValueError(
             f"residual = True with stride = {block.stride}, C = {block.c}, K = {block.k}: must be auto or False, since x has another shape"
         )
-    object.__setattr__(block, "residual", keeps_shape(block) if block.residual == "auto" else block.residual)
+    if block.residual is True and not linear:
+        raise ValueError(f"residual = True with project_activation = {block.project_activation!r}: must be auto or False, since x is added to sums")
+    object.__setattr__(block, "residual", keeps_shape(block) and linear if block.residual == "auto" else block.residual)

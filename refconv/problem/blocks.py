@@ -68,6 +68,22 @@ class SqueezeExcite(Weights):
         return [pool, *reduce, *expand, Step("gated", "multiply", (source, "se_expand_activation"))]
 
 
+def _check_gates(block):
+    """TypeError or ValueError unless the field `se` of a block is None or gates its hidden channels."""
+    if not isinstance(block.se, SqueezeExcite | None):
+        raise TypeError(f"se of type {type(block.se).__name__}: must be a SqueezeExcite or None")
+    if block.se and block.se.dtype != block.dtype:
+        raise TypeError(f"se of dtype {block.se.dtype}: must be {block.dtype} as the block's other arrays")
+    if block.se and block.se.c != block.hidden:
+        raise ValueError(f"se of {block.se.c} channels: must have {block.hidden}, the hidden channels of the block")
+
+
+def _gated_projection(block, source):
+    """The last Steps of a block: squeeze-excitation of what step `source` makes, where it has any, and the projection."""
+    gating = block.se.steps(source) if block.se else []
+    return [*gating, *block._projected("gated" if block.se else source)]
+
+
 @record
 class FFNBlock(Block):
     """Feed-forward network: x + project(activation(expand(x))), for each pixel. Lavin's eq. (30), Sec. 5.2, has no residual.
@@ -197,12 +213,7 @@ class MBConvBlock(Block):
         expanded = {"expand_weight": "hidden C", "expand_bias": "hidden", "conv_weight": "hidden g R S", "conv_bias": "hidden"}
         check_arrays(self, **expanded, project_weight="K hidden", project_bias="K")
         check_groups(self)
-        if not isinstance(self.se, SqueezeExcite | None):
-            raise TypeError(f"se of type {type(self.se).__name__}: must be a SqueezeExcite or None")
-        if self.se and self.se.dtype != self.dtype:
-            raise TypeError(f"se of dtype {self.se.dtype}: must be {self.dtype} as expand_weight")
-        if self.se and self.se.c != self.hidden:
-            raise ValueError(f"se of {self.se.c} channels: must have {self.hidden}, the hidden channels of the block")
+        _check_gates(self)
         check_stride(self)
         one_of("activation", self.activation, ACTIVATIONS)
         settle_residual(self)
@@ -211,8 +222,51 @@ class MBConvBlock(Block):
         """expand, conv, those of squeeze-excitation, project."""
         expand = conv("expand", INPUT), activation("expand", self.activation)
         middle = conv("conv", "expand_activation", self.conv_weight.shape[2:], self.stride, self.groups), activation("conv", self.activation)
-        gating = self.se.steps("conv_activation") if self.se else []
-        return [*expand, *middle, *gating, *self._projected("gated" if self.se else "conv_activation")]
+        return [*expand, *middle, *_gated_projection(self, "conv_activation")]
+
+
+@record
+class SeparableBlock(Block):
+    """Depthwise separable convolution: [x +] project_activation(project(se(activation(conv(x))))), conv grouped (g = 1: depthwise), of `stride`.
+
+    conv_weight (C, g, R, S), conv_bias (C,), project_weight (K, C), project_bias (K,); se: a SqueezeExcite of C channels, or None. activation,
+    project_activation: of ACTIVATIONS; None, which becomes "identity", is none. residual "auto" adds x where stride = 1, K = C and
+    project_activation is none; after construction it is a bool. x is added to the projection's sums, so not where those have an activation.
+
+    MobileNetV1 has project_activation="relu" (Howard et al., arXiv 1704.04861). Without it this is MBConv without its expansion, the first stage
+    of MobileNetV2, MobileNetV3 and EfficientNet.
+    """
+
+    conv_weight: np.ndarray
+    conv_bias: np.ndarray | None
+    project_weight: np.ndarray
+    project_bias: np.ndarray | None
+    se: SqueezeExcite | None = None
+    stride: int = 1
+    activation: str | None = "relu"
+    project_activation: str | None = None
+    residual: bool | str = "auto"
+
+    c = property(lambda self: self.conv_weight.shape[0], doc="Channels in.")
+    groups = property(lambda self: self.c // self.conv_weight.shape[1], doc="Of the conv.")
+
+    def __post_init__(self):
+        check_arrays(self, conv_weight="C g R S", conv_bias="C", project_weight="K C", project_bias="K")
+        check_groups(self)
+        _check_gates(self)
+        check_stride(self)
+        for name in ("activation", "project_activation"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, "identity")
+            one_of(name, getattr(self, name), ACTIVATIONS)
+        settle_residual(self)
+
+    def steps(self):
+        """conv, those of squeeze-excitation, project; an activation that is none is no step."""
+        first = [conv("conv", INPUT, self.conv_weight.shape[2:], self.stride, self.groups)]
+        if self.activation != "identity":
+            first.append(activation("conv", self.activation))
+        return [*first, *_gated_projection(self, first[-1].name)]
 
 
 @record

@@ -7,7 +7,7 @@ from refconv.problem.conv import Conv2d, same_pads
 from refconv.static import Static
 
 PROJECTED, POOLED, SPILLED = 0, 1, 2
-"""What a call of an MBConv kernel makes: the block's output; the sums for the gates alone; those sums and the hidden layer."""
+"""What a call of a kernel of blocks with gates makes: the block's output; the sums for the gates alone; those sums and the hidden layer."""
 
 
 class BlockProblem(NamedTuple):
@@ -15,7 +15,8 @@ class BlockProblem(NamedTuple):
 
     residual, norm, gated: whether the input is added, the convolved pixels are normalised, and the hidden channels have gates (0 or 1);
     result: what a call makes, PROJECTED, POOLED or SPILLED; eps: of the norm; convolved, r, s, stride, groups: the convolution's channels in,
-    kernel, stride and groups (FFN: none, zeros and stride 1); conv_size: elements of its packed weight; activation: its code.
+    kernel, stride and groups (FFN: none, zeros and stride 1); conv_size: elements of its packed weight; activation, project_activation: codes, of
+    the hidden channels' and of the output's.
     """
 
     n: int
@@ -37,6 +38,7 @@ class BlockProblem(NamedTuple):
     conv_size: int
     eps: float
     activation: Static
+    project_activation: Static
 
     p = property(lambda self: -(-self.h // self.stride), doc="Output rows.")
     q = property(lambda self: -(-self.w // self.stride), doc="Output columns.")

@@ -46,8 +46,8 @@ def block_problem(block, n, h, w, lanes):
         size = packed.packed_size(shape, groups, order, lanes)
     norm, eps = (1, float(ops["norm"].attributes["eps"])) if "norm" in ops else (0, 0.0)
     flags = int("add" in ops), norm, int("multiply" in ops), 0
-    source, kind = layers.get("expand", layers.get("conv")).c, ACTIVATIONS[block.activation]
-    return BlockProblem(n, h, w, block.c, source, block.hidden, block.k, *flags, shape[0], *shape[2:], block.stride, groups, size, eps, kind)
+    source, kinds = layers.get("expand", layers.get("conv")).c, (ACTIVATIONS[block.activation], ACTIVATIONS[block.project_activation])
+    return BlockProblem(n, h, w, block.c, source, block.hidden, block.k, *flags, shape[0], *shape[2:], block.stride, groups, size, eps, *kinds)
 
 
 def pack_block(block, lanes):
