@@ -18,7 +18,7 @@ from refconv.problem.blocks import (
 
 BLOCKS = (FFNBlock, ConvFirstBlock, ConvNeXtBlock, MBConvBlock, SeparableBlock, FusedMBConvBlock, FasterNetBlock)
 STRIDED = (ConvFirstBlock, MBConvBlock, SeparableBlock, FusedMBConvBlock)
-GATED = (MBConvBlock, SeparableBlock)
+GATED = (MBConvBlock, SeparableBlock, FusedMBConvBlock)
 """Those that may have squeeze-excitation."""
 MORE_SHAPES = ("separable_512", "separable_linear", "separable_se")
 """Presets that are others again in other shapes: tests of what every preset moves do without what would be compiled for these."""
@@ -79,8 +79,9 @@ def blocks(draw, kind, make, activations=ACTIVATIONS, strides=(1, 1, 2)):
     changed = {"activation": draw(st.sampled_from(activations))}
     if kind in STRIDED:
         changed["stride"] = draw(st.sampled_from(strides))
-    if kind in (MBConvBlock, SeparableBlock, FusedMBConvBlock):
+    if kind in GATED:
         changed["residual"] = draw(st.sampled_from(["auto", False]))
+        changed["stride"] = draw(st.sampled_from([*strides, (1, 2), (2, 1)]))
     if kind is FFNBlock:
         changed["residual"] = draw(st.booleans())
     if kind is ConvNeXtBlock:
@@ -90,10 +91,13 @@ def blocks(draw, kind, make, activations=ACTIVATIONS, strides=(1, 1, 2)):
     if kind in GATED and draw(st.booleans()):
         styles = {"activation": draw(st.sampled_from(activations)), "gate": draw(st.sampled_from(["sigmoid", "hardsigmoid"]))}
         changed["se"] = squeeze_excite(c if kind is SeparableBlock else hidden, draw(st.integers(1, 4)), array, maybe, **styles)
-    kernel = draw(st.sampled_from([1, 2, 3, 4, 5, 7])), draw(st.sampled_from([1, 2, 3, 5]))
+    kernel, least = (draw(st.sampled_from([1, 2, 3, 4, 5, 7])), draw(st.sampled_from([1, 2, 3, 5]))), (1, 1)
+    if kind in GATED and draw(st.booleans()):
+        top, left, bottom, right = pads = tuple(draw(st.integers(0, size - 1)) for size in kernel * 2)
+        changed["pads"], least = pads, (max(1, kernel[0] - top - bottom), max(1, kernel[1] - left - right))
     record = build(kind, c, draw(st.sampled_from([c, c, 5])), hidden, g, kernel, array, maybe, **changed)
-    least = 2 if kind is ConvFirstBlock and record.stride == 2 else 1
-    n, h, w = draw(st.integers(1, 2)), draw(st.integers(least, 9)), draw(st.integers(least, 9))
+    least = (2, 2) if kind is ConvFirstBlock and record.stride == 2 else least
+    n, h, w = draw(st.integers(1, 2)), draw(st.integers(least[0], 9)), draw(st.integers(least[1], 9))
     return record, array(n, c, h, w)
 
 
@@ -122,11 +126,15 @@ def torch_block(b, x):
         module.bias = None if bias is None else nn.Parameter(torch.tensor(bias))
         return module
 
-    def conv(weight, bias, stride=1, groups=1):
+    def conv(weight, bias, stride=1, groups=1, pads=None):
         weight = weight if weight.ndim == 4 else weight[:, :, None, None]
         k, width, r, s = weight.shape
+        if pads is not None:
+            top, left, bottom, right = pads
+            module = filled(nn.Conv2d(width * groups, k, (r, s), stride, groups=groups, bias=bias is not None), weight, bias)
+            return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), module)
         odd = r % 2 == s % 2 == 1
-        padding = (r // 2, s // 2) if odd else 0 if stride == 2 else "same"
+        padding = (r // 2, s // 2) if odd else "same" if stride == 1 else 0
         module = filled(nn.Conv2d(width * groups, k, (r, s), stride, padding, groups=groups, bias=bias is not None), weight, bias)
         return nn.Sequential(nn.ZeroPad2d(((s - 1) // 2, s // 2, (r - 1) // 2, r // 2)), module) if padding == 0 and not odd else module
 
@@ -147,7 +155,7 @@ def torch_block(b, x):
         return activations[b.activation](conv(b.expand_weight, b.expand_bias)(x))
 
     def spatial(x):
-        return conv(b.conv_weight, b.conv_bias, b.stride, getattr(b, "groups", 1))(x)
+        return conv(b.conv_weight, b.conv_bias, b.stride, getattr(b, "groups", 1), b.pads)(x)
 
     def hidden(x):
         if isinstance(b, FFNBlock):
@@ -164,7 +172,8 @@ def torch_block(b, x):
             inner = activations[b.activation](spatial(x))
             return inner if b.se is None else inner * gates(inner, b.se)
         if isinstance(b, FusedMBConvBlock):
-            return activations[b.activation](spatial(x))
+            inner = activations[b.activation](spatial(x))
+            return inner if b.se is None else inner * gates(inner, b.se)
         first, rest = x.split([b.convolved, b.c - b.convolved], 1)
         return expand(torch.cat([conv(b.conv_weight, None)(first), rest], 1))
 

@@ -24,7 +24,7 @@ TINY = [
     Case(FasterNetBlock, 8, 5, 2, "relu"),
     Case(FusedMBConvBlock, 4, 5, 2, "silu"),
     Case(FFNBlock, 8, 5, 2, "gelu", 0),
-    Case(SeparableBlock, 8, 5, 1, "relu6", k=4, squeezed=2, project_activation="relu"),
+    Case(SeparableBlock, 8, 5, 1, "relu6", k=4, project_activation="relu"),
 ]
 run = functools.partial(run_command, main=main)
 ONE_ROUND = ("--set", "blocks", "--rounds", "1")

@@ -17,7 +17,12 @@ TINY = {
     "convnext": (ConvNeXtBlock, np.float32, (1, 3, 4), {"c": 6, "hidden": 17}),
     "fasternet": (FasterNetBlock, np.float32, (1, 3, 5), {"c": 9, "hidden": 18, "g": 2}),
     "mbconv": (MBConvBlock, np.float32, (1, 4, 3), {"c": 5, "k": 5, "hidden": 18, "g": 1}),
-    "separable": (SeparableBlock, np.float32, (1, 5, 3), {"c": 18, "k": 5, "g": 1, "stride": 2, "project_activation": "relu"}),
+    "separable": (
+        SeparableBlock,
+        np.float32,
+        (1, 5, 3),
+        {"c": 18, "k": 5, "g": 1, "stride": (2, 1), "pads": (0, 1, 1, 0), "project_activation": "relu"},
+    ),
     "fused_mbconv": (FusedMBConvBlock, np.float32, (1, 3, 4), {"c": 3, "k": 5, "hidden": 18, "stride": 2}),
 }
 

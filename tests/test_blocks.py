@@ -183,6 +183,14 @@ def test_layers_are_problems_of_this_package():
     assert build(ConvFirstBlock, stride=2).layers(1, 7, 6)[1] == ("expand", Conv2d(1, 16, 4, 3, 16, 1, 1))
 
 
+def test_strides_and_pads_of_a_record():
+    """A pair of equal numbers is one number; residuals are added where the map keeps its size."""
+    record = build(FusedMBConvBlock, stride=[2, 2], pads=[0, 1, 1, 0])
+    assert (record.stride, record.pads, build(MBConvBlock, stride=(1, 2)).stride) == (2, (0, 1, 1, 0), (1, 2))
+    assert record.layers(1, 6, 7)[0][1] == Conv2d(1, 8, 6, 7, 16, 3, 3, 2, 2, 0, 1, 1, 0)
+    assert [build(SeparableBlock, pads=pads).residual for pads in ((2, 0, 0, 2), (1, 1, 1, 1), (1, 0, 0, 1))] == [True, True, False]
+
+
 def test_an_activation_that_is_none_is_no_step():
     """With every activation, and with none: a linear pair, whose conv's bias may be folded into the projection's."""
     names = lambda **changed: [step.name for step in build(SeparableBlock, **changed).steps()]
@@ -323,6 +331,13 @@ ERRORS = [
     (lambda: build(FusedMBConvBlock, conv_weight=zeros(16, 8, 3, 3), conv_bias=zeros(8)), ValueError, r"conv_bias of shape \(8,\): .*\(16\)"),
     (lambda: build(FusedMBConvBlock, project_weight=zeros(8, 8)), ValueError, r"project_weight of shape \(8, 8\): .*\(K, 16\)"),
     (lambda: build(FusedMBConvBlock, stride=1.0), ValueError, "stride = 1.0: must be 1 or 2"),
+    (lambda: build(FusedMBConvBlock, stride=(1, 3)), ValueError, r"stride = \(1, 3\): must be 1 or 2, or a pair"),
+    (lambda: build(FusedMBConvBlock, stride=(1, 2), residual=True), ValueError, r"residual = True with stride = \(1, 2\)"),
+    (lambda: build(MBConvBlock, pads=(1, 1)), ValueError, r"pads = \(1, 1\): must be None or \(top, left, bottom, right\), from 0 to 2 at top"),
+    (lambda: build(MBConvBlock, pads=(1, 1, 3, 1)), ValueError, r"pads = \(1, 1, 3, 1\): must be None or"),
+    (lambda: build(MBConvBlock, pads="same"), ValueError, "pads = 'same': must be None or"),
+    (lambda: build(SeparableBlock, pads=(0, 0, 1, 1), residual=True), ValueError, r"residual = True .* pads = \(0, 0, 1, 1\): must be auto or False"),
+    (lambda: build(SeparableBlock, pads=(0, 0, 0, 0)).layers(1, 2, 5), ValueError, "the dilated kernel is 3 in height"),
     (lambda: build(FusedMBConvBlock, stride=2, residual=True), ValueError, "residual = True with stride = 2"),
     (lambda: build(FasterNetBlock, conv_weight=zeros(4, 2, 3, 3)), ValueError, r"conv_weight of shape \(4, 2, 3, 3\): must be \(Cp, Cp, R, S\)"),
     (lambda: build(FasterNetBlock, g=9), ValueError, r"conv_weight of shape \(9, 9, 3, 3\): must convolve at most the 8 channels"),

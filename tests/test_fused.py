@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from block_problems import BLOCKS, blocks, build, normal, squeeze_excite
+from block_problems import BLOCKS, STRIDED, blocks, build, gates, normal, squeeze_excite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_dtypes import bfloat16
@@ -153,7 +153,7 @@ TINY = {
     "ffn": (FFNBlock, {"c": 20, "hidden": 50}),
     "conv_first": (ConvNeXtBlock, {"c": 20, "hidden": 50}),
     "conv_first_down": (ConvFirstBlock, {"c": 12, "k": 20, "hidden": 50, "g": 4, "stride": 2}),
-    "fused_mbconv": (FusedMBConvBlock, {"c": 6, "k": 20, "hidden": 50, "stride": 2}),
+    "fused_mbconv": (FusedMBConvBlock, {"c": 6, "k": 20, "hidden": 50, "stride": 2, "se": squeeze_excite(50, 3)}),
     "mbconv": (MBConvBlock, {"c": 6, "k": 20, "hidden": 50, "g": 1, "se": squeeze_excite(50, 3)}),
     "separable": (SeparableBlock, {"c": 20, "k": 20, "g": 1, "se": squeeze_excite(20, 3)}),
 }
@@ -291,6 +291,8 @@ ERRORS = [
     (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of auto, recompute, spill"),
     (lambda: refconv.fused_block(X, FFN, layout="CHWN"), ValueError, "layout = 'CHWN'"),
     (lambda: refconv.fused_block(X, FFN, threads=0), ValueError, "threads = 0"),
+    (lambda: refconv.fused_block(X[:0, :8], FFN), ValueError, "x of 8 channels: must have 16"),
+    (lambda: refconv.prepare(refconv.fused_block, X[:0], FFN), ValueError, "x of shape .* must have an image or more to prepare for"),
     (lambda: refconv.fused_block(X, FFN, out=X, tiling=FFN_TILING, threads=1), ValueError, "out overlaps x"),
     (lambda: refconv.fused_block(X, FFN, tiling=(1, 2)), TypeError, "must be a FeedForwardTiling"),
     (
@@ -311,6 +313,35 @@ def test_bad_input_names_the_argument_and_what_is_legal(i):
     call, error, text = ERRORS[i]
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_no_images_are_no_output(kind):
+    """Of the right shape and dtype, or the array given."""
+    record = build(kind, activation=ACTIVATION, **({"stride": 2} if kind in STRIDED else {}))
+    p, q = (3, 3) if kind in STRIDED else (6, 5)
+    empty, tiling = np.zeros((0, 8, 6, 5), np.float32), one_pixel_tiles(record, 1, 6, 5)
+    result = refconv.fused_block(empty, record, tiling=tiling, threads=1)
+    assert (result.shape, result.dtype, reference.block(empty, record).shape) == ((0, 8, p, q), np.float32, (0, 8, p, q))
+    out = np.zeros((0, p, q, 8), np.float32)
+    assert refconv.fused_block(empty.transpose(0, 2, 3, 1), record, layout="NHWC", out=out, tiling=tiling, threads=1) is out
+    result = refconv.unfused_block(empty, build(kind, **gates(kind)), threads=1)
+    assert (result.shape, result.dtype) == ((0, 8, 6, 5), np.float32)
+
+
+def test_same_of_tensorflow_at_stride_2():
+    """Rows and columns of an even map are padded at their ends alone: other numbers than by the rule of `pads=None`, on an odd map the same."""
+    record = filled(build(SeparableBlock, 20, 20, g=1, stride=2, activation=ACTIVATION))
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    upper = SeparableBlock(**{**fields, "pads": (0, 0, 1, 1)})
+    x = random_input(record, 1, 6, 8, np.float32)
+    wide = reference.conv2d(x, record.conv_weight, record.conv_bias, (2, 2), (0, 0, 1, 1), groups=20)
+    np.testing.assert_array_equal(
+        reference.block(x, upper),
+        reference.pointwise_conv2d(reference.activate(wide, ACTIVATION), record.project_weight[:, :, None, None], record.project_bias),
+    )
+    assert np.abs(reference.block(x, upper) - reference.block(x, record)).max() > 0.1
+    close(refconv.fused_block(x, upper, tiling=one_pixel_tiles(upper, 1, 6, 8), threads=1), x, upper)
 
 
 def test_a_plan_reports_what_it_allocates():

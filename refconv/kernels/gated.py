@@ -54,7 +54,7 @@ def workspace(block, t, lanes, half):
 def gated(operands, out, work, block, t, part):
     """Compute the units of the Part. hidden_layer, x and out NHWC; all flat."""
     sums, projection, wide = own_part(work.sums, part), own_part(work.projection, part), own_part(work.wide_pixels, part)
-    all_pixels = ceil_div(block.h, block.stride) * ceil_div(block.w, block.stride)
+    all_pixels = block.p * block.q
     blocks, size, gated_image = ceil_div(all_pixels, t.pixels), length(operands.project), -1
     packed = Place(operands.project, 0)
     plain = widened(packed, size, projection)

@@ -38,7 +38,7 @@ from refconv.weights.packed import ceil_div
 @routine
 def ring_rows(block, t):
     """Rows of hidden pixels under t.step output rows."""
-    return (t.step - 1) * block.stride + block.r
+    return (t.step - 1) * block.stride_h + block.r
 
 
 def units(block, t):
@@ -97,9 +97,9 @@ def recomputed_macs(block, t, squeeze="recompute"):
     conv, rows, passes = middle_conv(block), 0, 2 if block.gated and squeeze == "recompute" else 1
     for first in range(0, block.p, t.lines):
         last = min(first + t.lines, block.p)
-        made = first * block.stride - conv.pad_top
+        made = first * conv.stride_h - conv.pad_top
         for p in range(first, last, t.step):
-            top, end = p * block.stride - conv.pad_top, (min(p + t.step, last) - 1) * block.stride - conv.pad_top + block.r
+            top, end = p * conv.stride_h - conv.pad_top, (min(p + t.step, last) - 1) * conv.stride_h - conv.pad_top + block.r
             rows += max(0, min(end, block.h) - max(made, top, 0))
             made = end
     row_macs = block.n * block.w * block.c * block.hidden
@@ -149,12 +149,12 @@ def mbconv(operands, out, work, block, t, part):
         n, row = divmod(unit, blocks)
         if n != image_before:
             matrix, image_before = image_projection(ending, block, n), n
-        base = row * t.lines * block.stride - conv.pad_top  # the row that lies in slot 0
+        base = row * t.lines * conv.stride_h - conv.pad_top  # the row that lies in slot 0
         made = base
         for p in range(row * t.lines, min((row + 1) * t.lines, height), t.step):
             count = min(t.step, min((row + 1) * t.lines, height) - p)
-            top = p * block.stride - conv.pad_top
-            end = top + (count - 1) * block.stride + block.r
+            top = p * conv.stride_h - conv.pad_top
+            end = top + (count - 1) * conv.stride_h + block.r
             new = max(made, max(top, 0))
             made = end
             rows, image = Rows(ring.buffer, ring.at, pitch, (top - base) % held, held), Place(x, n * block.h * block.w * block.c)
@@ -162,4 +162,4 @@ def mbconv(operands, out, work, block, t, part):
             channel_blocks(_expand_channels, fresh, every, expand, wide_weights, t.expand)
             convolved = View(hidden.buffer, hidden.at, pitch)
             convolve_rows(convolved, rows, p, count, convolution, lines, t.conv)
-            end_rows(out, (n * height + p) * width, convolved, count * width, n, matrix, ending, block, t.project)
+            end_rows(out, (n * height + p) * width, convolved, (0, block.hidden), count * width, n, matrix, ending, block, t.project)

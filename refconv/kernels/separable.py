@@ -88,6 +88,6 @@ def separable(operands, out, work, block, t, part):
             matrix, image_before = image_projection(ending, block, n), n
         p_first = row * t.lines
         count = min(t.lines, height - p_first)
-        rows = image_rows(Place(operands.x, 0), block.c, block.h, n, p_first * block.stride - conv.pad_top)
+        rows = image_rows(Place(operands.x, 0), block.c, block.h, n, p_first * conv.stride_h - conv.pad_top)
         convolve_rows(convolved, rows, p_first, count, convolution, lines, t.conv)
-        end_rows(out, (n * height + p_first) * width, convolved, count * width, n, matrix, ending, block, t.project)
+        end_rows(out, (n * height + p_first) * width, convolved, (0, block.hidden), count * width, n, matrix, ending, block, t.project)

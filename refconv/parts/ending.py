@@ -1,4 +1,4 @@
-"""How a block whose convolution makes the hidden channels ends: its rows are projected, or, where only gates are wanted, added up for
+"""How a block whose convolution is of hidden channels, or makes them, ends: its rows are projected, or, where only gates are wanted, added up for
 squeeze-excitation and perhaps kept.
 
     out[i] = x[i] (where there is a residual) + b2 + (gate * hidden[i]) @ V        or        pooled[n] = sum over an image's pixels i of hidden[i]
@@ -70,17 +70,18 @@ def add_pixels(sums, hidden, pixels, channels, to, spill):
 
 
 @routine
-def end_rows(out, at, hidden, pixels, n, matrix, ending, block, tile):
-    """What becomes of `pixels` hidden pixels of image n, a View: they are output pixels `at` to at + pixels - 1 of all images.
+def end_rows(out, at, hidden, chunk, pixels, n, matrix, ending, block, tile):
+    """What becomes of hidden channels h to h_last - 1 of `pixels` pixels of image n, output pixels `at` to at + pixels - 1 of all images.
 
-    matrix: the Place that image_projection returned for the image; tile: of the projection.
+    hidden: the View of those channels; chunk = (h, h_last), of all chunks in order; matrix: the Place that image_projection returned for the
+    image; tile: of the projection.
     """
+    (h, h_last), operands, sums = chunk, ending.operands, ending.sums
     if block.result != PROJECTED:
-        to, pooled = View(out, at * block.hidden, block.hidden), moved(ending.pooled, n * odd_pitch(block.hidden, lanes(matrix.buffer)))
-        add_pixels(pooled, hidden, pixels, block.hidden, to, block.result == SPILLED)
+        to, pooled = View(out, at * block.hidden + h, block.hidden), moved(ending.pooled, n * odd_pitch(block.hidden, lanes(matrix.buffer)) + h)
+        add_pixels(pooled, hidden, pixels, h_last - h, to, block.result == SPILLED)
     else:
-        operands, sums = ending.operands, ending.sums
-        start = residual_start(Place(operands.x, at * block.c), block.residual, Span(0, pixels, block.k), sums)
-        bias = Place(operands.project_bias, 0)
-        whole = Projection(matrix, bias, block.hidden, block.k, sums, None, block.project_activation)
-        project_chunk(View(out, at * block.k, block.k), (0, pixels), (0, block.hidden), whole, hidden, start, tile)
+        begins = block.residual if h == 0 else 0  # later chunks find the sums of those before
+        start = residual_start(Place(operands.x, at * block.c), begins, Span(0, pixels, block.k), sums)
+        whole = Projection(matrix, Place(operands.project_bias, 0), block.hidden, block.k, sums, None, block.project_activation)
+        project_chunk(View(out, at * block.k, block.k), (0, pixels), chunk, whole, hidden, start, tile)

@@ -7,7 +7,9 @@ copies of all arrays when it first meets a record. For changed arrays make a new
 Batch norms are folded into weight and bias beforehand (`fold_batch_norm`); any bias may be None. Records are compared by identity.
 
 Spatial convolutions of stride 1 keep the map: (k - 1) // 2 zeros before, k // 2 after (problem.same_pads). Stride 2 pads the same way, so
-that ceil(H / 2) rows come out: for odd kernels this is torch's padding=k // 2.
+that ceil(H / 2) rows come out: for odd kernels this is torch's padding=k // 2. Records with a field `pads` take others, (top, left, bottom, right):
+TensorFlow's SAME at stride 2 on an even map is (0, 0, 1, 1) for a 3x3 kernel, (1, 1, 2, 2) for 5x5 (problem.conv.auto_pads). `stride` is a number
+there, or a pair (vertical, horizontal).
 
 Sources: Lavin, "On the Efficiency of Convolutional Neural Networks" (arXiv 2404.03617), its Fig. 6 and the code of its author (andravin/spio);
 FasterNet (arXiv 2303.03667). "Derived here" and "our choice" mark what is in neither.
@@ -28,6 +30,7 @@ from refconv.problem.block_base import (
     one_of,
     record,
     settle_residual,
+    settle_window,
 )
 from refconv.problem.steps import INPUT, Step, activation, conv, norm, partial_conv
 
@@ -203,7 +206,8 @@ class MBConvBlock(Block):
     project_weight: np.ndarray
     project_bias: np.ndarray | None
     se: SqueezeExcite | None = None
-    stride: int = 1
+    stride: int | tuple = 1
+    pads: tuple | None = None
     activation: str = "silu"
     residual: bool | str = "auto"
 
@@ -214,15 +218,15 @@ class MBConvBlock(Block):
         check_arrays(self, **expanded, project_weight="K hidden", project_bias="K")
         check_groups(self)
         _check_gates(self)
-        check_stride(self)
+        settle_window(self)
         one_of("activation", self.activation, ACTIVATIONS)
         settle_residual(self)
 
     def steps(self):
         """expand, conv, those of squeeze-excitation, project."""
         expand = conv("expand", INPUT), activation("expand", self.activation)
-        middle = conv("conv", "expand_activation", self.conv_weight.shape[2:], self.stride, self.groups), activation("conv", self.activation)
-        return [*expand, *middle, *_gated_projection(self, "conv_activation")]
+        middle = conv("conv", "expand_activation", self.conv_weight.shape[2:], self.stride, self.groups, pads=self.pads)
+        return [*expand, middle, activation("conv", self.activation), *_gated_projection(self, "conv_activation")]
 
 
 @record
@@ -242,7 +246,8 @@ class SeparableBlock(Block):
     project_weight: np.ndarray
     project_bias: np.ndarray | None
     se: SqueezeExcite | None = None
-    stride: int = 1
+    stride: int | tuple = 1
+    pads: tuple | None = None
     activation: str | None = "relu"
     project_activation: str | None = None
     residual: bool | str = "auto"
@@ -254,7 +259,7 @@ class SeparableBlock(Block):
         check_arrays(self, conv_weight="C g R S", conv_bias="C", project_weight="K C", project_bias="K")
         check_groups(self)
         _check_gates(self)
-        check_stride(self)
+        settle_window(self)
         for name in ("activation", "project_activation"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, "identity")
@@ -263,7 +268,7 @@ class SeparableBlock(Block):
 
     def steps(self):
         """conv, those of squeeze-excitation, project; an activation that is none is no step."""
-        first = [conv("conv", INPUT, self.conv_weight.shape[2:], self.stride, self.groups)]
+        first = [conv("conv", INPUT, self.conv_weight.shape[2:], self.stride, self.groups, pads=self.pads)]
         if self.activation != "identity":
             first.append(activation("conv", self.activation))
         return [*first, *_gated_projection(self, first[-1].name)]
@@ -271,16 +276,18 @@ class SeparableBlock(Block):
 
 @record
 class FusedMBConvBlock(Block):
-    """FusedMBConv: x + project(activation(conv(x))), conv dense, of `stride`. Lavin's Fig. 6 (a).
+    """FusedMBConv: x + project(se(activation(conv(x)))), conv dense, of `stride`. Lavin's Fig. 6 (a), without squeeze-excitation.
 
-    conv_weight (hidden, C, R, S), conv_bias (hidden,), project_weight (K, hidden), project_bias (K,). residual as in MBConvBlock.
+    conv_weight (hidden, C, R, S), conv_bias (hidden,), project_weight (K, hidden), project_bias (K,). se, residual as in MBConvBlock.
     """
 
     conv_weight: np.ndarray
     conv_bias: np.ndarray | None
     project_weight: np.ndarray
     project_bias: np.ndarray | None
-    stride: int = 1
+    se: SqueezeExcite | None = None
+    stride: int | tuple = 1
+    pads: tuple | None = None
     activation: str = "silu"
     residual: bool | str = "auto"
 
@@ -288,14 +295,15 @@ class FusedMBConvBlock(Block):
 
     def __post_init__(self):
         check_arrays(self, conv_weight="hidden C R S", conv_bias="hidden", project_weight="K hidden", project_bias="K")
-        check_stride(self)
+        _check_gates(self)
+        settle_window(self)
         one_of("activation", self.activation, ACTIVATIONS)
         settle_residual(self)
 
     def steps(self):
-        """conv, project."""
-        first = conv("conv", INPUT, self.conv_weight.shape[2:], self.stride), activation("conv", self.activation)
-        return [*first, *self._projected("conv_activation")]
+        """conv, those of squeeze-excitation, project."""
+        first = conv("conv", INPUT, self.conv_weight.shape[2:], self.stride, pads=self.pads), activation("conv", self.activation)
+        return [*first, *_gated_projection(self, "conv_activation")]
 
 
 @record

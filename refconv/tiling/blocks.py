@@ -253,10 +253,10 @@ def fused_mbconv_tiling(block, itemsize, target):
     """Rule: as many rows as keep their staged input, hidden channels and sums within half of `unit_bytes` (more rows are no faster here)."""
     conv, lanes = hidden_conv(block), target.lanes(itemsize)
     of_one = conv.r * conv.s * conv.c + block.k
-    row_bytes = (block.stride * block.w * block.c + conv.q * (min(CHUNK, block.hidden) + block.k)) * itemsize
+    row_bytes = (block.stride_h * block.w * block.c + conv.q * (min(CHUNK, block.hidden) + block.k)) * itemsize
     lines = shared_lines(block, max(1, min(block.p, unit_bytes(block, of_one, itemsize, target) // 2 // row_bytes)), target)
     span = span_of(block.q, block)
-    rows, vectors = register_tile(span.row, block.hidden, of_one - block.k, block.stride * block.c, itemsize, target)
+    rows, vectors = register_tile(span.row, block.hidden, of_one - block.k, block.stride_w * block.c, itemsize, target)
     chunk = whole_blocks(block, vectors, itemsize, target)
     project = product(span.pixels, block.k, chunk, itemsize, target)
     return FusedMBConvTiling(lines, chunk, tile_of(rows, vectors, block.hidden, lanes), project)
@@ -270,7 +270,7 @@ same time within 2 % and more workspace."""
 def mbconv_tiling(block, itemsize, target, halo="auto"):
     """Rule: steps of up to STEP_PIXELS pixels whose ring and hidden rows stay in half the L2; with halo "recompute" a step is a unit."""
     conv, pitch = middle_conv(block), odd_pitch(block.hidden, target.lanes(itemsize))
-    row_bytes = (block.stride * block.w * pitch + conv.q * (pitch + block.k)) * itemsize
+    row_bytes = (block.stride_h * block.w * pitch + conv.q * (pitch + block.k)) * itemsize
     within = (target.l2_bytes // 2 - block.r * block.w * pitch * itemsize) // row_bytes
     most = ceil_div(block.p, layers.parts(block.n, target.threads))
     step = max(1, min(most, within, ceil_div(STEP_PIXELS, conv.q)))

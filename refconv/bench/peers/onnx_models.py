@@ -65,6 +65,9 @@ class OnnxBlock(PeerBlock):
         """The activation of every element."""
         if kind == "silu":
             return self.multiply(x, self.node("Sigmoid", x))
+        if kind == "relu6":
+            least, most = (self.constant(f"clip_{bound}", np.array(bound, np.float32)) for bound in (0, 6))
+            return self.node("Clip", x, least, most)
         return self.node(ACTIVATIONS[kind], x)
 
     def mean(self, x):
