@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from block_problems import BLOCKS, STRIDED, build, squeeze_excite
+from block_problems import BLOCKS, STRIDED, build, gates
 
 import refconv
-from refconv.problem.blocks import MBConvBlock
 
 SPECIAL = (np.inf, -np.inf, np.nan)
 
@@ -43,9 +42,7 @@ def test_strides_dilations_and_unequal_sides(groups, pads):
 def test_blocks_keep_the_rule(kind, stride):
     if stride == 2 and kind not in STRIDED:
         pytest.skip("of stride 1 only")
-    changed = {"stride": stride} if kind in STRIDED else {}
-    if kind is MBConvBlock:
-        changed["se"] = squeeze_excite()
+    changed = ({"stride": stride} if kind in STRIDED else {}) | gates(kind)
     rng = np.random.default_rng(2)
     record = build(kind, array=lambda *shape: rng.standard_normal(shape).astype(np.float32), activation="relu", **changed)
     if not hasattr(record, "conv_weight"):
