@@ -12,7 +12,7 @@ import functools
 import types
 from typing import NamedTuple
 
-from numba import njit, prange
+from numba import intp, njit, prange
 from numba.core import event
 from numba.extending import register_jitable
 
@@ -44,7 +44,8 @@ def kernel(function, **options):
     Nothing is allocated in a kernel, so no references are counted: Numba's counting calls, where a branch keeps it from pruning them, make
     the code around them save all vector registers (a strip of a depthwise 3x3 convolution took 240 cycles instead of 89).
     """
-    jitted = njit(nogil=True, error_model="numpy", **{"_nrt": False, **options})(function)
+    options = {"_nrt": False, "no_cfunc_wrapper": True, **options}  # entry points of native callers are `native`
+    jitted = njit(nogil=True, error_model="numpy", **options)(function)
     if jitted is not function:  # they are the same under NUMBA_DISABLE_JIT
         jitted._cache = KernelCache(function)  # where cache=True would put one of Numba's own
     return jitted
@@ -72,7 +73,7 @@ def native(run, signature):
 
 def _split(operands, out, work, problem, tiling, units, threads):
     for slot in prange(threads):
-        run(operands, out, work, problem, tiling, part_of(slot, threads, units))  # noqa: F821
+        run(operands, out, work, problem, tiling, part_of(intp(slot), threads, units))  # noqa: F821
 
 
 @functools.cache
@@ -80,10 +81,11 @@ def parallel(jitted):
     """The kernel with its units in equal shares over `threads` Numba threads: f(operands, ..., tiling, units, threads).
 
     The loop above is compiled once for each kernel, with the kernel as the global name `run`: a closure would carry it
-    into the key of the disk cache, where a compiled function is never equal to itself in the next process.
+    into the key of the disk cache, where a compiled function is never equal to itself in the next process. prange counts in unsigned integers,
+    for which the kernel would be compiled once more: the slot is made the integer that it is in a call on one thread.
     """
     name = f"{plain(jitted).__name__}_parallel"
-    known = {"run": jitted, "part_of": part_of, "prange": prange, "__name__": __name__}
+    known = {"run": jitted, "part_of": part_of, "intp": intp, "prange": prange, "__name__": __name__}
     split = types.FunctionType(_split.__code__.replace(co_name=name), known, name)
     split.__qualname__ = f"{plain(jitted).__module__}.{name}"  # kernels of two files may have one name
     split.__module__ = __name__

@@ -11,6 +11,7 @@ _MODULES = {
     "simulate": "sim.account.layer",
     "simulate_block": "sim.account.block",
     "simulate_model": "sim.account.network",
+    "simulate_network": "sim.account.network_run",
 }
 __all__ = list(_MODULES)
 

@@ -4,6 +4,7 @@ from refconv.cli import contents, door
 
 DOORS = {
     "traffic": "what a layer, a block or a network moves between caches and DRAM",
+    "network": "what a whole network's schedule moves, call by call, with warm caches in between",
     "capacity": "DRAM traffic against the size of the cache",
     "plot": "pictures: efficiency gap, operational intensity, roofline, traffic, waterline",
     "waterline": "what a network can attain of a machine's peak, kernel after kernel",

@@ -14,7 +14,21 @@ from refconv.ops.convert import copy_transposed
 from refconv.parts.copy import ONE, copy, fill
 from refconv.plan import flat
 from refconv.static import Static
-from refconv.tile import add_row, fused_multiply_add, gather_diagonals, load, outer, outer_sum, slide, spread, store, sum_runs, transpose, zero
+from refconv.tile import (
+    add_from,
+    add_row,
+    fused_multiply_add,
+    gather_diagonals,
+    load,
+    outer,
+    outer_sum,
+    slide,
+    spread,
+    store,
+    sum_runs,
+    transpose,
+    zero,
+)
 from refconv.tile.instructions import lanes, slide_schedule
 from refconv.tile.operands import Ahead, Below, View, Weights
 from refconv.tiling.shapes import DepthwiseStrip
@@ -46,6 +60,22 @@ def data(size, dtype, seed=0):
 def move(x, out, rows, vectors, at, stride, columns, first_row, width):
     tile = load(rows, vectors, x, at, stride, columns)
     store(out, at, stride, tile, width, first_row)
+
+
+@kernel
+def add_and_store(x, out, rows, vectors, at, stride, columns, first_row):
+    tile = load(rows, vectors, x, 0, 1, vectors * lanes(x))
+    store(out, at, stride, add_from(tile, x, at, stride, columns, first_row), columns, first_row)
+
+
+@given(DTYPE, st.sampled_from([(1, 1), (14, 2), (2, 4)]), st.integers(-1, 70), st.integers(0, 3), st.integers(0, 5))
+def test_add_from_touches_what_a_store_does(dtype, shape, columns, first_row, at):
+    """Rows from the first on, columns that exist: the buffer of addends ends where the last does."""
+    rows, vectors = shape
+    whole = vectors * host.target().lanes(element(dtype).work.itemsize)
+    columns = min(columns, whole)
+    size = max(at + (rows - 1) * (max(columns, 1) + 3) + max(columns, 1), rows - 1 + whole)
+    both(add_and_store, [data(size, dtype), np.full(size, 9, dtype)], Static(rows), Static(vectors), at, max(columns, 1) + 3, columns, first_row)
 
 
 @given(DTYPE, st.sampled_from([(1, 1), (3, 2), (14, 2), (2, 4)]), st.integers(-1, 70), st.integers(0, 3), st.integers(-1, 70), st.integers(0, 5))

@@ -176,6 +176,7 @@ MORE = {
     MBCONV.replace("Add (x, p)", "Relu (p)"): ["MBConvBlock + relu"],
     MBCONV.replace("y = Add (x, p)", "n = Neg (x)  z = Add (n, p)  y = Relu (z)"): ["MBConvBlock + Add + relu"],
     MBCONV.replace("y = Add (x, p)", "z = Sum (x, p)  y = Relu (z)"): ["MBConvBlock + relu"],
+    MBCONV.replace("y = Add (x, p)", "z = Relu (p)  y = Add (x, z)"): ["MBConvBlock + relu + Add"],
     MBCONV.replace("(r, dw)", "(i, dw)").replace("d = ", "i = Identity (r)  d = "): ["MBConvBlock"],
     GATED.replace("GlobalAveragePool (s)", "ReduceMean <axes = [2, 3]> (s)"): ["MBConvBlock"],
     GATED.replace("GlobalAveragePool (s)", "ReduceMean <axes = [-1, 2]> (s)").replace("(s, g4)", "(g4, s)"): ["MBConvBlock"],

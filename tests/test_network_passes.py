@@ -15,7 +15,12 @@ X, Y = "float[2,8,5,4] x", "float[a,b,c,d] y"
 def calls(net):
     """[op with what has joined it] of a network's calls."""
     made = [
-        (call.step.op, "residual" if call.call and len(call.sources) > 1 else "", call.step.attributes.get("activation", ""))
+        (
+            call.step.op,
+            call.step.attributes.get("before_sum", ""),
+            "residual" if call.call and len(call.sources) > 1 else "",
+            call.step.attributes.get("activation", ""),
+        )
         for call in net.schedule.calls
     ]
     return ["+".join(filter(None, parts)) for parts in made]
@@ -39,7 +44,16 @@ CASES = {
     "a = Conv (x, w)  b = BatchNormalization (a, v2, v, v, v2)  y = Relu (b)": (["conv+relu"], 4e-7),
     "a = BatchNormalization (x, v2, v, v, v2)  y = Conv (a, w)": (["BatchNormalization", "convert", "conv"], 4e-7),
     "a = Conv (x, w)  b = Add (a, x)  y = Relu (b)": (["conv+residual+relu"], 0),
-    "a = Conv (x, w)  b = Relu (a)  y = Add (b, x)": (["conv+relu", "Add"], 0),
+    "a = Conv (x, w)  b = Relu (a)  y = Add (b, x)": (["conv+relu+residual"], 0),
+    "a = Conv (x, w)  b = Relu (a)  c = Add (x, b)  y = Sigmoid (c)": (["conv+relu+residual+sigmoid"], 4e-7),
+    "m = GlobalAveragePool (x)  a = Conv (x, w)  b = Relu (a)  c = Add (m, b)  y = Relu (c)": (
+        ["conv+relu", "Add", "GlobalAveragePool", "activated"],
+        4e-7,
+    ),
+    "t = Relu (x)  a = Conv (x, w)  b = Conv (a, w)  c = Add (b, t)  y = Add (c, a)": (
+        ["activated", "conv", "conv+residual", "Add"],
+        0,
+    ),
     "a = Conv (x, w)  b = Sum (x, a)  y = Clip (b, zero, six)": (["conv+residual+relu6"], 0),
     "a = Conv (x, w)  b = Relu (a)  y = Sub (b, a)": (["conv", "activated", "Sub"], 0),
     "a = Conv (x, w)  y = Add (a, a)": (["conv", "Add"], 0),
@@ -54,7 +68,7 @@ CASES = {
         ["activated"],
         1e-6,
     ),
-    "a = Conv (x, w)  m = GlobalAveragePool (x)  y = Add (m, a)": (["conv+residual", "GlobalAveragePool"], 4e-7),
+    "a = Conv (x, w)  m = GlobalAveragePool (x)  y = Add (m, a)": (["conv", "Add", "GlobalAveragePool"], 4e-7),
     "m = GlobalAveragePool (x)  a = Conv (m, w)  b = Add (a, x)  y = Relu (b)": (["GlobalAveragePool", "conv", "Add", "activated"], 4e-7),
     "k2 = Mul (cc, cc)  k3 = Neg (k2)  y = Add (x, k3)": (["Add"], 0),
 }
@@ -71,6 +85,21 @@ def test_patterns(body):
     made = [call if call != "activation" else "activated" for call in calls(net)]
     made = ["convert" if call.kernel == "convert" else name for call, name in zip(net.schedule.calls, made, strict=True)]
     assert sorted(made) == sorted(wanted)
+
+
+def test_a_sum_takes_the_memory_of_its_residual():
+    """Where nobody reads it afterwards, and it is not what is convolved."""
+    for body, shared in {
+        "a = Conv (x, w)  b = Conv (a, w)  c = Add (b, a)  y = Relu (c)": False,
+        "a = Conv (x, w)  b = Conv (a, w)  c = Conv (b, w)  y = Add (a, c)": True,
+        "a = Conv (x, w)  b = Conv (a, w)  c = Conv (b, w)  d = Add (a, c)  y = Add (d, a)": False,
+    }.items():
+        model, x = network(X, Y, body, W), whole((2, C, 5, 4), 5)
+        net = refconv.load(model, threads=1)
+        assert same(model, net, x), body
+        call = next(call for call in net.schedule.calls if call.call and len(call.sources) > 1)
+        buffers = [net.schedule.tensors[name].buffer for name in (call.sources[1], call.out)]
+        assert (buffers[0] == buffers[1]) == shared, body
 
 
 def test_products():

@@ -11,6 +11,7 @@ import refconv.bench.__main__
 import refconv.networks.__main__
 import refconv.warm
 import sim.cli.capacity
+import sim.cli.network
 import sim.cli.plot
 import sim.cli.traffic
 import sim.cli.waterline
@@ -21,6 +22,7 @@ TEXT = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 PARSERS = {
     "sim.traffic": sim.cli.traffic.parser,
     "sim.capacity": sim.cli.capacity.parser,
+    "sim.network": sim.cli.network.parser,
     "sim.waterline": sim.cli.waterline.parser,
     "refconv.networks": refconv.networks.__main__.parser,
     "refconv.bench": refconv.bench.__main__.parser,

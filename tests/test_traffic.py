@@ -35,13 +35,26 @@ def test_a_layer_that_fits_moves_each_byte_once(name, dtype):
     assert layer["compulsory_bytes"] == sum(problem.tensors.values()) * itemsize
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_residual_is_read_once_and_must_be(name):
+    problem = PRESETS[name].problem
+    plain, summed = (accounts.simulate(None, problem, "skylake-sp", residual=residual) for residual in (False, True))
+    size = problem.tensors["output"] * 4
+    assert summed["tensors"]["residual"]["read_bytes"] == aligned(size // 4)
+    assert summed["tensors"]["residual"]["write_bytes"] == 0
+    assert summed["compulsory_bytes"] == plain["compulsory_bytes"] + size
+    assert summed["bound_bytes"] == plain["bound_bytes"] + size
+    assert summed["dram"]["read_bytes"] == plain["dram"]["read_bytes"] + aligned(size // 4)
+    assert summed["levels"][0]["stores"] == plain["levels"][0]["stores"]
+
+
 @settings(max_examples=60)
-@given(conv_problems(), st.booleans(), st.sampled_from([(2, 2), (4, 2), (3, 5)]))
-def test_counts_are_conserved(problem, bias, geometry):
+@given(conv_problems(), st.booleans(), st.booleans(), st.sampled_from([(2, 2), (4, 2), (3, 5)]))
+def test_counts_are_conserved(problem, bias, residual, geometry):
     """What one level asks for is what the next receives; tensors add up to levels; traffic is at least what has to move."""
     machine = ZEN4._replace(levels=(make_level("L1", geometry[0] * geometry[1] * 64, geometry[1], 64), make_level("L2", 16 * 64 * 4, 4, 64)))
-    with few_shapes("float32"):
-        layer = accounts.simulate(None, problem, machine, bias=bias)
+    with few_shapes("float32", traced=True):
+        layer = accounts.simulate(None, problem, machine, bias=bias, residual=residual)
     upper, lower = layer["levels"]
     assert lower["loads"] == upper["load_misses"] + upper["store_misses"]
     assert lower["stores"] == upper["writebacks"]
@@ -55,7 +68,8 @@ def test_counts_are_conserved(problem, bias, geometry):
             assert sum(tensor["levels"][i][key] for tensor in layer["tensors"].values()) == level[key]
     output = layer["tensors"]["output"]
     assert output["write_bytes"] >= output["compulsory_bytes"]
-    for name in ("input", "weight", "bias") if bias else ("input", "weight"):
+    assert ("residual" in layer["tensors"]) == residual
+    for name in ("input", "weight", *("bias",) * bias, *("residual",) * residual):
         tensor = layer["tensors"][name]
         assert tensor["read_bytes"] >= tensor["compulsory_bytes"]
         assert tensor["write_bytes"] == 0
@@ -65,7 +79,7 @@ def test_counts_are_conserved(problem, bias, geometry):
 @pytest.mark.parametrize("name", ["conv2d", "dwconv"])
 def test_fully_associative_lru_traffic_never_grows_with_capacity(name):
     """The stack property, on a small map of the preset's channels."""
-    problem = PRESETS[name].problem._replace(h=12, w=12)
+    problem = PRESETS[name].problem._replace(h=14, w=14)
     moved = []
     for ways in (16, 64, 256, 1024, 4096):
         layer = accounts.simulate(None, problem, ZEN4._replace(levels=(Level("L1", ways * 64, ways, 64),)), tiling=tiling_for(problem))

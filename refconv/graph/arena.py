@@ -19,13 +19,14 @@ class Lifetime(NamedTuple):
     last: int
 
 
-def placed(lifetimes):
-    """({name: offset in bytes}, bytes of the whole) of {name: Lifetime}; offsets lie on cache lines."""
+def placed(lifetimes, line_bytes=LINE_BYTES):
+    """({name: offset in bytes}, bytes of the whole) of {name: Lifetime}; offsets lie on cache lines, of at least LINE_BYTES."""
+    line_bytes = max(line_bytes, LINE_BYTES)
     order = sorted(lifetimes, key=lambda name: -lifetimes[name].nbytes)
     first, last, starts, ends = (np.zeros(len(order), np.int64) for _ in range(4))
     offsets, whole = {}, 0
     for count, name in enumerate(order):
-        size = ceil_div(lifetimes[name].nbytes, LINE_BYTES) * LINE_BYTES
+        size = ceil_div(lifetimes[name].nbytes, line_bytes) * line_bytes
         beside = np.flatnonzero((first[:count] <= lifetimes[name].last) & (last[:count] >= lifetimes[name].first))
         at = 0
         for i in beside[np.argsort(starts[beside], kind="stable")]:

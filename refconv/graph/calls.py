@@ -13,8 +13,10 @@ from refconv.graph import orders
 from refconv.graph.model import printable, sizes_text
 from refconv.problem.steps import Step
 
-CONVERT, NUMPY, ACTIVATED = "convert", "numpy", "activated"
-"""Kernels of calls that are not of the table of kernels."""
+CONVERT, NUMPY, ACTIVATED, MISSING = "convert", "numpy", "activated", "missing"
+"""Kernels of calls that are not of the table of kernels; MISSING: there is none, so that the schedule can be read but not run."""
+SUM = "sum"
+"""Of NetworkCall.after."""
 
 
 class Tensor(NamedTuple):
@@ -32,7 +34,8 @@ class Tensor(NamedTuple):
 
 
 class NetworkCall(NamedTuple):
-    """kernel: a name of the table of kernels, or CONVERT, NUMPY, ACTIVATED; sources: names of tensors, "" for one left out; out: of a tensor.
+    """kernel: a name of the table of kernels, or CONVERT, NUMPY, ACTIVATED, MISSING; sources: names of tensors, "" for one left out; out: the
+    name of a tensor.
 
     call: the Call of a kernel of the table. run: of NUMPY, (function of the sources, whether it takes `out`). macs: multiply-adds, those of a
     block each once. block: of a "block" its Schedule, of several kernels where it has gates; between: {tensor of that schedule: name of a tensor}
@@ -61,11 +64,21 @@ class NetworkCall(NamedTuple):
         added, given = "Add" if self.kernel_calls and len(self.sources) > 1 else None, self.step.attributes
         return " + ".join(filter(None, (own, given.get("before_sum"), added, given.get("activation"))))
 
+    @property
+    def after(self):
+        """Passes over what the kernels of a block have made, in place, in order, each where there is one: the attributes "before_sum", SUM of the
+        second source, "activation". The kernel of a layer does all that as it stores."""
+        if not self.block:
+            return ()
+        return tuple(op for op in ("before_sum", SUM, "activation") if (len(self.sources) > 1 if op == SUM else op in self.step.attributes))
+
 
 class NetworkSchedule(NamedTuple):
     """calls; tensors: {name: Tensor}; constants: {name: array} of the tensors that are; inputs, outputs: names of tensors.
 
     offsets: {buffer: where it lies in the arena, in bytes}; arena_bytes: of the arena; workspace_bytes: of what kernels keep between their loops.
+    parameters: {name: array} of the weights and biases of kernels, as they are before they are packed. missing: an OtherNode for each step that
+    cannot be run, where such may be left out.
     """
 
     calls: tuple
@@ -76,6 +89,8 @@ class NetworkSchedule(NamedTuple):
     offsets: dict
     arena_bytes: int
     workspace_bytes: int
+    parameters: dict
+    missing: tuple = ()
 
     @property
     def peak_bytes(self):

@@ -7,17 +7,18 @@ import numpy as np
 from refconv import host
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
-from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, NetworkCall, Tensor
+from refconv.graph.calls import ACTIVATED, CONVERT, MISSING, NUMPY, NetworkCall, Tensor
 from refconv.graph.lower_blocks import add_block, block_fits, block_shape, reads_channels_last, steps_within
-from refconv.graph.model import printable, sizes_text
+from refconv.graph.model import OtherNode, printable, sizes_text
 from refconv.kernels import kernel_for
-from refconv.operators import VALUES_NEEDED, bound
+from refconv.operators import OPERATORS, VALUES_NEEDED, bound
 from refconv.operators.types import NotSupported, axis_in
 from refconv.operators.windows import axes_of
 from refconv.plan import MOST_WORKSPACE_BYTES, call_of
 from refconv.problem.activations import ACTIVATIONS, Activations
 from refconv.problem.conv import Conv2d
 from refconv.problem.steps import Step
+from refconv.schedule import prepared
 
 RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 SAME = ("Identity", "Dropout")
@@ -26,14 +27,15 @@ MOST_TRIED = 1 << 20
 
 
 class Calls:
-    """Steps turned into calls, one after another."""
+    """Steps turned into calls, one after another. target: as of network_schedule; missing: OtherNodes of what has been left out."""
 
-    def __init__(self, sized, threads):
+    def __init__(self, sized, threads, target=None):
         self.network, self.shapes, self.dtypes, self.values = sized
-        self.threads, self.calls, self.tensors, self.constants, self.wrong = threads, [], {}, {}, []
+        self.threads, self.target, self.calls, self.tensors, self.constants, self.wrong, self.missing = threads, target, [], {}, {}, [], []
         self.made = {step.name for whole in self.network.steps for step in (whole, *steps_within(whole))}
 
-    def build(self):
+    def build(self, strict=True):
+        """Add a call for each step that outputs need; ValueError where one cannot be run, or where not strict, none can."""
         needed = self._needed()
         takers = self.network.takers()
         for given in self.network.inputs:
@@ -50,9 +52,23 @@ class Calls:
                 except (NotSupported, ValueError, TypeError, IndexError) as error:
                     shapes = ", ".join(f"{printable(name)} [{self._sizes(name)}]" for name in step.sources if name)
                     self.wrong.append(f"{printable(self.network.label(step))} of {shapes}: {error}")
+                    self._leave_out(step, str(error))
         missing = [name for name in self.network.outputs if self._tensor(name) is None]
-        if self.wrong or missing:
+        if (self.wrong or missing) and (strict or all(call.kernel == MISSING for call in self.calls)):
             raise ValueError(f"cannot be run: {'; '.join(self.wrong) or f'nothing makes {printable(missing[0])}'}")
+
+    def _leave_out(self, step, why):
+        """Note that a step cannot be run; what it makes has memory where its sizes are known, so that steps after it can be."""
+        shape, dtype = self.shapes.get(step.name), self.dtypes.get(step.name)
+        known = shape is not None and None not in shape and dtype is not None
+        sources = [name for name in step.sources if name and self._tensor(name) is not None]
+        tensors, macs, elements = [self.tensors[name] for name in sources], None, None
+        if known:
+            elements = math.prod(shape) + sum(math.prod(tensor.shape) for tensor in tensors)
+            if step.op in OPERATORS:
+                macs = _MACS.get(step.op, lambda *shapes: 0)([tensor.shape for tensor in tensors], shape)
+            self.call(step, MISSING, sources, _as_its_sources(tensors, Tensor(shape, dtype, orders.plain(len(shape)), step.name)))
+        self.missing.append(OtherNode(printable(self.network.label(step)), step.op, elements, why, macs))
 
     def _as_run(self, step):
         """A step; in the place of a block whose kernel cannot run on its sources, the steps that it was, which also say what is wrong with these."""
@@ -93,8 +109,8 @@ class Calls:
         sources = [self._tensor(name) if name else None for name in step.sources]
         for name, tensor in zip(step.sources, sources, strict=True):
             if name and tensor is None:
-                if name in self.made or name in self.values:
-                    return  # what makes it is at fault, and has been told
+                if name in self.made or name in self.values:  # what makes it is at fault, and has been told
+                    return self._leave_out(step, f"needs the sizes of {printable(name)}, which is missing")
                 raise ValueError(f"nothing makes {printable(name)}")
         shape, dtype = self.shapes.get(step.name), self.dtypes.get(step.name)
         if step.name not in self.shapes and step.op in _SHAPES:
@@ -102,7 +118,7 @@ class Calls:
         if shape is None or None in shape or dtype is None:
             told = f"the shape of {printable(step.name)} ({sizes_text(shape) if shape else '?'}) does not follow from what it reads"
             raise ValueError(self._fault(step, sources) or told)
-        _ADD.get(step.op, _numpy)(self, step, sources, Tensor(shape, dtype, orders.plain(len(shape)), step.name))
+        return _ADD.get(step.op, _numpy)(self, step, sources, Tensor(shape, dtype, orders.plain(len(shape)), step.name))
 
     def _fault(self, step, sources):
         """What is wrong with a step whose shape onnx leaves open: what its kernel needs, or what NumPy says of arrays of zeros; else nothing."""
@@ -176,6 +192,8 @@ def _same(builder, step, sources, out):
 
 def _bound(builder, step):
     """(function, whether it takes `out`) of a step's operator, its values checked that must be known."""
+    if step.op not in OPERATORS:
+        raise NotSupported("there is no such operator")
     for i in VALUES_NEEDED.get(step.op, ()):
         if i < len(step.sources) and step.sources[i] and builder.constant(step.sources[i]) is None:
             raise ValueError(f"the value of {printable(step.sources[i])} is not known before it runs")
@@ -192,11 +210,15 @@ def _first(made):
 
 
 def _numpy(builder, step, sources, out):
-    """An operator by NumPy: what it makes lies as the largest of its sources that has as many axes."""
-    alike = [source for source in sources if source is not None and source.buffer is not None and len(source.shape) == len(out.shape)]
-    order = max(alike, key=lambda source: math.prod(source.shape)).order if alike else out.order
+    """An operator by NumPy."""
     macs = _MACS.get(step.op, lambda *shapes: 0)([source.shape for source in sources if source is not None], out.shape)
-    builder.call(step, NUMPY, step.sources, out._replace(order=order), run=_bound(builder, step), macs=macs)
+    builder.call(step, NUMPY, step.sources, _as_its_sources(sources, out), run=_bound(builder, step), macs=macs)
+
+
+def _as_its_sources(sources, out):
+    """What an operator makes: it lies as the largest of its sources that has as many axes."""
+    alike = [source for source in sources if source is not None and source.buffer is not None and len(source.shape) == len(out.shape)]
+    return out._replace(order=max(alike, key=lambda source: math.prod(source.shape)).order) if alike else out
 
 
 _MACS = {
@@ -287,12 +309,21 @@ def _kernel(builder, step, problem, made, order, out):
         return builder.call(step, NUMPY, step.sources, out._replace(order=order), run=(lambda *arrays: np.empty(out.shape, out.dtype), False))
     problem, stored = problem.checked(), element(x.dtype)
     codes = Activations(*(ACTIVATIONS[step.attributes.get(name, "identity")] for name in ("before_sum", "activation")))
-    call = call_of(kernel_for(problem, host.target().lanes(stored.work.itemsize)), problem, stored, builder.threads, activations=codes)
+    call = _call(builder, problem, stored, codes)
     if sum(call.sizes) * stored.work.itemsize > MOST_WORKSPACE_BYTES:
         raise ValueError(f"kernel {call.kernel.name} would stage {sum(call.sizes)} elements: must be less than {MOST_WORKSPACE_BYTES} bytes")
     sources = tuple(builder.in_order(name, order) for name in step.sources)
     builder.call(step, call.kernel.name, sources, out._replace(order=order), call=call, macs=problem.macs)
     return None
+
+
+def _call(builder, problem, stored, activations):
+    """The Call of a layer: with the tiling measured on this computer or its rule's, or with the rule's for the target."""
+    lanes = (builder.target or host.target()).lanes(stored.work.itemsize)
+    if builder.target is None:
+        return call_of(kernel_for(problem, lanes), problem, stored, builder.threads, activations=activations)
+    call = prepared(kernel_for(problem, lanes), problem, stored, builder.target._replace(threads=builder.threads))
+    return call._replace(statics=(activations,))
 
 
 def _without_activations(step):

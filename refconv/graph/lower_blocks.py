@@ -9,6 +9,7 @@ from refconv.graph import orders
 from refconv.graph.calls import Tensor
 from refconv.plan import MOST_WORKSPACE_BYTES, schedule_of
 from refconv.problem.blocks import FFNBlock
+from refconv.schedule import block_schedule
 
 
 def steps_within(step):
@@ -40,6 +41,13 @@ def block_shape(step, shape):
     return tuple(size for _, size in sorted(zip(step.attributes["write"] or range(len(made)), made, strict=True)))
 
 
+def _schedule(builder, record, images, stored):
+    """The Schedule of a record on images (n, h, w): with the tiling measured on this computer or its rule's, or with the rule's for the target."""
+    if builder.target is None:
+        return schedule_of(record, images, stored, builder.threads)
+    return block_schedule(record, *images, stored, builder.target._replace(threads=builder.threads))
+
+
 def block_fits(builder, step):
     """Whether a block's kernel runs on its sources: not where they are empty, of another type or other sizes than it takes, or too large."""
     record, (x, *residual) = step.attributes["record"], [builder.tensors.get(name) for name in step.sources]
@@ -50,7 +58,7 @@ def block_fits(builder, step):
         return False
     try:
         made = block_shape(step, x.shape)
-        schedule = schedule_of(record, (n, h, w), element(x.dtype), builder.threads)
+        schedule = _schedule(builder, record, (n, h, w), element(x.dtype))
     except ValueError:
         return False
     staged = max(sum(call.sizes) for call in schedule.calls) * schedule.element.work.itemsize
@@ -60,7 +68,7 @@ def block_fits(builder, step):
 def add_block(builder, step, sources, out):
     x, record = sources[0], step.attributes["record"]
     n, h, w, _ = _image(step, x.shape)
-    made, schedule = block_shape(step, x.shape), schedule_of(record, (n, h, w), element(x.dtype), builder.threads)
+    made, schedule = block_shape(step, x.shape), _schedule(builder, record, (n, h, w), element(x.dtype))
     if made != out.shape:
         raise ValueError(f"makes {list(made)} by its attributes, {list(out.shape)} in the graph: must be the same")
     read, write = (step.attributes[name] or orders.plain(len(x.shape)) for name in ("read", "write"))

@@ -28,6 +28,9 @@ that convolutions meet channels last, a Transpose is no work, and whatever comes
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from refconv.graph.model import printable
 from refconv.problem.steps import Step
 
 
@@ -98,9 +101,49 @@ class Network(NamedTuple):
         return self._replace(steps=tuple(reversed(kept)), parameters=used, labels={**self.labels, **dict(labels)})
 
 
+def input_shapes(inputs, deciding, given, batch=None):
+    """{input: shape, or array} of all NetworkInputs: those given, by name; else the file's, an open first size being `batch` (None: 1).
+
+    deciding: names of the inputs that must be given as arrays, since shapes depend on their values. A size that has a name is one size
+    everywhere. ValueError says which input lacks what.
+    """
+    listed = ", ".join(f"{printable(one.name)} [{shape_text(one.sizes)}]" for one in inputs)
+    strange = [name for name in given if name not in {one.name for one in inputs}]
+    if strange:
+        raise ValueError(f"input_shapes = {printable(strange[0])}: no such input; legal: {listed}")
+    named = {}
+    for one in inputs:
+        shape = getattr(given.get(one.name, ()), "shape", given.get(one.name, ()))
+        named |= {symbol: size for symbol, size in zip(one.sizes or (), shape, strict=False) if isinstance(symbol, str) and symbol}
+    whole, counted = dict(given), False
+    for one in inputs:
+        if one.name in deciding and not isinstance(given.get(one.name), np.ndarray):
+            raise ValueError(f"input_shapes: shapes depend on the values of {printable(one.name)} [{shape_text(one.sizes)}]; legal: an array of them")
+        if one.name in whole:
+            continue
+        first = one.sizes[0] if one.sizes else None
+        if isinstance(first, str) and first not in named:
+            counted = True
+            named |= {first: batch or 1} if first else {}
+        known = [named.get(size, size) for size in one.sizes or ()]
+        known[:1] = [batch or 1] if first == "" else known[:1]
+        if one.sizes is None or any(isinstance(size, str) for size in known):
+            raise ValueError(f"input_shapes: lacks sizes of {printable(one.name)} [{shape_text(one.sizes)}]; legal: NAME:SIZES for it")
+        counted = counted or first == ""
+        whole[one.name] = tuple(known)
+    if batch is not None and not counted:
+        raise ValueError(f"batch = {batch}: no input has a first size that is left open; inputs: {listed}")
+    return {one.name: whole[one.name] for one in inputs}
+
+
+def shape_text(sizes):
+    """Sizes as text, symbols by their names."""
+    return "?" if sizes is None else ", ".join(str(size) if size not in (None, "") else "?" for size in sizes)
+
+
 def with_attributes(step, **attributes):
     """A step with more attributes."""
     return step._replace(attributes={**step.attributes, **attributes})
 
 
-__all__ = ["Network", "NetworkInput", "Step", "with_attributes"]
+__all__ = ["Network", "NetworkInput", "Step", "input_shapes", "shape_text", "with_attributes"]

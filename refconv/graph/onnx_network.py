@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refconv.graph.model import printable, sizes_text
-from refconv.graph.network import Network, NetworkInput
+from refconv.graph.network import Network, NetworkInput, shape_text
 from refconv.graph.onnx_branches import copied, resolve
 from refconv.graph.onnx_file import checked, loaded, valid
 from refconv.graph.onnx_inputs import set_inputs, symbol_of
@@ -41,13 +41,13 @@ class Sized(NamedTuple):
 class OnnxNetwork:
     """What an ONNX file says. inputs: NetworkInputs; outputs: names; deciding: names of inputs whose values shapes depend on; notes: assumptions."""
 
-    def __init__(self, source):
-        """source: the path of a file, or a ModelProto, which is left as it is."""
+    def __init__(self, source, strict=True):
+        """source: the path of a file, or a ModelProto, which is left as it is. strict: else operators that there are not become steps, too."""
         if isinstance(source, str | os.PathLike):
             model = loaded(source, weights=True)
         else:
             model = copied(source)
-        self.notes = {}
+        self.notes, self._strict = {}, strict
         with valid():
             constants_as_initializers(model.graph)
             self.arrays = {tensor.name: array_of_tensor(tensor) for tensor in model.graph.initializer}
@@ -107,8 +107,9 @@ class OnnxNetwork:
             op = operator(node)
             label = f"{node.op_type} {named(node)}"
             if op not in OPERATORS and op not in EXPANDED:
-                lacking += [node] if op not in later else []
-                continue
+                lacking += [node] if self._strict and op not in later else []
+                if self._strict or op in later:
+                    continue
             given = {name: array_of_tensor(value) if hasattr(value, "data_type") else value for name, value in attributes(node).items()}
             for name in FLAGS & set(given):
                 if given[name] not in (0, 1):
@@ -132,11 +133,6 @@ class OnnxNetwork:
         shapes = ", ".join(f"{printable(name)} [{shape_text(known.get(name))}]" for name in node.input if name)
         domain = "" if is_plain(node) else f"{node.domain}."
         return printable(f"{domain}{node.op_type} {named(node)} of {shapes}")
-
-
-def shape_text(sizes):
-    """Sizes as text, symbols by their names."""
-    return "?" if sizes is None else ", ".join(str(size) if size not in (None, "") else "?" for size in sizes)
 
 
 def operator(node):

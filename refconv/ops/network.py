@@ -10,10 +10,11 @@ import numpy as np
 
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
-from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY
+from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, SUM
 from refconv.graph.model import printable
+from refconv.graph.network import input_shapes, shape_text
 from refconv.graph.network_schedule import network_schedule
-from refconv.graph.onnx_network import OnnxNetwork, shape_text
+from refconv.graph.onnx_network import OnnxNetwork
 from refconv.graph.passes import improved
 from refconv.operators.types import NotSupported
 from refconv.ops.blocks import block_program
@@ -25,18 +26,20 @@ from refconv.plan import LayerProgram, plan_of, scratch, thread_count
 from refconv.problem.block_base import one_of
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
+from refconv.weights.packed import LINE_BYTES
 
 MOST_SCHEDULES = 16
 """Kept of one network: one for each combination of input sizes and number of threads."""
 
 
-def load(source, *, threads=None, fuse=True):
+def load(source, *, threads=None, fuse=True, strict=True):
     """The network in an ONNX file, ready to be called (extra `onnx`).
 
     source: the path of a file, whose weights may lie beside it as external data, or an onnx.ModelProto. threads: at most this many in every call
     that does not say otherwise (None: Numba's current number). Operator sets 11 and later; what of older ones means the same works, too.
     fuse: whether residual blocks that this project has records of (refconv/problem/blocks.py) run as by fused_block; without, every convolution
     is a call of its own, and the same numbers come out up to rounding.
+    strict: operators that there are not are refused here; else by a call, while schedule_on has the rest of the network.
 
     Returns a Net. ValueError says what is wrong with the file, or lists the operators that there are not, with the shapes of what they read.
     """
@@ -44,7 +47,7 @@ def load(source, *, threads=None, fuse=True):
     try:
         if path and not os.path.isfile(path):
             raise ValueError("must be a file" if os.path.exists(path) else "no such file")
-        return Net(OnnxNetwork(source), threads, path, fuse)
+        return Net(OnnxNetwork(source, strict), threads, path, fuse)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
@@ -79,6 +82,11 @@ class Net:
         self.inputs, self.outputs, self.notes = tuple(given.name for given in file.inputs), file.outputs, tuple(file.notes)
         thread_count(threads)
 
+    @property
+    def path(self):
+        """Of the file; "" where it was a ModelProto."""
+        return self._path
+
     def __repr__(self):
         inputs = ", ".join(f"{printable(given.name)} [{shape_text(given.sizes)}] {given.dtype}" for given in self._file.inputs)
         return f"Net({printable(self._path)}: {inputs} -> {', '.join(map(printable, self.outputs))})"
@@ -101,6 +109,23 @@ class Net:
         by_name = self._by_name(shapes, named)
         self._check_sizes({name: np.shape(value) if name in self._file.deciding else tuple(value) for name, value in by_name.items()})
         return self._program(by_name, threads).schedule
+
+    def schedule_on(self, target, /, *shapes, line_bytes=LINE_BYTES, strict=True, **named):
+        """The NetworkSchedule for another CPU, a refconv.host.Target with the number of threads: kernels and tilings by rule, nothing measured.
+
+        shapes: as of schedule_for. line_bytes: of the longest cache lines there, on which buffers begin. strict: else what cannot be run is
+        among the schedule's `missing`, and the rest of the network is there.
+        """
+        by_name = self._by_name(shapes, named)
+        self._check_sizes({name: np.shape(value) if name in self._file.deciding else tuple(value) for name, value in by_name.items()})
+        return network_schedule(self._sized(*self._known(by_name)), target.threads, target, line_bytes, strict)
+
+    def shapes(self, given=(), batch=None):
+        """{input: shape} for schedule_for and schedule_on: those given, {name: shape or array}; else the file's, an open first size being `batch`.
+
+        ValueError says which input lacks what.
+        """
+        return input_shapes(self._file.inputs, self._file.deciding, dict(given), batch)
 
     @property
     def schedule(self):
@@ -160,19 +185,25 @@ class Net:
     def _program(self, given, threads):
         """The _Program for arrays, or shapes, by input; made at the first call with those sizes."""
         count = thread_count(self._threads if threads is None else threads)
-        values = {name: np.asarray(given[name]) for name in self._file.deciding}
-        sizes = {name: values[name].shape if name in values else tuple(map(int, getattr(value, "shape", value))) for name, value in given.items()}
+        sizes, values = self._known(given)
         key = tuple(sizes.values()), tuple(array.tobytes() for array in values.values()), count
         program = self._programs.get(key)
         if program is None:
-            sized = self._file.sized(sizes, values)
-            if self._network is not None:
-                program = _Program(sized._replace(network=self._network), count, self._packed)
-            else:  # other sizes may take other branches
-                program = _Program(sized._replace(network=improved(sized.network, self._fuse)), count, {})
+            program = _Program(self._sized(sizes, values), count, {} if self._network is None else self._packed)
             self._programs.keep(key, program)
         self._last = program
         return program
+
+    def _known(self, given):
+        """({input: shape}, {input: array} of those whose values decide shapes) of arrays, or shapes, by input."""
+        values = {name: np.asarray(given[name]) for name in self._file.deciding}
+        sizes = {name: values[name].shape if name in values else tuple(map(int, getattr(value, "shape", value))) for name, value in given.items()}
+        return sizes, values
+
+    def _sized(self, sizes, values):
+        """The network on inputs of these sizes, after all passes; other sizes may take other branches."""
+        sized = self._file.sized(sizes, values)
+        return sized._replace(network=improved(sized.network, self._fuse) if self._network is None else self._network)
 
 
 def fixed(given):
@@ -278,12 +309,8 @@ class _Program:
         runs = [functools.partial(bound.run, _flat(sources[0], self.schedule.tensors[call.sources[0]].order), flat)]
         if mark is not None:
             runs.append(functools.partial(mark, flat.reshape(program.out_shape)))
-        if "before_sum" in given:
-            runs.append(activator(flat, flat, given["before_sum"]))
-        if len(sources) > 1:
-            runs.append(functools.partial(np.add, out, sources[1], out=out))
-        if "activation" in given:
-            runs.append(activator(flat, flat, given["activation"]))
+        for op in call.after:
+            runs.append(functools.partial(np.add, out, sources[1], out=out) if op == SUM else activator(flat, flat, given[op]))
         return runs
 
     def _kernel(self, i, call, sources, out):

@@ -143,19 +143,22 @@ def counters_of(counts, classes):
     return named
 
 
-def account(work, buffers, lines, machine, dtype, workspace, *, shown=None, cores=1):
+def account(work, buffers, lines, machine, dtype, workspace, *, shown=None, cores=1, itemsize=None):
     """The Account of a run, by level and by tensor.
 
     work: Work. buffers: those of the Run; buffers of one name are one tensor. lines: Lines. workspace: names of tensors that are neither parameters,
-    nor input or output. shown: numbers of the buffers to list (None: all that are not empty); what else has moved is listed, too. cores: how
-    many ran. Their peaks add up, but they share the memory, whose bandwidth is taken to be the one of the machine's record: that of one core.
+    nor input or output. shown: numbers of the buffers to list (None: all that are not empty); what else has moved is listed, too. cores: how many
+    ran. Their peaks add up, but they share the memory, whose bandwidth is taken to be the one of the machine's record: that of one core. itemsize:
+    bytes of the elements that `work` counts (None: the dtype's).
     """
     counts, dram, classes = lines
     every = [counters_of(level, None if classes is None else classes[i]) for i, level in enumerate(counts)]
-    least = {name: elements * dtype.itemsize for name, elements in work.compulsory.items()}
+    itemsize = itemsize or dtype.itemsize
+    least = {name: elements * itemsize for name, elements in work.compulsory.items()}
+    moved = counts.any(axis=(0, 2)) | dram.any(axis=1)
 
     def listed(i):
-        return shown is None or i in shown or counts[:, i].any() or dram[i].any()
+        return shown is None or i in shown or moved[i]
 
     tensors = {
         name: TensorBytes(
@@ -179,6 +182,6 @@ def account(work, buffers, lines, machine, dtype, workspace, *, shown=None, core
         compulsory_bytes=sum(least.values()),
         workspace_bytes=sum(tensors[name].bytes for name in workspace if name in tensors),
         balance_flop_per_byte=cores * machine.balance(dtype.work.itemsize),
-        bound_bytes=work.bound.elements * dtype.itemsize,
+        bound_bytes=work.bound.elements * itemsize,
         bound_source=work.bound.source,
     )

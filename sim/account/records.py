@@ -3,6 +3,7 @@
 Bytes are those of whole cache lines; "moved" is read and written together.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,6 +33,8 @@ def _plain(value):
         return value.as_json()
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
+    if value == math.inf:  # which JSON does not have
+        return None
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
@@ -154,8 +157,9 @@ class Traffic:
 
     @property
     def intensity(self):
-        """The Intensity; 0 of what computes nothing, though it may find all that it touches in the caches."""
-        return Intensity(compulsory=self.flops / self.compulsory_bytes, simulated=self.flops / self.moved_bytes if self.flops else 0.0)
+        """The Intensity; 0 of what computes nothing, infinite of what computes and finds all that it touches in the caches."""
+        simulated = self.flops / self.moved_bytes if self.moved_bytes else math.inf
+        return Intensity(compulsory=self.flops / self.compulsory_bytes, simulated=simulated if self.flops else 0.0)
 
 
 @record

@@ -44,17 +44,7 @@ def parser(prog, description, **forms):
         metavar="NAME|DESCRIPTOR",
         help="layer or block below, or a benchdnn descriptor such as g96mb1ic96ih56oc96kh7ph3; repeatable",
     )
-    add("--machine", metavar="NAME|FILE", help="a machine below or a YAML file (default host)")
-    add(
-        "--cache",
-        action="append",
-        default=[],
-        metavar="L1=32KiB,8,64",
-        help="size, ways, line bytes, then, if not lru,write-back,allocate, any of fifo, plru, random, seed=N, write-through, no-allocate; "
-        "repeatable. With --machine, or where L1 is not among them, the levels given override that "
-        "machine's or are added; else the hierarchy is exactly the levels given",
-    )
-    add("--inclusion", metavar="WORD", help=f"{', '.join(INCLUSIONS)}: instead of the machine's (which is nine if it does not say)")
+    add_machine(result)
     add("--kernel", metavar="NAME", help="the kernel to run a layer with (default: the one refconv would choose)")
     for mode, about in (("halo", "computed rows that two tiles need"), ("squeeze", "the hidden layer, whose gates need the whole map")):
         legal, blocks = ", ".join(MODES[mode]), ", ".join(with_choice(mode))
@@ -71,6 +61,22 @@ def parser(prog, description, **forms):
             form.add_argument(f"--{name}", action="store_true", help=about)
     add("--list", action="store_true", help="list layers, blocks and machines and exit")
     return result
+
+
+def add_machine(parser):
+    """Add the options that `chosen_machine` reads."""
+    add = parser.add_argument
+    add("--machine", metavar="NAME|FILE", help="a machine below or a YAML file (default host)")
+    add(
+        "--cache",
+        action="append",
+        default=[],
+        metavar="L1=32KiB,8,64",
+        help="size, ways, line bytes, then, if not lru,write-back,allocate, any of fifo, plru, random, seed=N, write-through, no-allocate; "
+        "repeatable. With --machine, or where L1 is not among them, the levels given override that "
+        "machine's or are added; else the hierarchy is exactly the levels given",
+    )
+    add("--inclusion", metavar="WORD", help=f"{', '.join(INCLUSIONS)}: instead of the machine's (which is nine if it does not say)")
 
 
 def with_choice(mode):

@@ -308,3 +308,23 @@ def flush(words, first, last):
             if m[g + LEVEL.policy] == PLRU:
                 m[m[g + LEVEL.policy_at] + i] = 0
     m[HEADER.lowest], m[HEADER.highest] = NO_PLACE, -1
+
+
+@kernel
+def hand_over(words, first, units, tensor):
+    """The units of memory from place `first` on are a tensor's from now on: what levels hold of them, dirty or not, is counted as its.
+
+    Nothing moves. first, units: of whole lines of the last level; the tensor must lie there, so that its tags are those of the same places.
+    """
+    m = pointer(words)
+    bits = TENSOR_BITS - m[HEADER.unit_shift] + 1
+    for level in range(m[HEADER.levels]):
+        g = level_at(m, level)
+        shift = m[g + LEVEL.line_shift]
+        for n in range(min(units >> shift, m[g + LEVEL.sets])):
+            i = set_of(m, g, (first >> shift) + n)
+            for way in range(m[g + LEVEL.ways]):
+                at = way_at(m, g, i, way)
+                tag = m[at]
+                if tag != 0 and first <= place_of(m, tag) < first + units:
+                    m[at] = (tensor << bits) + ((tag - TAG) & (1 << bits) - 1) + TAG

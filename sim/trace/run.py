@@ -10,8 +10,9 @@ from refconv.jit import compiled, part_of
 from refconv.recent import Recent
 from refconv.static import Static
 from sim.hierarchy.hierarchy import Hierarchy, flush_cores, run
+from sim.hierarchy.loops import hand_over
 from sim.hierarchy.observe import Hook, observer_of
-from sim.hierarchy.words import WRITTEN, units_of
+from sim.hierarchy.words import TENSOR_BITS, WRITTEN, units_of, whole_lines
 from sim.trace.cores import PRIVATE, Turns, check_cores
 from sim.trace.nontemporal import NONTEMPORAL, TEMPORAL, WriteCombining, check_stores
 from sim.trace.traced import Trace, Traced
@@ -32,12 +33,13 @@ class Core:
     outputs: numbers of the buffers that are stored past the caches; turn: see sim/hierarchy/observe.py.
     """
 
-    def __init__(self, hierarchy, machine, buffers, outputs, turn, observe):
+    def __init__(self, hierarchy, machine, buffers, parts, outputs, turn, observe):
         self.hierarchy = hierarchy
-        self._combining = WriteCombining(outputs, len(buffers), machine.line_bytes) if outputs else None
+        self._combining = WriteCombining(outputs, len(buffers) + len(parts), machine.line_bytes) if outputs else None
         self.hook = Hook(hierarchy, turn, self._combining and self._combining.take, observe)
         trace = Trace(hierarchy, machine.vector_bytes, machine.levels[-1].line_bytes)
         self.buffers = [trace.buffer(*buffer) for buffer in buffers]
+        self.buffers += [trace.part(self.buffers[0], *part) for part in parts]
         self._seen = [np.zeros_like(counters) for counters in self._counters()]
 
     def _counters(self):
@@ -56,13 +58,15 @@ class Core:
 class Run:
     """Traced buffers [(name, elements, itemsize)], side by side in the memory of a machine whose caches are empty; `buffers` has them in order.
 
+    parts: [(name, elements, itemsize, at)] of buffers that lie in the memory of the first, from its byte `at` on, a line of the last level;
+    `buffers` has them after the others. Those that lie in one place at different times take turns by `hand_over`.
     stores: how buffers named "output" are stored, of sim.trace.nontemporal.STORES. classify: `classes` are then the misses, as of Hierarchy, of
     what `moved` has last returned. cores, private: so many cores, each with the first `private` levels of its own (sim/trace/cores.py);
     `per_core` are then the counts of each, [(counts, dram), ...]. A core's DRAM bytes written are those that it has stored, whoever drove them
     out of a level that is shared; what it reads first is there for the others. ValueError says what is illegal, also of a run that is over.
     """
 
-    def __init__(self, machine, buffers, stores=TEMPORAL, classify=False, cores=1, private=PRIVATE):
+    def __init__(self, machine, buffers, stores=TEMPORAL, classify=False, cores=1, private=PRIVATE, parts=()):
         check_stores(stores)
         check_cores(cores, private, machine)
         places = units_of(buffers, machine.line_bytes, machine.levels[-1].line_bytes) + 1
@@ -70,7 +74,7 @@ class Run:
             raise ValueError(f"buffers of {places} lines: must be at most {MOST_PLACES // len(machine.levels)} where misses are classified")
         if cores > 1 and places > MOST_PLACES:
             raise ValueError(f"buffers of {places} lines: must be at most {MOST_PLACES} on several cores")
-        geometry = machine.caches, machine.line_bytes, len(buffers), machine.inclusion, places if classify else 0
+        geometry = machine.caches, machine.line_bytes, len(buffers) + len(parts), machine.inclusion, places if classify else 0
         self._pool = _idle(*geometry) if cores == 1 else None
         hierarchies = [self._pool.pop() if self._pool else Hierarchy(*geometry) for _ in range(cores)]
         if cores > 1:
@@ -80,7 +84,8 @@ class Run:
         outputs = [i for i, (name, *_) in enumerate(buffers) if name == "output"] if stores == NONTEMPORAL else []
         observe, self._turns = observer_of(buffers, machine.line_bytes), None
         turns = [functools.partial(self._next_turn, i) if cores > 1 else None for i in range(cores)]
-        self._cores = [Core(h, machine, buffers, outputs, turn, observe) for h, turn in zip(hierarchies, turns, strict=True)]
+        self._longest = machine.levels[-1].line_bytes
+        self._cores = [Core(h, machine, buffers, parts, outputs, turn, observe) for h, turn in zip(hierarchies, turns, strict=True)]
         self.buffers, self.classes, self.per_core = self._cores[0].buffers, None, None
 
     def _next_turn(self, core):
@@ -98,6 +103,24 @@ class Run:
             raise ValueError(f"a run on {len(self._cores)} cores: must be called by call_split, which says what each of them does")
         self._check_own(self._cores[0], arguments)
         compiled_for(function, arguments)(*arguments)
+
+    def stream(self, events):
+        """Access lines, events as of sim/hierarchy/words.py, on one core: what no kernel does. The next `moved` counts them."""
+        self._check_open()
+        if len(self._cores) > 1:
+            raise ValueError(f"a run on {len(self._cores)} cores: must be of one core to be streamed")
+        hierarchy = self._cores[0].hierarchy
+        run(hierarchy.words)
+        hierarchy.access(events >> 1, events & 1)
+
+    def hand_over(self, number):
+        """The memory of buffer `number` is its own from now on: what caches still hold of a buffer that lay there is counted as its."""
+        self._check_open()
+        for core in self._cores:
+            run(core.hierarchy.words)
+            buffer, line = core.buffers[number], core.hierarchy.line_bytes
+            units = whole_lines(buffer.size * int(buffer.itemsize), self._longest) // line
+            hand_over(core.hierarchy.words, (buffer.address & (1 << TENSOR_BITS) - 1) // line, units, number)
 
     def call_split(self, function, arguments, units):
         """Call a kernel of refconv's tables, its units in contiguous parts, one for each core.
