@@ -110,17 +110,17 @@ def network_contests(cases, peers, threads):
         entries = {f"refconv {LAYOUT}": Entry(run, run)}
         for name in peers:
             entries |= {f"{name} {form}": entry for form, entry in peer(name).network_entries(model, x, threads).items()}
-        agree(case, entries, exact(model, x), sum(node.op_type in PRODUCTS for node in model.graph.node))
+        agree(case, entries, exact(model, x, threads), sum(node.op_type in PRODUCTS for node in model.graph.node))
         yield Contest(case.name, f"{case.name} {sizes_text(x.shape)}", 2 * net.schedule.macs, entries)
 
 
-def exact(model, x):
+def exact(model, x, threads=1):
     """The output in float64, by torch; None where there is no torch, or it lacks an operator."""
     if importlib.util.find_spec("torch") is None:
         return None
     torch = peer("torch")
     try:
-        return torch.network_result(model, x)
+        return torch.network_result(model, x, threads)
     except torch.NotInTorch:
         return None
 

@@ -159,8 +159,9 @@ def network_entries(model, x, threads):
     return _module_entries({"contiguous": (plain, torch.contiguous_format), "channels_last": (plain, last), "linear": (linear, last)}, x, threads)
 
 
-def network_result(model, x):
+def network_result(model, x, threads):
     """The output of an onnx.ModelProto in float64; NotInTorch names a node that is not put to torch."""
+    torch.set_num_threads(threads)  # more than it has CPUs for would spin on the one that others are timed on
     with torch.no_grad():
         return TorchGraph(model, torch.float64)(tensor(x).double()).numpy()
 
