@@ -102,7 +102,7 @@ def test_a_strip_that_cannot_be_kept_is_refused_with_the_reason():
         tiling = rule._replace(strip=rule.strip._replace(rows=rows))
         if hasattr(tiling, "pixels"):
             tiling = tiling._replace(pixels=rows)
-        with pytest.raises(ValueError, match=f"strip.rows = {rows}: must be fewer .* take {taken} vector registers of 16"):
+        with pytest.raises(ValueError, match=f"strip.rows = {rows}: must be at most .* take {taken} vector registers of 16"):
             layer_schedule(refconv.Conv2d.parse(text), element("float32"), target, tiling=tiling)
 
 

@@ -198,7 +198,7 @@ def test_pairs_compare_their_second_by_peers_with_our_first():
 
 
 def test_steps_say_where_the_time_goes(tiny):
-    status, out, err = run("--model", tiny, "--steps", "--rounds", "2", "--json")
+    status, out, err = run("--model", tiny, "--steps", "--rounds", "2", "--peers", "none", "--json")
     assert (status, err) == (0, "")
     document = json.loads(out)
     records = document["steps"][tiny]
@@ -246,7 +246,7 @@ def test_the_command_line_takes_models(tiny):
     ],
 )
 def test_bad_input_exits_2_with_one_line(arguments, text, tiny):
-    status, out, err = run(*(tiny if word == "TINY" else word for word in arguments))
+    status, out, err = run("--peers", "none", *(tiny if word == "TINY" else word for word in arguments))
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert text in err
