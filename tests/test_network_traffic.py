@@ -249,7 +249,7 @@ def test_tensors_begin_on_the_longest_lines():
     account = small_account(caches)
     assert totals([account]) == totals(account.steps)
     ready = Ready(small().schedule_on(caches.target, (1, 16, 8, 8), line_bytes=256), caches.target)
-    assert all(at % 256 == 0 for *_, at in ready.parts)
+    assert all(at % 256 == 0 for *_, at in ready.overlaid)
     assert {*KINDS} >= {*ready.kinds}
 
 

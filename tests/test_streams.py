@@ -59,8 +59,8 @@ HIERARCHIES = {
 def test_memory_handed_over_is_the_same_memory(name, data):
     """Two buffers that lie in one place at different times, and one beside: caches behave as if all were one, and each line is somebody's."""
     caches = machine(*HIERARCHIES[name], inclusion=name if name in ("exclusive", "inclusive") else "nine")
-    parts = [("one", 16 * LINE, 1, 0), ("two", 24 * LINE, 1, 0), ("beside", 16 * LINE, 1, 32 * LINE)]
-    alone, apart = Run(caches, [("arena", 64 * LINE, 1)]), Run(caches, [("arena", 64 * LINE, 1)], parts=parts)
+    overlaid = [("one", 16 * LINE, 1, 0), ("two", 24 * LINE, 1, 0), ("beside", 16 * LINE, 1, 32 * LINE)]
+    alone, apart = Run(caches, [("arena", 64 * LINE, 1)]), Run(caches, [("arena", 64 * LINE, 1)], overlaid=overlaid)
     first, now = [buffer.address // LINE for buffer in apart.buffers], 1
     for _ in range(data.draw(st.integers(1, 6))):
         accesses = data.draw(st.lists(st.tuples(st.booleans(), st.integers(0, 15), st.booleans()), max_size=60))

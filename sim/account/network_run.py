@@ -99,7 +99,7 @@ def account_of(schedule, machine, name, warm=False, notes=()):
     if not ready.steps:
         raise ValueError("nothing is computed: must have a step")
     stored = next((element(schedule.tensors[step.call.out].dtype) for step in ready.steps if step.call.kernel_calls), element("float32"))
-    run, every = Run(machine, ready.buffers, parts=ready.parts), ready.every
+    run, every = Run(machine, ready.buffers, overlaid=ready.overlaid), ready.every
     rounds, steps, moved = 2 if warm else 1, [], []
     fast = fast_elements(machine, 1)  # bytes
     met = set(range(len(every))) if warm else set()  # what caches may hold when it starts

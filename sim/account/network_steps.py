@@ -20,7 +20,7 @@ from sim.trace.streams import line_events, lines_of
 
 KINDS = INPUT, ACTIVATION, WEIGHT, WORKSPACE, OUTPUT = "input", "activation", "weight", "workspace", "output"
 """What a buffer is to the network: one of its inputs or outputs, a tensor between two calls, a weight, bias or other constant, or workspace."""
-PARTS = ("Slice", "Split")
+TAKES = ("Slice", "Split")
 """Operators that take their elements from places of their first source that are known: only these are read."""
 PICKS = ("Gather", "GatherElements", "GatherND")
 """Operators that pick elements of their first source: no more of it is read than is made, from its start on."""
@@ -95,13 +95,13 @@ class NetworkStep(NamedTuple):
 class Ready:
     """The steps of a NetworkSchedule and their memory, for a host.Target.
 
-    buffers, parts: as of sim.trace.run.Run, the arena first; kinds: of KINDS, of each of both, by number; steps: NetworkSteps in order, those that
+    buffers, overlaid: as of sim.trace.run.Run, the arena first; kinds: of KINDS, of each of both, by number; steps: NetworkSteps in order, those that
     make nothing left out; inputs, outputs: numbers of the network's own.
     """
 
     def __init__(self, schedule, target):
         self._schedule, self._target, self._numbers, self._names = schedule, target, {}, set()
-        self.buffers, self.kinds, self.parts = [], [], []
+        self.buffers, self.kinds, self.overlaid = [], [], []
         self._add("arena", "arena", schedule.arena_bytes, ACTIVATION)
         self._nothing = Operand(self._add("nothing", "nothing", 0, WORKSPACE), 0, 1)
         calls = [call for call in schedule.calls if call.kernel != MISSING and math.prod(schedule.tensors[call.out].shape)]
@@ -110,8 +110,8 @@ class Ready:
         self._add_workspace(calls)
         self.inputs, self.outputs = self._buffers_of(schedule.inputs), self._buffers_of(schedule.outputs)
         for buffer, at in schedule.offsets.items():
-            self._numbers["tensor", buffer] = len(self.buffers) + len(self.parts)
-            self.parts.append((self._named(buffer), schedule.tensors[buffer].nbytes, 1, at))
+            self._numbers["tensor", buffer] = len(self.buffers) + len(self.overlaid)
+            self.overlaid.append((self._named(buffer), schedule.tensors[buffer].nbytes, 1, at))
             self.kinds.append(INPUT if buffer in self.inputs else OUTPUT if buffer in self.outputs else ACTIVATION)
         self.inputs, self.outputs = ([self._numbers["tensor", buffer] for buffer in buffers] for buffers in (self.inputs, self.outputs))
         lying, self.steps = set(self.inputs), []
@@ -121,8 +121,8 @@ class Ready:
 
     @property
     def every(self):
-        """[(name, elements, itemsize)] of buffers and parts, by number."""
-        return [*self.buffers, *(part[:3] for part in self.parts)]
+        """[(name, elements, itemsize)] of both, by number."""
+        return [*self.buffers, *(buffer[:3] for buffer in self.overlaid)]
 
     def of_kind(self, kind):
         """Numbers of the buffers of a kind."""
@@ -249,12 +249,12 @@ class Ready:
             first = sources[0]._replace(elements=min(sources[0].elements, out.bytes // sources[0].itemsize))
             return StreamPass((first, *sources[1:]), out)
         rest = made.sources[1:]
-        if made.kernel == NUMPY and made.step.op in PARTS and all(not name or self._schedule.tensors[name].buffer is None for name in rest):
+        if made.kernel == NUMPY and made.step.op in TAKES and all(not name or self._schedule.tensors[name].buffer is None for name in rest):
             return StreamPass(tuple(sources), out, functools.partial(places_taken, made, self._schedule))
         return StreamPass(tuple(sources), out)
 
     def _least(self, made, sources):
-        """{number: bytes} that a call must read: of a convolution's input what some output depends on, of a part what it takes; all of the others."""
+        """{number: bytes} that a call must read: of a convolution's input what outputs depend on, of a Slice's what it takes, of others all."""
         least, tensors, names = {}, self._schedule.tensors, [name for name in made.sources if name]
         for operand in sources:
             least[operand.number] = least.get(operand.number, 0) + operand.bytes
@@ -267,9 +267,9 @@ class Ready:
             least[self._numbers[weight]] = needed["weight"] * itemsize
         elif made.block is not None:
             self._least_of_block(made, sources[0], least)
-        elif made.kernel == NUMPY and made.step.op in (*PARTS, *PICKS):
+        elif made.kernel == NUMPY and made.step.op in (*TAKES, *PICKS):
             first = self._tensor(names[0])
-            taken = math.prod(tensors[made.out].shape) if made.step.op in PARTS else 0
+            taken = math.prod(tensors[made.out].shape) if made.step.op in TAKES else 0
             least[first.number] = min(first.bytes, taken * first.itemsize)
         return least
 

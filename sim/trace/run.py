@@ -33,13 +33,13 @@ class Core:
     outputs: numbers of the buffers that are stored past the caches; turn: see sim/hierarchy/observe.py.
     """
 
-    def __init__(self, hierarchy, machine, buffers, parts, outputs, turn, observe):
+    def __init__(self, hierarchy, machine, buffers, overlaid, outputs, turn, observe):
         self.hierarchy = hierarchy
-        self._combining = WriteCombining(outputs, len(buffers) + len(parts), machine.line_bytes) if outputs else None
+        self._combining = WriteCombining(outputs, len(buffers) + len(overlaid), machine.line_bytes) if outputs else None
         self.hook = Hook(hierarchy, turn, self._combining and self._combining.take, observe)
         trace = Trace(hierarchy, machine.vector_bytes, machine.levels[-1].line_bytes)
         self.buffers = [trace.buffer(*buffer) for buffer in buffers]
-        self.buffers += [trace.part(self.buffers[0], *part) for part in parts]
+        self.buffers += [trace.overlay(self.buffers[0], *buffer) for buffer in overlaid]
         self._seen = [np.zeros_like(counters) for counters in self._counters()]
 
     def _counters(self):
@@ -58,7 +58,7 @@ class Core:
 class Run:
     """Traced buffers [(name, elements, itemsize)], side by side in the memory of a machine whose caches are empty; `buffers` has them in order.
 
-    parts: [(name, elements, itemsize, at)] of buffers that lie in the memory of the first, from its byte `at` on, a line of the last level;
+    overlaid: [(name, elements, itemsize, at)] of buffers that lie in the memory of the first, from its byte `at` on, a line of the last level;
     `buffers` has them after the others. Those that lie in one place at different times take turns by `hand_over`.
     stores: how buffers named "output" are stored, of sim.trace.nontemporal.STORES. classify: `classes` are then the misses, as of Hierarchy, of
     what `moved` has last returned. cores, private: so many cores, each with the first `private` levels of its own (sim/trace/cores.py);
@@ -66,7 +66,7 @@ class Run:
     out of a level that is shared; what it reads first is there for the others. ValueError says what is illegal, also of a run that is over.
     """
 
-    def __init__(self, machine, buffers, stores=TEMPORAL, classify=False, cores=1, private=PRIVATE, parts=()):
+    def __init__(self, machine, buffers, stores=TEMPORAL, classify=False, cores=1, private=PRIVATE, overlaid=()):
         check_stores(stores)
         check_cores(cores, private, machine)
         places = units_of(buffers, machine.line_bytes, machine.levels[-1].line_bytes) + 1
@@ -74,7 +74,7 @@ class Run:
             raise ValueError(f"buffers of {places} lines: must be at most {MOST_PLACES // len(machine.levels)} where misses are classified")
         if cores > 1 and places > MOST_PLACES:
             raise ValueError(f"buffers of {places} lines: must be at most {MOST_PLACES} on several cores")
-        geometry = machine.caches, machine.line_bytes, len(buffers) + len(parts), machine.inclusion, places if classify else 0
+        geometry = machine.caches, machine.line_bytes, len(buffers) + len(overlaid), machine.inclusion, places if classify else 0
         self._pool = _idle(*geometry) if cores == 1 else None
         hierarchies = [self._pool.pop() if self._pool else Hierarchy(*geometry) for _ in range(cores)]
         if cores > 1:
@@ -82,10 +82,10 @@ class Run:
             for hierarchy in hierarchies:
                 hierarchy.join(hierarchies[0], private, owners)
         outputs = [i for i, (name, *_) in enumerate(buffers) if name == "output"] if stores == NONTEMPORAL else []
-        observe, self._turns = observer_of(buffers, machine.line_bytes), None
+        observe, self._turns = observer_of([*buffers, *(buffer[:3] for buffer in overlaid)], machine.line_bytes), None
         turns = [functools.partial(self._next_turn, i) if cores > 1 else None for i in range(cores)]
         self._longest = machine.levels[-1].line_bytes
-        self._cores = [Core(h, machine, buffers, parts, outputs, turn, observe) for h, turn in zip(hierarchies, turns, strict=True)]
+        self._cores = [Core(h, machine, buffers, overlaid, outputs, turn, observe) for h, turn in zip(hierarchies, turns, strict=True)]
         self.buffers, self.classes, self.per_core = self._cores[0].buffers, None, None
 
     def _next_turn(self, core):

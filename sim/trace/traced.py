@@ -59,7 +59,7 @@ class Trace:
             raise ValueError(f"{name}: all tensors together have {self._offset} bytes or more: must be below {1 << TENSOR_BITS}")
         return Traced(address, elements, Static(itemsize), self.vector_bytes, Static(shift), self.hierarchy.words.ctypes.data)
 
-    def part(self, whole, name, elements, itemsize, at):
+    def overlay(self, whole, name, elements, itemsize, at):
         """A buffer that lies in the memory of another, `whole`, from its byte `at` on, a line of the last level; named and counted apart from it."""
         address = len(self.names) << TENSOR_BITS | (whole.address + at) & (1 << TENSOR_BITS) - 1
         self.names.append(name)
