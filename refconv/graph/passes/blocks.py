@@ -10,6 +10,7 @@ import itertools
 
 import numpy as np
 
+from refconv.graph.network import with_attributes
 from refconv.graph.passes.maps import OF_CONV, OF_PRODUCT, Map, Maps
 from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
 from refconv.problem.steps import INPUT, Step, matrix_shape
@@ -49,13 +50,13 @@ RECORDS = (
 PATTERNS = [(example, example.graph) for record, fields in RECORDS for example in [_example(record, **given) for given in fields]]
 
 
-def fuse_blocks(network):
-    """Make blocks of all that are there, from the last step on."""
+def fuse_blocks(network, always=False):
+    """Make blocks of all that are there, from the last step on; always: they are to run so wherever they can, not where it pays alone."""
     maps, takers, steps, taken = Maps(network), network.takers(), {}, set()
     for step in reversed(network.steps):
         found = None if step.name in taken else next(_blocks(maps, takers, step, taken), None)
         if found is not None:
-            steps[step.name] = found
+            steps[step.name] = with_attributes(found, always=always)
             taken.update(inner.name for inner in found.attributes["steps"])
     return network.changed(steps)
 
