@@ -18,6 +18,7 @@ from refconv.problem.blocks import (
     FFNBlock,
     FusedMBConvBlock,
     MBConvBlock,
+    SeparableBlock,
     SqueezeExcite,
     fold_batch_norm,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "MBConvBlock",
     "PackedWeight",
     "PartialConv2d",
+    "SeparableBlock",
     "SqueezeExcite",
     "__version__",
     "choose",

@@ -44,7 +44,8 @@ def kernel(function, **options):
     Nothing is allocated in a kernel, so no references are counted: Numba's counting calls, where a branch keeps it from pruning them, make
     the code around them save all vector registers (a strip of a depthwise 3x3 convolution took 240 cycles instead of 89).
     """
-    jitted = njit(nogil=True, error_model="numpy", **{"_nrt": False, **options})(function)
+    options = {"_nrt": False, "no_cfunc_wrapper": True, **options}  # entry points of native callers are `native`
+    jitted = njit(nogil=True, error_model="numpy", **options)(function)
     if jitted is not function:  # they are the same under NUMBA_DISABLE_JIT
         jitted._cache = KernelCache(function)  # where cache=True would put one of Numba's own
     return jitted

@@ -9,7 +9,7 @@ import numpy as np
 
 from refconv.problem.activations import DEFINITIONS
 from refconv.problem.arrays import check_unmasked
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1, *, activation=None, residual=None):
@@ -59,10 +59,11 @@ def _ended(out, activation, residual):
     return out if activation is None else activate(out, activation)
 
 
-def _same_conv2d(x, weight, bias, stride=1, groups=1):
-    """conv2d padded to ceil(H / stride) x ceil(W / stride) outputs."""
+def _same_conv2d(x, weight, bias, groups=1, stride=1, pads=None):
+    """conv2d padded to ceil(H / stride) x ceil(W / stride) outputs, or by `pads`; stride: a number or a pair."""
     r, s = np.shape(weight)[2:]
-    return conv2d(x, weight, bias, (stride, stride), ((r - 1) // 2, (s - 1) // 2, r // 2, s // 2), groups=groups)
+    stride = stride if isinstance(stride, tuple) else (stride, stride)
+    return conv2d(x, weight, bias, stride, pads or ((r - 1) // 2, (s - 1) // 2, r // 2, s // 2), groups=groups)
 
 
 def activate(x, name):
@@ -125,15 +126,22 @@ def convnext_block(x, b):
 
 def mbconv_block(x, b):
     """x + project(squeeze_excite(activation(conv(activation(expand(x))))))."""
-    convolved = _same_conv2d(_expand(x, b), b.conv_weight, b.conv_bias, b.stride, b.groups)
+    convolved = _same_conv2d(_expand(x, b), b.conv_weight, b.conv_bias, b.groups, b.stride, b.pads)
     hidden = activate(convolved, b.activation)
     return _add(x, _project(hidden if b.se is None else squeeze_excite(hidden, b.se), b), b)
 
 
+def separable_block(x, b):
+    """x + project_activation(project(squeeze_excite(activation(conv(x))))), or without x."""
+    hidden = activate(_same_conv2d(x, b.conv_weight, b.conv_bias, b.groups, b.stride, b.pads), b.activation)
+    projected = _project(hidden if b.se is None else squeeze_excite(hidden, b.se), b)
+    return _add(x, activate(projected, b.project_activation), b)
+
+
 def fused_mbconv_block(x, b):
-    """x + project(activation(conv(x)))."""
-    hidden = activate(_same_conv2d(x, b.conv_weight, b.conv_bias, b.stride), b.activation)
-    return _add(x, _project(hidden, b), b)
+    """x + project(squeeze_excite(activation(conv(x))))."""
+    hidden = activate(_same_conv2d(x, b.conv_weight, b.conv_bias, 1, b.stride, b.pads), b.activation)
+    return _add(x, _project(hidden if b.se is None else squeeze_excite(hidden, b.se), b), b)
 
 
 def fasternet_block(x, b):
@@ -146,6 +154,7 @@ _BLOCK = {
     ConvFirstBlock: convfirst_block,
     ConvNeXtBlock: convnext_block,
     MBConvBlock: mbconv_block,
+    SeparableBlock: separable_block,
     FusedMBConvBlock: fused_mbconv_block,
     FasterNetBlock: fasternet_block,
 }
@@ -156,7 +165,7 @@ def block(x, record):
     n, c, h, w = np.shape(x)
     if c != record.c:
         raise ValueError(f"x of shape {np.shape(x)}: must have {record.c} channels, as the {type(record).__name__}")
-    record.layers(n, h, w)  # raises where the map is too small
+    record.layers(max(1, n), h, w)  # raises where the map is too small
     return _BLOCK[type(record)](x, record)
 
 

@@ -6,6 +6,8 @@ anything is projected (Hu et al.); both ways are derived here:
 
     squeeze = "recompute"   mbconv (only its sums)      -> squeeze_excite (gates) -> mbconv, gated: the hidden layer made twice
     squeeze = "spill"       mbconv (hidden_layer, sums) -> squeeze_excite (gates) -> gated: it is written and read once
+
+and the kernels separable and fused_mbconv in the place of mbconv.
 """
 
 from typing import Any, NamedTuple
@@ -202,7 +204,7 @@ MODES = {"halo": ("auto", "recompute", "cache"), "squeeze": ("auto", "recompute"
 
 def has_choice(name, block):
     """Whether a record has a choice of a mode of MODES: of halo with computed rows that steps share, of squeeze with squeeze-excitation."""
-    return kernel_for_block(block).recomputed_macs is not None if name == "halo" else getattr(block, "se", None) is not None
+    return kernel_for_block(block).halo if name == "halo" else getattr(block, "se", None) is not None
 
 
 def check_modes(block=None, **modes):
@@ -221,7 +223,8 @@ def halo_of(tiling):
 
 
 def _squeeze_for(problem, element, squeeze, target):
-    """The mode of squeeze-excitation: "auto" spills the hidden layer where all of it stays in the L2, and makes it twice where it would leave.
+    """The mode of squeeze-excitation: "auto" spills the hidden layer where all of it stays in the L2, or where a dense convolution makes it, whose
+    R * S * C multiply-adds an element take longer than to move that; elsewhere it makes the hidden layer twice.
 
     Halves are always made twice: spilled, they are rounded once more, and a result must not depend on the host's caches nor on the batch.
     """
@@ -230,7 +233,7 @@ def _squeeze_for(problem, element, squeeze, target):
     if element.half:
         return "recompute"
     hidden_bytes = problem.n * problem.p * problem.q * problem.hidden * element.itemsize
-    return "spill" if hidden_bytes <= target.l2_bytes else "recompute"
+    return "spill" if hidden_bytes <= target.l2_bytes or problem.groups == 1 else "recompute"
 
 
 def _tiling_for(row, problem, element, wanted, halo, target):

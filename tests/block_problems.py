@@ -12,11 +12,16 @@ from refconv.problem.blocks import (
     FFNBlock,
     FusedMBConvBlock,
     MBConvBlock,
+    SeparableBlock,
     SqueezeExcite,
 )
 
-BLOCKS = (FFNBlock, ConvFirstBlock, ConvNeXtBlock, MBConvBlock, FusedMBConvBlock, FasterNetBlock)
-STRIDED = (ConvFirstBlock, MBConvBlock, FusedMBConvBlock)
+BLOCKS = (FFNBlock, ConvFirstBlock, ConvNeXtBlock, MBConvBlock, SeparableBlock, FusedMBConvBlock, FasterNetBlock)
+STRIDED = (ConvFirstBlock, MBConvBlock, SeparableBlock, FusedMBConvBlock)
+GATED = (MBConvBlock, SeparableBlock, FusedMBConvBlock)
+"""Those that may have squeeze-excitation."""
+MORE_SHAPES = ("separable_512", "separable_linear", "separable_se")
+"""Presets that are others again in other shapes: tests of what every preset moves do without what would be compiled for these."""
 
 
 def zeros(*shape):
@@ -29,8 +34,16 @@ def squeeze_excite(channels=16, squeezed=4, array=zeros, maybe=zeros, **changed)
     return SqueezeExcite(**{**reduce, "expand_weight": array(channels, squeezed), "expand_bias": maybe(channels), **changed})
 
 
+def gates(kind, c=8, hidden=16, squeezed=4, **changed):
+    """{"se": a SqueezeExcite} for what `build` makes of a kind that may have one, else {}."""
+    return {"se": squeeze_excite(c if kind is SeparableBlock else hidden, squeezed, **changed)} if kind in GATED else {}
+
+
 def build(kind, c=8, k=8, hidden=16, g=2, kernel=(3, 3), array=zeros, maybe=zeros, **changed):
-    """A record, some of its fields changed. array, maybe: functions of a shape; the second may return None. g is Cp of a FasterNetBlock."""
+    """A record, some of its fields changed. array, maybe: functions of a shape; the second may return None. g is Cp of a FasterNetBlock.
+
+    A SeparableBlock has c hidden channels; its `hidden` counts for nothing.
+    """
     stride = changed.get("stride", 1)
     k = k if kind in STRIDED else c
     columns = 2 * c if kind is ConvFirstBlock and stride == 2 else c
@@ -38,11 +51,12 @@ def build(kind, c=8, k=8, hidden=16, g=2, kernel=(3, 3), array=zeros, maybe=zero
         ConvFirstBlock: (c, g, *kernel),
         ConvNeXtBlock: (c, 1, *kernel),
         MBConvBlock: (hidden, g, *kernel),
+        SeparableBlock: (c, g, *kernel),
         FusedMBConvBlock: (hidden, c, *kernel),
         FasterNetBlock: (g, g, *kernel),
     }
-    fields = {"project_weight": array(k, hidden), "project_bias": maybe(k)}
-    if kind is not FusedMBConvBlock:
+    fields = {"project_weight": array(k, c if kind is SeparableBlock else hidden), "project_bias": maybe(k)}
+    if kind not in (FusedMBConvBlock, SeparableBlock):
         fields |= {"expand_weight": array(hidden, columns), "expand_bias": maybe(hidden)}
     if kind in conv:
         fields["conv_weight"] = array(*conv[kind])
@@ -60,24 +74,30 @@ def blocks(draw, kind, make, activations=ACTIVATIONS, strides=(1, 1, 2)):
     array = lambda *shape: make(rng, shape)
     maybe = lambda *shape: draw(st.sampled_from([None, make(rng, shape)]))
     g, c = draw(st.sampled_from([1, 2, 3, 8])), draw(st.sampled_from([1, 2, 3]))
-    c = g * c if kind in (ConvFirstBlock, FasterNetBlock) else draw(st.integers(1, 9))
+    c = g * c if kind in (ConvFirstBlock, SeparableBlock, FasterNetBlock) else draw(st.integers(1, 9))
     hidden = g * draw(st.integers(1, 5)) if kind is MBConvBlock else draw(st.sampled_from([c, 2 * c, 4 * c, 6 * c, 5]))
     changed = {"activation": draw(st.sampled_from(activations))}
     if kind in STRIDED:
         changed["stride"] = draw(st.sampled_from(strides))
-    if kind in (MBConvBlock, FusedMBConvBlock):
+    if kind in GATED:
         changed["residual"] = draw(st.sampled_from(["auto", False]))
+        changed["stride"] = draw(st.sampled_from([*strides, (1, 2), (2, 1)]))
     if kind is FFNBlock:
         changed["residual"] = draw(st.booleans())
     if kind is ConvNeXtBlock:
         changed["eps"] = draw(st.sampled_from([1e-6, 1e-5, 0.5]))
-    if kind is MBConvBlock and draw(st.booleans()):
+    if kind is SeparableBlock:
+        changed["project_activation"] = draw(st.sampled_from([None, activations[0]] if g == 1 else [None]))  # compiled for depthwise alone
+    if kind in GATED and draw(st.booleans()):
         styles = {"activation": draw(st.sampled_from(activations)), "gate": draw(st.sampled_from(["sigmoid", "hardsigmoid"]))}
-        changed["se"] = squeeze_excite(hidden, draw(st.integers(1, 4)), array, maybe, **styles)
-    kernel = draw(st.sampled_from([1, 2, 3, 4, 5, 7])), draw(st.sampled_from([1, 2, 3, 5]))
+        changed["se"] = squeeze_excite(c if kind is SeparableBlock else hidden, draw(st.integers(1, 4)), array, maybe, **styles)
+    kernel, least = (draw(st.sampled_from([1, 2, 3, 4, 5, 7])), draw(st.sampled_from([1, 2, 3, 5]))), (1, 1)
+    if kind in GATED and draw(st.booleans()):
+        top, left, bottom, right = pads = tuple(draw(st.integers(0, size - 1)) for size in kernel * 2)
+        changed["pads"], least = pads, (max(1, kernel[0] - top - bottom), max(1, kernel[1] - left - right))
     record = build(kind, c, draw(st.sampled_from([c, c, 5])), hidden, g, kernel, array, maybe, **changed)
-    least = 2 if kind is ConvFirstBlock and record.stride == 2 else 1
-    n, h, w = draw(st.integers(1, 2)), draw(st.integers(least, 9)), draw(st.integers(least, 9))
+    least = (2, 2) if kind is ConvFirstBlock and record.stride == 2 else least
+    n, h, w = draw(st.integers(1, 2)), draw(st.integers(least[0], 9)), draw(st.integers(least[1], 9))
     return record, array(n, c, h, w)
 
 
@@ -106,11 +126,15 @@ def torch_block(b, x):
         module.bias = None if bias is None else nn.Parameter(torch.tensor(bias))
         return module
 
-    def conv(weight, bias, stride=1, groups=1):
+    def conv(weight, bias, stride=1, groups=1, pads=None):
         weight = weight if weight.ndim == 4 else weight[:, :, None, None]
         k, width, r, s = weight.shape
+        if pads is not None:
+            top, left, bottom, right = pads
+            module = filled(nn.Conv2d(width * groups, k, (r, s), stride, groups=groups, bias=bias is not None), weight, bias)
+            return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), module)
         odd = r % 2 == s % 2 == 1
-        padding = (r // 2, s // 2) if odd else 0 if stride == 2 else "same"
+        padding = (r // 2, s // 2) if odd else "same" if stride == 1 else 0
         module = filled(nn.Conv2d(width * groups, k, (r, s), stride, padding, groups=groups, bias=bias is not None), weight, bias)
         return nn.Sequential(nn.ZeroPad2d(((s - 1) // 2, s // 2, (r - 1) // 2, r // 2)), module) if padding == 0 and not odd else module
 
@@ -131,7 +155,7 @@ def torch_block(b, x):
         return activations[b.activation](conv(b.expand_weight, b.expand_bias)(x))
 
     def spatial(x):
-        return conv(b.conv_weight, b.conv_bias, b.stride, getattr(b, "groups", 1))(x)
+        return conv(b.conv_weight, b.conv_bias, b.stride, getattr(b, "groups", 1), b.pads)(x)
 
     def hidden(x):
         if isinstance(b, FFNBlock):
@@ -144,8 +168,12 @@ def torch_block(b, x):
         if isinstance(b, MBConvBlock):
             inner = activations[b.activation](spatial(expand(x)))
             return inner if b.se is None else inner * gates(inner, b.se)
+        if isinstance(b, SeparableBlock):
+            inner = activations[b.activation](spatial(x))
+            return inner if b.se is None else inner * gates(inner, b.se)
         if isinstance(b, FusedMBConvBlock):
-            return activations[b.activation](spatial(x))
+            inner = activations[b.activation](spatial(x))
+            return inner if b.se is None else inner * gates(inner, b.se)
         first, rest = x.split([b.convolved, b.c - b.convolved], 1)
         return expand(torch.cat([conv(b.conv_weight, None)(first), rest], 1))
 
@@ -154,4 +182,5 @@ def torch_block(b, x):
         out = conv(b.project_weight, b.project_bias)(hidden(x))
         if isinstance(b, ConvNeXtBlock) and b.scale is not None:
             out = out * torch.tensor(b.scale)[:, None, None]
+        out = activations[b.project_activation](out)
         return (x + out if b.residual else out).numpy()

@@ -17,6 +17,7 @@ from numba import njit, typeof, types
 import refconv
 from refconv import host, kernels
 from refconv.elements import element
+from refconv.jit import routine
 from refconv.plan import flat, make_plan, plan_of
 from refconv.schedule import block_schedule
 from refconv.static import Static
@@ -27,13 +28,23 @@ from refconv.tiling.layers import ROWS, most_rows, most_strip_rows
 from refconv.tiling.shapes import DepthwiseStrip
 from refconv.weights.packed import MOST_VECTORS
 
-ONE = Static(1)
+NONE, ONE = Static(0), Static(1)
 WHOLE = 1 << 30
 
 
-def summed(x, w, out, rows, vectors, steps, pitch, stride, at, step):
+@routine
+def sum_in_tile(x, w, out, rows, vectors, steps, pitch, stride, at, step):
     acc = outer_sum(zero(rows, vectors, out), View(x, at, pitch), Weights(w, at, stride), steps, Ahead(w, at, step, ONE))
     store(out, 0, pitch, acc, WHOLE, 0)
+
+
+def summed(single, double, rows, vectors, steps, pitch, stride, at, step):
+    x, w, out = single
+    sum_in_tile(x, w, out, rows, vectors, steps, pitch, stride, at, NONE)
+    sum_in_tile(x, w, out, rows, vectors, steps, pitch, stride, at, step)
+    x64, w64, out64 = double
+    sum_in_tile(x64, w64, out64, rows, vectors, steps, pitch, stride, at, NONE)
+    sum_in_tile(x64, w64, out64, rows, vectors, steps, pitch, stride, at, step)
 
 
 def slid(x, w, out, strip, width, turns, pitch, stride, at, columns):
@@ -62,10 +73,10 @@ def loops_of(text):
     return [[products(lines), len(stack_moves(lines, text))] for lines in innermost_loops(text) if products(lines)]
 
 
-def tile_loops(rows, vectors, dtype, step):
-    """loops_of the sum in one register tile; step: of a prefetch, Static(0) for none."""
-    shape = typeof(Static(rows)), typeof(Static(vectors))
-    return loops_of(listing(summed, (*(flat(dtype),) * 3, *shape, *(types.intp,) * 4, typeof(step))))
+def tile_loops(rows, vectors):
+    """loops_of four sums in one register tile, one after another in a function: of float32 and float64, without a prefetch and with one."""
+    shape, operands = (typeof(Static(rows)), typeof(Static(vectors))), (types.UniTuple(flat(dtype), 3) for dtype in (np.float32, np.float64))
+    return loops_of(listing(summed, (*operands, *shape, *(types.intp,) * 5)))
 
 
 def strip_loops(rows, width, taps, stride):
@@ -92,15 +103,13 @@ def tiles():
     target, found = host.target(), {}
     for vectors in range(1, MOST_VECTORS + 1):
         for rows in (rows for rows in ROWS if rows <= most_rows(vectors, target)):
-            for dtype in (np.float32, np.float64):
-                for step in (Static(0), 1):
-                    found[f"{rows}x{vectors} {np.dtype(dtype)} prefetch {step}"] = tile_loops(rows, vectors, dtype, step)
+            found[f"{rows}x{vectors}"] = tile_loops(rows, vectors)
     return found
 
 
 def too_large():
     """A tile that no target's registers hold: the reader must see it spill."""
-    return tile_loops(16, MOST_VECTORS, np.float32, Static(0))
+    return tile_loops(16, MOST_VECTORS)
 
 
 LAYERS = {
@@ -128,6 +137,6 @@ def whole_kernels():
 if __name__ == "__main__":
     asked = {
         "loops": lambda: {"tiles": tiles(), "strips": strips(), "kernels": whole_kernels(), "too large": too_large()},
-        "target": lambda: [*host.compiler_target()[:1], *host.vector_unit(), tile_loops(1, 1, np.float32, ONE)],
+        "target": lambda: [*host.compiler_target()[:1], *host.vector_unit(), tile_loops(1, 1)],
     }
     print(json.dumps(asked[sys.argv[1]]()))

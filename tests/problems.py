@@ -42,26 +42,40 @@ def _ahead_by_one(*fields, **named):
     return rule._replace(ahead=Static(min(1, rule.ahead)))
 
 
+def _without_ahead(*fields, **named):
+    return DenseTiling(*fields, **named)._replace(ahead=Static(0))
+
+
 @contextlib.contextmanager
-def few_shapes(dtype):
+def few_shapes(dtype, traced=False):
     """The rules take tiles of FEW_ROWS x FEW_VECTORS or less for float32, and one vector for other types.
 
     A window is met a column at a time, but one of FEW_TAPS in float32; a sum prefetches nothing, or an element a step. What differs between types
     is in the instructions, whose tests have many shapes (tests/test_instructions.py), and in how they meet in a kernel, which any shape shows.
+
+    traced: for counts of the simulator, where a prefetch moves nothing: there is none, and one vector, since lines of several are noted one by one.
     """
     single = np.dtype(dtype) == np.float32
+    widest = FEW_VECTORS if single and not traced else 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layers, "ROWS", FEW_ROWS if single else (1,))
         most, slides = layers.most_vectors, layers.slide_shape
-        patch.setattr(layers, "most_vectors", lambda channels, lanes: min(FEW_VECTORS if single else 1, most(channels, lanes)))
-        patch.setattr(layers, "DenseTiling", _ahead_by_one)
+        patch.setattr(layers, "most_vectors", lambda channels, lanes: min(widest, most(channels, lanes)))
+        patch.setattr(layers, "DenseTiling", _without_ahead if traced else _ahead_by_one)
         patch.setattr(layers, "slide_shape", lambda width, *more: slides(width, *more) if single and width == FEW_TAPS else (1, 1))
         yield
 
 
+GROUP_WIDTHS = st.integers(1, 9)
+"""Channels of a group, each of which is a variant of the kernels for narrow groups."""
+
+
 @st.composite
-def conv_problems(draw, groups=None):
-    """Any legal Conv2d of small size. groups: "depthwise", "pointwise", "equal", "narrow", or None for any."""
+def conv_problems(draw, groups=None, inputs=GROUP_WIDTHS, outputs=GROUP_WIDTHS):
+    """Any legal Conv2d of small size. groups: "depthwise", "pointwise", "equal", "narrow", or None for any.
+
+    inputs, outputs: the channels of a group to draw from, for those with groups of equal or narrow width.
+    """
     n = draw(st.integers(1, 3))
     if groups == "pointwise":
         c, k, g, r, s = draw(CHANNELS), draw(CHANNELS), 1, 1, 1
@@ -69,10 +83,10 @@ def conv_problems(draw, groups=None):
     if groups == "depthwise":
         g, c_group, k_group = draw(CHANNELS), 1, draw(st.sampled_from([1, 1, 1, 2, 3]))
     elif groups == "equal":
-        g, c_group = draw(st.integers(2, 9)), draw(st.integers(1, 9))
+        g, c_group = draw(st.integers(2, 9)), draw(inputs)
         k_group = c_group
     elif groups == "narrow":
-        g, c_group, k_group = draw(st.integers(2, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
+        g, c_group, k_group = draw(st.integers(2, 9)), draw(inputs), draw(outputs)
     else:
         g = draw(st.sampled_from([1, 1, 1, 2, 3]))
         c_group, k_group = draw(CHANNELS), draw(CHANNELS)

@@ -32,16 +32,17 @@ def emitted(kind, **environment):
 
 @pytest.mark.parametrize("cpu", TARGETS)
 def test_no_innermost_loop_moves_a_vector_to_or_from_the_stack(cpu):
-    """Sums in float32 and float64, with and without a prefetch; slides; whole kernels. One process has them all, since each starts a compiler.
+    """Sums in float32 and float64, with and without a prefetch; slides; whole kernels. One process has them all, since each starts a compiler,
+    and one function the four sums of a tile, since each costs more to be typed than to be compiled.
 
     A tile that is too large does spill: the reader of assembly can see it.
     """
     found, _ = emitted("loops", NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="")
     tiles, strips, kernels = (found[kind] for kind in ("tiles", "strips", "kernels"))
-    assert len(tiles) >= 4 * 20
+    assert len(tiles) >= 20
     for shape, loops in tiles.items():
-        rows, vectors = map(int, shape.split()[0].split("x"))
-        assert loops, shape
+        rows, vectors = map(int, shape.split("x"))
+        assert len(loops) >= 4, shape  # one at least of each sum
         assert all(made % (rows * vectors) == 0 and moves == 0 for made, moves in loops), (shape, loops)
     assert any(moves > 0 for _, moves in found["too large"])
     assert len(strips) >= 50

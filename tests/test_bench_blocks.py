@@ -15,15 +15,16 @@ from refconv.bench.entry import TOLERANCE, Entry, WrongResult, check
 from refconv.bench.measure import Contest, record
 from refconv.bench.peers import PEERS, installed, peer
 from refconv.bench.plot import plot
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
 
 TINY = [
     Case(ConvNeXtBlock, 8, 5, 2, "gelu", 7),
-    Case(MBConvBlock, 8, 6, 3, "silu", 5, n=2),
+    Case(MBConvBlock, 8, 6, 3, "silu", 5, n=2, squeezed=2),
     Case(ConvFirstBlock, 8, 5, 2, "relu", g=4),
     Case(FasterNetBlock, 8, 5, 2, "relu"),
     Case(FusedMBConvBlock, 4, 5, 2, "silu"),
     Case(FFNBlock, 8, 5, 2, "gelu", 0),
+    Case(SeparableBlock, 8, 5, 1, "relu6", k=4, project_activation="relu"),
 ]
 run = functools.partial(run_command, main=main)
 ONE_ROUND = ("--set", "blocks", "--rounds", "1")
@@ -31,7 +32,8 @@ NAMES = [
     *("ConvNeXt 96@56", "ConvNeXt 192@28", "ConvNeXt 384@14", "ConvNeXt 768@7"),
     *("ConvFirst 64@64", "ConvFirst 64@56", "ConvFirst 128@28"),
     *("FasterNet 96@56", "FasterNet 192@28", "FasterNet 384@14"),
-    *("MBConv 24@56", "MBConv 80@14", "MBConv 112@14", "FusedMBConv 48@56", "FFN 96@56", "FFN 384@14"),
+    *("MBConv 24@56", "MBConv 80@14", "MBConv 112@14", "FusedMBConv 48@56"),
+    *("Separable 32-64@112", "Separable 512@14", "Separable 32-16@112", "Separable 32-16@112 SE", "FFN 96@56", "FFN 384@14"),
 ]
 
 
@@ -51,13 +53,17 @@ def data(case):
 
 def test_the_set_is_the_cases_it_says():
     assert [case.name for case in CASES] == NAMES
-    assert [str(CASES[i]) for i in (0, 4, 12)] == [
+    assert [str(CASES[i]) for i in (0, 4, 12, 14, 17)] == [
         "ConvNeXt 96@56 alpha 4 7x7 gelu",
         "ConvFirst 64@64 alpha 6 3x3 g 8 relu",
         "MBConv 112@14 alpha 6 5x5 SE silu",
+        "Separable 32-64@112 alpha 1 3x3 relu relu",
+        "Separable 32-16@112 SE alpha 1 3x3 silu",
     ]
     records = {case.name: weights(case) for case in CASES}
-    assert all(block.c == block.k == case.c and block.residual for case, block in zip(CASES, records.values(), strict=True))
+    for case, block in zip(CASES, records.values(), strict=True):
+        assert (block.c, block.k) == (case.c, case.k or case.c)
+        assert block.residual == (case.kind is not SeparableBlock)
     assert records["FasterNet 192@28"].convolved == 48
     assert records["MBConv 80@14"].se.squeezed == 20
     assert records["ConvFirst 64@64"].groups == 8
@@ -67,7 +73,8 @@ def test_the_set_is_the_cases_it_says():
 def test_activations_stay_of_order_one():
     for case in TINY:
         x = data(case)
-        assert 0.1 < np.std(reference.block(x, weights(case)) - x) < 10
+        record = weights(case)
+        assert 0.1 < np.std(reference.block(x, record) - (x if record.residual else 0)) < 10
 
 
 FORMS = {

@@ -8,7 +8,7 @@ from block_problems import build, squeeze_excite
 from machines import check_three_machines_on_block
 from problems import integers
 
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
 
 TINY = {
     "ffn": (FFNBlock, np.float16, (5, 3, 7), {"c": 5, "hidden": 20, "residual": False}),
@@ -17,6 +17,12 @@ TINY = {
     "convnext": (ConvNeXtBlock, np.float32, (1, 3, 4), {"c": 6, "hidden": 17}),
     "fasternet": (FasterNetBlock, np.float32, (1, 3, 5), {"c": 9, "hidden": 18, "g": 2}),
     "mbconv": (MBConvBlock, np.float32, (1, 4, 3), {"c": 5, "k": 5, "hidden": 18, "g": 1}),
+    "separable": (
+        SeparableBlock,
+        np.float32,
+        (1, 5, 3),
+        {"c": 18, "k": 5, "g": 1, "stride": (2, 1), "pads": (0, 1, 1, 0), "project_activation": "relu"},
+    ),
     "fused_mbconv": (FusedMBConvBlock, np.float32, (1, 3, 4), {"c": 3, "k": 5, "hidden": 18, "stride": 2}),
 }
 

@@ -21,6 +21,7 @@ from refconv.problem.blocks import (
     FFNBlock,
     FusedMBConvBlock,
     MBConvBlock,
+    SeparableBlock,
     fold_batch_norm,
 )
 
@@ -47,6 +48,7 @@ ACTIVATED = {
     FFNBlock: {"expand"},
     ConvFirstBlock: {"expand"},
     MBConvBlock: {"expand", "conv"},
+    SeparableBlock: {"conv"},
     FusedMBConvBlock: {"conv"},
     FasterNetBlock: {"expand"},
 }
@@ -68,7 +70,8 @@ def test_layers_one_after_another_are_the_block(kind):
             conv = problem.conv if isinstance(problem, PartialConv2d) else problem
             done = correlate(conv, out[:, : conv.c], weight.reshape(conv.weight_shape), np.zeros(conv.k) if bias is None else bias)
             out = np.concatenate([done, out[:, conv.c :]], axis=1) if conv is not problem else done
-            out = np.maximum(out, 0) if name in ACTIVATED[kind] and record.activation == "relu" else out
+            after = record.activation if name in ACTIVATED[kind] else record.project_activation if name == "project" else "identity"
+            out = np.maximum(out, 0) if after == "relu" else out
         np.testing.assert_array_equal(reference.block(x, record), out + x if record.residual else out)
 
     check()
@@ -110,6 +113,7 @@ COSTS = {  # MACs; elements of input and output, weight, bias; of vectors that m
     "convnext": (3136 * (96 * 49 + 2 * 96 * 384), 301_056, 4_704 + 73_728, 576, 3 * 96),
     "mbconv": (3136 * (2 * 24 * 144 + 144 * 9) + 2 * 144 * 6, 75_264, 6_912 + 1_296 + 1_728, 462, 0),
     "fusedmbconv": (3136 * (48 * 192 * 9 + 192 * 48), 150_528, 92_160, 240, 0),
+    "separable_512": (196 * 512 * (9 + 512), 100_352, 512 * (9 + 512), 1_024, 0),
     "fasternet": (3136 * (24 * 24 * 9 + 2 * 96 * 192), 301_056, 42_048, 192, 0),
 }
 
@@ -165,7 +169,7 @@ def test_convfirst_of_the_worked_example():
 def test_what_no_output_depends_on_is_not_compulsory():
     """Taps in the border of a small map; pixels between those that a strided 1x1 kernel meets."""
     assert build(ConvNeXtBlock, kernel=(7, 7)).compulsory(1, 2, 2)["weight"] == 8 * 3 * 3 + 2 * 8 * 16
-    for kind in (MBConvBlock, FusedMBConvBlock):
+    for kind in (MBConvBlock, SeparableBlock, FusedMBConvBlock):
         assert build(kind, kernel=(1, 1), stride=2).compulsory(2, 5, 4)["input"] == 2 * 8 * 3 * 2
         assert build(kind, kernel=(2, 2), stride=2).compulsory(2, 5, 4)["input"] == 2 * 8 * 5 * 4
     assert build(MBConvBlock, se=squeeze_excite()).compulsory(1, 1, 1)["input"] == 8
@@ -179,10 +183,29 @@ def test_layers_are_problems_of_this_package():
     assert build(ConvFirstBlock, stride=2).layers(1, 7, 6)[1] == ("expand", Conv2d(1, 16, 4, 3, 16, 1, 1))
 
 
+def test_strides_and_pads_of_a_record():
+    """A pair of equal numbers is one number; residuals are added where the map keeps its size."""
+    record = build(FusedMBConvBlock, stride=[2, 2], pads=[0, 1, 1, 0])
+    assert (record.stride, record.pads, build(MBConvBlock, stride=(1, 2)).stride) == (2, (0, 1, 1, 0), (1, 2))
+    assert record.layers(1, 6, 7)[0][1] == Conv2d(1, 8, 6, 7, 16, 3, 3, 2, 2, 0, 1, 1, 0)
+    assert [build(SeparableBlock, pads=pads).residual for pads in ((2, 0, 0, 2), (1, 1, 1, 1), (1, 0, 0, 1))] == [True, True, False]
+
+
+def test_an_activation_that_is_none_is_no_step():
+    """With every activation, and with none: a linear pair, whose conv's bias may be folded into the projection's."""
+    names = lambda **changed: [step.name for step in build(SeparableBlock, **changed).steps()]
+    assert names(project_activation="relu6") == ["conv", "conv_activation", "project", "project_activation"]
+    linear = build(SeparableBlock, activation=None, residual=False)
+    assert (linear.activation, linear.project_activation) == ("identity", "identity")
+    assert [step.name for step in linear.steps()] == ["conv", "project"]
+    assert linear.compulsory(1, 5, 5)["bias"] == build(SeparableBlock).compulsory(1, 5, 5)["bias"] - 8
+
+
 def test_residual_is_settled_on_construction():
-    for kind in (MBConvBlock, FusedMBConvBlock):
+    for kind in (MBConvBlock, SeparableBlock, FusedMBConvBlock):
         assert [build(kind, residual=given).residual for given in ("auto", True, False)] == [True, True, False]
         assert [build(kind, k=4).residual, build(kind, stride=2).residual] == [False, False]
+    assert [build(SeparableBlock, project_activation=kind).residual for kind in (None, "identity", "relu")] == [True, True, False]
     assert [build(ConvFirstBlock).residual, build(ConvFirstBlock, k=4).residual, build(ConvFirstBlock, stride=2).residual] == [True, False, False]
 
 
@@ -292,9 +315,29 @@ ERRORS = [
     (lambda: build(MBConvBlock, stride=2, residual=True), ValueError, "residual = True with stride = 2"),
     (lambda: build(MBConvBlock, residual="yes"), ValueError, "residual = 'yes': must be auto, True or False"),
     (lambda: build(MBConvBlock, stride=0), ValueError, "stride = 0"),
+    (
+        lambda: build(SeparableBlock, conv_weight=zeros(8, 3, 3, 3)),
+        ValueError,
+        r"conv_weight of shape \(8, 3, 3, 3\): .* multiple of the group width g",
+    ),
+    (lambda: build(SeparableBlock, project_weight=zeros(8, 16)), ValueError, r"project_weight of shape \(8, 16\): must be \(K, C\) = \(K, 8\)"),
+    (lambda: build(SeparableBlock, se=squeeze_excite()), ValueError, "se of 16 channels: must have 8, the hidden channels"),
+    (lambda: build(SeparableBlock, project_activation="none"), ValueError, "project_activation = 'none': must be identity, relu"),
+    (
+        lambda: build(SeparableBlock, project_activation="relu", residual=True),
+        ValueError,
+        "residual = True with project_activation = 'relu': must be auto or False",
+    ),
     (lambda: build(FusedMBConvBlock, conv_weight=zeros(16, 8, 3, 3), conv_bias=zeros(8)), ValueError, r"conv_bias of shape \(8,\): .*\(16\)"),
     (lambda: build(FusedMBConvBlock, project_weight=zeros(8, 8)), ValueError, r"project_weight of shape \(8, 8\): .*\(K, 16\)"),
     (lambda: build(FusedMBConvBlock, stride=1.0), ValueError, "stride = 1.0: must be 1 or 2"),
+    (lambda: build(FusedMBConvBlock, stride=(1, 3)), ValueError, r"stride = \(1, 3\): must be 1 or 2, or a pair"),
+    (lambda: build(FusedMBConvBlock, stride=(1, 2), residual=True), ValueError, r"residual = True with stride = \(1, 2\)"),
+    (lambda: build(MBConvBlock, pads=(1, 1)), ValueError, r"pads = \(1, 1\): must be None or \(top, left, bottom, right\), from 0 to 2 at top"),
+    (lambda: build(MBConvBlock, pads=(1, 1, 3, 1)), ValueError, r"pads = \(1, 1, 3, 1\): must be None or"),
+    (lambda: build(MBConvBlock, pads="same"), ValueError, "pads = 'same': must be None or"),
+    (lambda: build(SeparableBlock, pads=(0, 0, 1, 1), residual=True), ValueError, r"residual = True .* pads = \(0, 0, 1, 1\): must be auto or False"),
+    (lambda: build(SeparableBlock, pads=(0, 0, 0, 0)).layers(1, 2, 5), ValueError, "the dilated kernel is 3 in height"),
     (lambda: build(FusedMBConvBlock, stride=2, residual=True), ValueError, "residual = True with stride = 2"),
     (lambda: build(FasterNetBlock, conv_weight=zeros(4, 2, 3, 3)), ValueError, r"conv_weight of shape \(4, 2, 3, 3\): must be \(Cp, Cp, R, S\)"),
     (lambda: build(FasterNetBlock, g=9), ValueError, r"conv_weight of shape \(9, 9, 3, 3\): must convolve at most the 8 channels"),

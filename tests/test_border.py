@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from block_problems import BLOCKS, STRIDED, build, squeeze_excite
+from block_problems import BLOCKS, STRIDED, build, gates
 
 import refconv
-from refconv.problem.blocks import MBConvBlock
 
 SPECIAL = (np.inf, -np.inf, np.nan)
 
@@ -20,7 +19,7 @@ def test_a_weight_that_is_not_finite_makes_nan_over_the_padding_with_any_number_
     with np.errstate(invalid="ignore"):
         expected = refconv.reference.conv2d(x, weight, padding=(1, 1, 1, 1), groups=groups)
     for layout, image in (("NCHW", x), ("NHWC", x.transpose(0, 2, 3, 1))):
-        result = refconv.conv2d(image, weight, padding=1, groups=groups, layout=layout)
+        result = refconv.conv2d(image, weight, padding=1, groups=groups, layout=layout, threads=1)
         np.testing.assert_array_equal(result if layout == "NCHW" else result.transpose(0, 3, 1, 2), expected)
     assert np.isnan(expected[:, 5, 0]).all()
     assert np.isfinite(expected[:, 6]).all()
@@ -32,10 +31,10 @@ def test_strides_dilations_and_unequal_sides(groups, pads):
     rng = np.random.default_rng(1)
     x, weight = (rng.integers(1, 4, shape).astype(np.float32) for shape in ((1, 16, 9, 8), (16, 16 // groups, 3, 2)))
     weight[3, 0, 2, 0] = np.inf
-    options = {"stride": (2, 1), "padding": pads, "dilation": (1, 2), "groups": groups}
+    options = {"stride": (2, 1), "padding": pads, "dilation": (1, 2), "groups": groups}  # on one thread: the loop over threads is compiled besides
     with np.errstate(invalid="ignore"):
         expected = refconv.reference.conv2d(x, weight, **options)
-    np.testing.assert_array_equal(refconv.conv2d(x, weight, **options), expected)
+    np.testing.assert_array_equal(refconv.conv2d(x, weight, **options, threads=1), expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -43,9 +42,7 @@ def test_strides_dilations_and_unequal_sides(groups, pads):
 def test_blocks_keep_the_rule(kind, stride):
     if stride == 2 and kind not in STRIDED:
         pytest.skip("of stride 1 only")
-    changed = {"stride": stride} if kind in STRIDED else {}
-    if kind is MBConvBlock:
-        changed["se"] = squeeze_excite()
+    changed = ({"stride": stride} if kind in STRIDED else {}) | gates(kind)
     rng = np.random.default_rng(2)
     record = build(kind, array=lambda *shape: rng.standard_normal(shape).astype(np.float32), activation="relu", **changed)
     if not hasattr(record, "conv_weight"):

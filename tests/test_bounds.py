@@ -122,7 +122,7 @@ def test_sums_that_nothing_fills_and_a_warm_memory_have_lower_bounds():
 @given(conv_problems(), st.sampled_from([{"stores": "nontemporal"}, {"warm": True}, {"warm": True, "stores": "nontemporal"}]))
 def test_no_run_moves_less_than_its_bound(problem, options):
     machine = ZEN4._replace(levels=(Level("L1", 512, 8, 64), Level("L2", 1024, 2, 64)))
-    with few_shapes("float32"):
+    with few_shapes("float32", traced=True):
         layer = accounts.simulate(None, problem, machine, bias=True, **options)
     assert layer["bound_ratio"] >= 1
 

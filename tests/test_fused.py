@@ -5,13 +5,23 @@ import math
 
 import numpy as np
 import pytest
-from block_problems import BLOCKS, blocks, build, normal, squeeze_excite
+from block_problems import BLOCKS, STRIDED, blocks, build, gates, normal, squeeze_excite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_dtypes import bfloat16
 
 import refconv
-from refconv import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, host, reference
+from refconv import (
+    ConvFirstBlock,
+    ConvNeXtBlock,
+    FasterNetBlock,
+    FFNBlock,
+    FusedMBConvBlock,
+    MBConvBlock,
+    SeparableBlock,
+    host,
+    reference,
+)
 from refconv.elements import element
 from refconv.kernels import BLOCK_KERNELS, kernel_for_block
 from refconv.plan import make_plan
@@ -100,6 +110,8 @@ CASES = {
     "fasternet": (FasterNetBlock, {"c": 40, "hidden": 80, "g": 10, "project_bias": None}, (1, 10, 10)),
     "fusedmbconv": (FusedMBConvBlock, {"c": 20, "k": 36, "hidden": 80, "stride": 2}, (2, 11, 9)),
     "mbconv": (MBConvBlock, {"c": 24, "k": 24, "hidden": 72, "g": 1, "kernel": (5, 5), "se": squeeze_excite(72, 6)}, (2, 14, 14)),
+    "separable": (SeparableBlock, {"c": 24, "k": 24, "g": 1, "kernel": (5, 5), "se": squeeze_excite(24, 6), "activation": "silu"}, (2, 14, 14)),
+    "separable down": (SeparableBlock, {"c": 40, "k": 20, "g": 1, "stride": 2, "project_activation": "relu"}, (2, 9, 10)),
     "grouped mbconv": (MBConvBlock, {"c": 16, "k": 24, "hidden": 64, "g": 8, "stride": 2, "se": squeeze_excite(64, 20)}, (1, 9, 10)),
 }
 
@@ -141,8 +153,9 @@ TINY = {
     "ffn": (FFNBlock, {"c": 20, "hidden": 50}),
     "conv_first": (ConvNeXtBlock, {"c": 20, "hidden": 50}),
     "conv_first_down": (ConvFirstBlock, {"c": 12, "k": 20, "hidden": 50, "g": 4, "stride": 2}),
-    "fused_mbconv": (FusedMBConvBlock, {"c": 6, "k": 20, "hidden": 50, "stride": 2}),
+    "fused_mbconv": (FusedMBConvBlock, {"c": 6, "k": 20, "hidden": 50, "stride": 2, "se": squeeze_excite(50, 3)}),
     "mbconv": (MBConvBlock, {"c": 6, "k": 20, "hidden": 50, "g": 1, "se": squeeze_excite(50, 3)}),
+    "separable": (SeparableBlock, {"c": 20, "k": 20, "g": 1, "se": squeeze_excite(20, 3)}),
 }
 """A block for each fused kernel that runs a record; squeeze-excitation runs the others."""
 
@@ -155,7 +168,7 @@ def test_every_fused_kernel_in_every_element_type(name, dtype):
     record = cast(filled(build(kind, activation=ACTIVATION, **sizes)), dtype)
     assert kernel_for_block(record).name == name
     x, tiling = random_input(record, 2, 5, 4, dtype), one_pixel_tiles(record, 2, 5, 4)
-    for squeeze in ("recompute", "spill") if name == "mbconv" else ("auto",):
+    for squeeze in ("recompute", "spill") if "se" in sizes else ("auto",):
         close(refconv.fused_block(x, record, tiling=tiling, squeeze=squeeze, threads=1), x, record)
 
 
@@ -183,7 +196,7 @@ def test_threads_layout_and_halo_do_not_change_the_result(name):
     assert refconv.fused_block(x, record, out=out, threads=1) is out
     same(out, expected)
     same(refconv.fused_block(x[0], record, threads=1), refconv.fused_block(x[:1], record, threads=1)[0])
-    if kernel_for_block(record).recomputed_macs is not None:
+    if kernel_for_block(record).halo:
         agree(refconv.fused_block(x, record, halo="recompute", threads=1), expected)
         agree(refconv.fused_block(x, record, halo="cache", threads=1), expected)
     if getattr(record, "se", None) is not None:
@@ -240,6 +253,7 @@ def test_halo_recomputed_is_priced():
     assert row.recomputed_macs(problem, one_unit) == 0
     assert row.recomputed_macs(problem, single) == (14 * 3 - 2 - 14) * 14 * 24 * 72  # 3 rows under each of 14, less the two outside
     assert BLOCK_KERNELS["ffn"].recomputed_macs is None
+    assert not BLOCK_KERNELS["separable"].halo
     down, row = build(ConvFirstBlock, 16, 24, 64, 8, stride=2), BLOCK_KERNELS["conv_first_down"]
     problem = block_problem(down, 3, 15, 14, host.target().lanes(4))
     rule = row.tiling(problem, 4, host.target())
@@ -277,6 +291,8 @@ ERRORS = [
     (lambda: refconv.fused_block(X, FFN, squeeze="no"), ValueError, "squeeze = 'no': must be one of auto, recompute, spill"),
     (lambda: refconv.fused_block(X, FFN, layout="CHWN"), ValueError, "layout = 'CHWN'"),
     (lambda: refconv.fused_block(X, FFN, threads=0), ValueError, "threads = 0"),
+    (lambda: refconv.fused_block(X[:0, :8], FFN), ValueError, "x of 8 channels: must have 16"),
+    (lambda: refconv.prepare(refconv.fused_block, X[:0], FFN), ValueError, "x of shape .* must have an image or more to prepare for"),
     (lambda: refconv.fused_block(X, FFN, out=X, tiling=FFN_TILING, threads=1), ValueError, "out overlaps x"),
     (lambda: refconv.fused_block(X, FFN, tiling=(1, 2)), TypeError, "must be a FeedForwardTiling"),
     (
@@ -297,6 +313,35 @@ def test_bad_input_names_the_argument_and_what_is_legal(i):
     call, error, text = ERRORS[i]
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_no_images_are_no_output(kind):
+    """Of the right shape and dtype, or the array given."""
+    record = build(kind, activation=ACTIVATION, **({"stride": 2} if kind in STRIDED else {}))
+    p, q = (3, 3) if kind in STRIDED else (6, 5)
+    empty, tiling = np.zeros((0, 8, 6, 5), np.float32), one_pixel_tiles(record, 1, 6, 5)
+    result = refconv.fused_block(empty, record, tiling=tiling, threads=1)
+    assert (result.shape, result.dtype, reference.block(empty, record).shape) == ((0, 8, p, q), np.float32, (0, 8, p, q))
+    out = np.zeros((0, p, q, 8), np.float32)
+    assert refconv.fused_block(empty.transpose(0, 2, 3, 1), record, layout="NHWC", out=out, tiling=tiling, threads=1) is out
+    result = refconv.unfused_block(empty, build(kind, **gates(kind)), threads=1)
+    assert (result.shape, result.dtype) == ((0, 8, 6, 5), np.float32)
+
+
+def test_same_of_tensorflow_at_stride_2():
+    """Rows and columns of an even map are padded at their ends alone: other numbers than by the rule of `pads=None`, on an odd map the same."""
+    record = filled(build(SeparableBlock, 20, 20, g=1, stride=2, activation=ACTIVATION))
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    upper = SeparableBlock(**{**fields, "pads": (0, 0, 1, 1)})
+    x = random_input(record, 1, 6, 8, np.float32)
+    wide = reference.conv2d(x, record.conv_weight, record.conv_bias, (2, 2), (0, 0, 1, 1), groups=20)
+    np.testing.assert_array_equal(
+        reference.block(x, upper),
+        reference.pointwise_conv2d(reference.activate(wide, ACTIVATION), record.project_weight[:, :, None, None], record.project_bias),
+    )
+    assert np.abs(reference.block(x, upper) - reference.block(x, record)).max() > 0.1
+    close(refconv.fused_block(x, upper, tiling=one_pixel_tiles(upper, 1, 6, 8), threads=1), x, upper)
 
 
 def test_a_plan_reports_what_it_allocates():

@@ -31,7 +31,11 @@ def topology(tmp_path):
     return str(path)
 
 
-def test_the_command_line_takes_models(topology):
+def test_the_command_line_takes_models(tmp_path):
+    """Layers with the tiles of presets, whose traced kernels of halves other tests compile, too."""
+    path = tmp_path / "small.csv"
+    path.write_text(TOPOLOGY_HEADER + "a, 16, 16, 3, 3, 8, 32, 1,\nb, 9, 9, 1, 1, 16, 48, 1,\nc, 16, 16, 3, 3, 8, 32, 1,\n")
+    topology = str(path)
     status, out, err = run("--model", topology, "--machine", "zen4", "--json", "--jobs", "1", "--dtype", "float16", "--batch", "2")
     assert (status, err.count("\n")) == (0, 1)
     assert "small.csv: padding is unknown" in err

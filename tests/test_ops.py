@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ml_dtypes import bfloat16, finfo
-from problems import call, conv_problems, correlate, few_shapes, integers, operands, partial_problems
+from problems import HALF_VECTOR, WIDTH, call, conv_problems, correlate, few_shapes, integers, operands, partial_problems
 
 import refconv
 from refconv import reference
 
 TYPES = np.float32, np.float64, np.float16, bfloat16
 DTYPES = st.sampled_from(TYPES)
+WIDE = 9
+"""Channels of a group, more than half a vector on any target."""
 
 
 @pytest.fixture
@@ -24,6 +26,15 @@ def one_thread():
     numba.set_num_threads(before)
 
 
+def problems_and_types(groups):
+    """(Conv2d, element type): groups of any width in float32; in the others of one narrow width, or of one that is not narrow.
+
+    Each narrow width is compiled anew, and what differs between types is in the instructions.
+    """
+    some = {"inputs": st.sampled_from([WIDTH, WIDE]), "outputs": st.sampled_from([min(4, HALF_VECTOR), WIDE])}
+    return DTYPES.flatmap(lambda dtype: st.tuples(conv_problems(groups, **({} if dtype is np.float32 else some)), st.just(dtype)))
+
+
 SIDE = {"pointwise": "pointwise", "depthwise": "depthwise", "equal": "equal", "narrow": "narrow", "any": None}
 
 
@@ -31,8 +42,9 @@ SIDE = {"pointwise": "pointwise", "depthwise": "depthwise", "equal": "equal", "n
 def test_convolutions_are_exact_on_integers(groups):
     """Bit for bit: scipy's correlation, ours, and our definition, for any shape, padding, stride, dilation, groups, batch."""
 
-    @given(conv_problems(SIDE[groups]), DTYPES, st.booleans())
-    def check(problem, dtype, nhwc):
+    @given(problems_and_types(SIDE[groups]), st.booleans())
+    def check(drawn, nhwc):
+        problem, dtype = drawn
         x, weight, bias = operands(problem, dtype=dtype)
         expected = correlate(problem, x, weight, bias)
         with few_shapes(dtype):
@@ -151,6 +163,38 @@ def test_unbatched_strided_read_only_and_same_padding():
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(("size", "stride", "upper"), [(6, 2, (0, 1)), (7, 2, (1, 1)), (6, 1, (1, 1)), (7, 3, (1, 1)), (6, 3, (0, 0))])
+def test_same_as_onnx_and_tensorflow_have_it(size, stride, upper):
+    """Pads of a 3x3 window by hand, those of 4 columns from ONNX's formula; ceil(size / stride) rows and columns."""
+    rng = np.random.default_rng(3)
+    x, weight = integers(rng, (2, 5, size, size)), integers(rng, (7, 5, 3, 4))
+    across = max(0, (-(-size // stride) - 1) * stride + 4 - size)
+    before, after = across // 2, across - across // 2
+    for name, pads in (("same_upper", (upper[0], before, upper[1], after)), ("same_lower", (upper[1], after, upper[0], before))):
+        result = refconv.conv2d(x, weight, stride=stride, padding=name)
+        assert result.shape == (2, 7, -(-size // stride), -(-size // stride))
+        np.testing.assert_array_equal(result, reference.conv2d(x, weight, stride=(stride, stride), padding=pads))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_no_images_are_no_output(layout):
+    """Of the right shape and dtype, or the array given."""
+    x = np.zeros((0, 4, 5, 6) if layout == "NCHW" else (0, 5, 6, 4), np.float32)
+    shape = lambda *sizes: sizes if layout == "NCHW" else (sizes[0], *sizes[2:], sizes[1])
+    weight = lambda *sizes: np.zeros(sizes, np.float32)
+    for result, wanted in (
+        (refconv.conv2d(x, weight(6, 2, 3, 3), groups=2, stride=2, layout=layout), shape(0, 6, 2, 2)),
+        (refconv.depthwise_conv2d(x, weight(4, 1, 3, 3), padding=1, layout=layout), shape(0, 4, 5, 6)),
+        (refconv.pointwise_conv2d(x, weight(7, 4), layout=layout), shape(0, 7, 5, 6)),
+        (refconv.partial_conv2d(x, weight(2, 2, 3, 3), layout=layout), shape(0, 4, 5, 6)),
+    ):
+        assert (result.shape, result.dtype) == (wanted, np.float32)
+    out = np.zeros(shape(0, 7, 5, 6), np.float32)
+    assert refconv.pointwise_conv2d(x, weight(7, 4), layout=layout, out=out) is out
+    assert reference.conv2d(np.zeros((0, 4, 5, 6)), np.zeros((6, 2, 3, 3)), groups=2).shape == (0, 6, 3, 4)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_infinities_outside_the_window_do_not_leak():
     """What no window touches is not computed with: NaN rows that a negative-stride skip leaves out, channels of other groups."""
     x = np.full((1, 4, 9, 9), np.nan, np.float32)
@@ -210,7 +254,9 @@ ERRORS = [
     (lambda: refconv.conv2d(X, W, np.zeros(6)), ValueError, r"bias of shape \(6,\), float64: must be \(6,\), float32 as x"),
     (lambda: refconv.conv2d(X, W, np.zeros(5, np.float32)), ValueError, r"bias of shape \(5,\).*must be \(6,\)"),
     (lambda: refconv.conv2d(X[0, 0], W), ValueError, r"x of shape \(5, 5\): must have 4 axes \(NCHW\) or 3 \(CHW\)"),
-    (lambda: refconv.conv2d(X[:0], W), ValueError, "x of shape .* no axis of size 0"),
+    (lambda: refconv.conv2d(X[:, :, :0], W), ValueError, "x of shape .* no axis of size 0 but the batch"),
+    (lambda: refconv.conv2d(X[0, :0], W), ValueError, "x of shape .* no axis of size 0"),
+    (lambda: refconv.conv2d(X[:0], W, padding=-1), ValueError, "padding = -1"),
     (lambda: refconv.conv2d(X, W[0]), ValueError, r"weight of shape \(4, 3, 3\): must be \(K, C/groups, R, S\)"),
     (lambda: refconv.conv2d(X, W, groups=2), ValueError, "takes 8 input channels, x has 4"),
     (lambda: refconv.conv2d(X, W, groups=4), ValueError, "groups = 4: must be a positive divisor of the 6 output channels"),

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from block_problems import BLOCKS, STRIDED, build, normal, squeeze_excite
+from block_problems import BLOCKS, STRIDED, build, gates, normal, squeeze_excite
 from test_fused import one_pixel_tiles
 
 import refconv
@@ -30,8 +30,9 @@ def variants(kind):
     for stride, maybe in itertools.product((1, 2) if kind in STRIDED else (1,), (lambda *shape: np.zeros(shape, np.float32), none)):
         changed = {"stride": stride} if kind in STRIDED else {}
         yield build(kind, 6, 10, 20, maybe=maybe, **changed)
-        if kind is refconv.MBConvBlock:
-            yield build(kind, 6, 10, 20, maybe=maybe, se=squeeze_excite(20, 3, maybe=maybe), **changed)
+        squeezed = gates(kind, 6, 20, 3, maybe=maybe)
+        if squeezed:
+            yield build(kind, 6, 10, 20, maybe=maybe, **squeezed, **changed)
 
 
 @pytest.mark.parametrize("kind", BLOCKS)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from block_problems import BLOCKS, STRIDED, blocks, build, normal, squeeze_excite
+from block_problems import BLOCKS, STRIDED, blocks, build, gates, normal
 from definitions import by_channel, make
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,9 +66,7 @@ def test_a_tensor_is_let_go_after_its_last_use():
 @pytest.mark.parametrize("kind", BLOCKS)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_merged_steps_take_every_array_and_tensor_once(kind, stride):
-    changed = {"stride": stride} if kind in STRIDED else {}
-    if kind is refconv.MBConvBlock:
-        changed["se"] = squeeze_excite()
+    changed = ({"stride": stride} if kind in STRIDED else {}) | gates(kind)
     record = build(kind, **changed)
     merged = record.graph.merged(2, 6, 5, record.c)
     assert sorted(name for step in merged for name in step.parameters) == sorted(record.arrays)

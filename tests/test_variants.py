@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from block_problems import BLOCKS, STRIDED, build, normal, squeeze_excite
+from block_problems import BLOCKS, STRIDED, build, gates, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fused import cast, close
@@ -49,8 +49,8 @@ def test_448_maps_are_four_variants(case, target):
 def record_of(name, dtype=np.float32, array=None):
     """A block of 20 channels: ragged in vectors, its convolution of narrow groups where it has any."""
     fill = array or (lambda *shape: np.zeros(shape, np.float32))
-    squeezed = {"se": squeeze_excite(40, array=fill, maybe=fill)} if "squeezed" in name else {}
     kind = next(kind for kind in BLOCKS if kind.__name__ == name.partition(" ")[0])
+    squeezed = gates(kind, 20, 40, array=fill, maybe=fill) if "squeezed" in name else {}
     strided = {"stride": 2} if "stride 2" in name else {}
     return cast(build(kind, 20, 20, 40, g=4, array=fill, maybe=fill, activation="silu", **strided, **squeezed), dtype, 0.5)
 

@@ -1,7 +1,8 @@
 """Residual blocks as layers of the benchmark: one fused kernel beside the block in torch and onnxruntime, of the same weights.
 
 The cases are blocks of published networks at batch 1, named by type, channels and map: ConvNeXt-T (arXiv 2201.03545), ConvFirst (Lavin,
-arXiv 2404.03617), FasterNet (arXiv 2303.03667), EfficientNet and EfficientNetV2 (arXiv 1905.11946, 2104.00298), the FFN of a transformer.
+arXiv 2404.03617), FasterNet (arXiv 2303.03667), EfficientNet and EfficientNetV2 (arXiv 1905.11946, 2104.00298), MobileNetV1 and V2 (arXiv
+1704.04861, 1801.04381), the FFN of a transformer.
 """
 
 from typing import Any, NamedTuple
@@ -16,12 +17,25 @@ from refconv.cli import note
 from refconv.elements import element
 from refconv.ops.blocks import fused_block
 from refconv.ops.prepare import prepare
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
+from refconv.problem.blocks import (
+    ConvFirstBlock,
+    ConvNeXtBlock,
+    FasterNetBlock,
+    FFNBlock,
+    FusedMBConvBlock,
+    MBConvBlock,
+    SeparableBlock,
+    SqueezeExcite,
+)
 from refconv.weights import packed
 
 
 class Case(NamedTuple):
-    """C channels on a square map of `size` rows; hidden = alpha * C; g: the width of a group; kernel: rows of the conv (FFN: 0); n images."""
+    """C channels on a square map of `size` rows; hidden = alpha * C; g: the width of a group; kernel: rows of the conv (FFN: 0); n images.
+
+    k: channels out (0: C); squeezed: those of squeeze-excitation between its layers (0: there is none); project_activation: of a SeparableBlock,
+    whose x is never added.
+    """
 
     kind: Any
     c: int
@@ -31,14 +45,25 @@ class Case(NamedTuple):
     kernel: int = 3
     g: int = 1
     n: int = 1
+    k: int = 0
+    squeezed: int = 0
+    project_activation: str = "identity"
 
-    name = property(lambda self: f"{self.kind.__name__.removesuffix('Block')} {self.c}@{self.size}", doc="Type, channels and map.")
+    @property
+    def name(self):
+        """Type, channels and map; what tells blocks of the same apart."""
+        channels, gates = (
+            f"{self.c}-{self.k}" if self.k not in (0, self.c) else self.c,
+            " SE" if self.squeezed and self.kind is SeparableBlock else "",
+        )
+        return f"{self.kind.__name__.removesuffix('Block')} {channels}@{self.size}{gates}"
 
     def __str__(self):
         conv = f" {self.kernel}x{self.kernel}" if self.kernel else ""
-        width = f" g {self.g}" if self.g > 1 else " SE" if self.kind is MBConvBlock else ""
+        width = f" g {self.g}" if self.g > 1 else " SE" if self.kind is MBConvBlock and self.squeezed else ""
         images = f" mb {self.n}" if self.n > 1 else ""
-        return f"{self.name} alpha {self.alpha}{conv}{width} {self.activation}{images}"
+        after = f" {self.project_activation}" if self.project_activation != "identity" else ""
+        return f"{self.name} alpha {self.alpha}{conv}{width} {self.activation}{after}{images}"
 
 
 CASES = [
@@ -46,11 +71,14 @@ CASES = [
     Case(ConvFirstBlock, 64, 64, 6, "relu", g=8),
     *(Case(ConvFirstBlock, c, size, 4, "relu", g=8) for c, size in ((64, 56), (128, 28))),
     *(Case(FasterNetBlock, c, size, 2, "relu") for c, size in ((96, 56), (192, 28), (384, 14))),
-    *(Case(MBConvBlock, c, size, 6, "silu", kernel) for c, size, kernel in ((24, 56, 3), (80, 14, 3), (112, 14, 5))),
+    *(Case(MBConvBlock, c, size, 6, "silu", kernel, squeezed=c // 4) for c, size, kernel in ((24, 56, 3), (80, 14, 3), (112, 14, 5))),
     Case(FusedMBConvBlock, 48, 56, 4, "silu"),
+    *(Case(SeparableBlock, c, size, 1, "relu", k=k, project_activation="relu") for c, k, size in ((32, 64, 112), (512, 512, 14))),
+    Case(SeparableBlock, 32, 112, 1, "relu6", k=16),
+    Case(SeparableBlock, 32, 112, 1, "silu", k=16, squeezed=8),
     *(Case(FFNBlock, c, size, 4, "gelu", 0) for c, size in ((96, 56), (384, 14))),
 ]
-"""The set "blocks". MBConv squeezes to C / 4 channels, C being those of the block's input, as EfficientNet; FasterNet convolves C / 4."""
+"""The set "blocks". EfficientNet squeezes to C / 4 channels, C being those of the block's input; FasterNet convolves C / 4."""
 
 
 def weights(case, dtype=np.float32):
@@ -64,8 +92,11 @@ def weights(case, dtype=np.float32):
     def vector(size, mean=0.0):
         return (mean + rng.standard_normal(size) / 10).astype(dtype)
 
-    fields = {"activation": case.activation, "project_weight": matrix(c, hidden), "project_bias": vector(c)}
-    if kind is not FusedMBConvBlock:
+    k = case.k or c
+    fields = {"activation": case.activation, "project_weight": matrix(k, hidden), "project_bias": vector(k)}
+    if kind is SeparableBlock:
+        fields |= {"project_activation": case.project_activation, "residual": False}
+    elif kind is not FusedMBConvBlock:
         fields |= {"expand_weight": matrix(hidden, c), "expand_bias": vector(hidden)}
     if kind is FasterNetBlock:
         return kind(**fields, conv_weight=matrix(c // 4, c // 4, *kernel))
@@ -74,8 +105,8 @@ def weights(case, dtype=np.float32):
         fields |= {"conv_weight": matrix(rows, width, *kernel), "conv_bias": vector(rows)}
     if kind is ConvNeXtBlock:
         fields |= {"norm_weight": vector(c, 1), "norm_bias": vector(c), "scale": vector(c, 1)}
-    if kind is MBConvBlock:
-        narrow = c // 4
+    if case.squeezed:
+        narrow = case.squeezed
         pair = {"reduce_weight": matrix(narrow, hidden), "reduce_bias": vector(narrow)}
         fields["se"] = SqueezeExcite(**pair, expand_weight=matrix(hidden, narrow), expand_bias=vector(hidden))
     return kind(**fields)

@@ -61,8 +61,8 @@ def pays(record, images, stored, target):
     layer's input and output are larger together. In return the fused kernel's tiles are narrower, which costs more than the L2's traffic.
 
     Measured with AVX-512 (16 FLOP/B) and an L2 of 2 MiB, MobileNetV2: fused 1.93 times as fast at 4.8 FLOP/B, 1.29 and 1.22 at 6.8, 1.06 at 8.8
-    in the L2, then 0.89 to 1.01; RegNetY-008, with squeeze-excitation, 1.25 at 15.3, 1.04 at 24, 0.88 to 1.04 to 65, 0.33 beyond; ResNet's
-    bottlenecks, 68 to 544, 0.33 to 0.96. Blocks of MUCH_ELSE pay at any size: ConvNeXt-Atto 1.25 to 1.94, FasterNet-T0 1.24 to 1.80.
+    in the L2, then 0.89 to 1.01; RegNetY-008, with squeeze-excitation, 1.25 at 15.3, 1.04 at 24, 0.86 to 1.04 up to 65, 0.33 beyond. Blocks of
+    MUCH_ELSE pay at any size: ConvNeXt-Atto 1.25 to 1.94, FasterNet-T0 1.24 to 1.80.
     """
     if MUCH_ELSE & {step.op for step in record.graph.steps}:
         return True

@@ -47,14 +47,18 @@ def _last_uses(calls, tensors, outputs):
 
 
 def _share(calls, tensors, outputs):
-    """Let what is computed element by element take the memory of the source that nobody reads after it, in place."""
+    """Let what is computed element by element take the memory of the source that nobody reads after it, in place; and a kernel's output that of its
+    residual, of which each element is read just before the one in its place is stored."""
     last, into = _last_uses(calls, tensors, outputs), {}
     owner = lambda name: into.get(tensors[name].buffer, tensors[name].buffer)
     for i, call in enumerate(calls):
-        if call.kernel != ACTIVATED and not (call.kernel == NUMPY and call.step.op in IN_PLACE):
+        summed = call.call is not None and len(call.sources) > 1
+        if not summed and call.kernel != ACTIVATED and not (call.kernel == NUMPY and call.step.op in IN_PLACE):
             continue
         out, named = tensors[call.out], [name for name in call.sources if name]
         for name in named if len(named) == 2 else named[:1]:
+            if summed and name == call.sources[0]:  # windows of it are read all along
+                continue
             source = tensors[name]
             free = source.buffer is not None and last[owner(name)] == i and (source.shape, source.dtype) == (out.shape, out.dtype)
             apart = all(other == name or owner(other) != owner(name) for other in named)

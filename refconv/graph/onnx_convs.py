@@ -11,7 +11,7 @@ import math
 
 from refconv.graph.onnx_graph import Found, NotModelled
 from refconv.graph.onnx_values import attributes, is_plain
-from refconv.problem.conv import Conv2d, PartialConv2d
+from refconv.problem.conv import Conv2d, PartialConv2d, auto_pads
 
 CHANNELS = 1
 """The axis of channels."""
@@ -76,9 +76,9 @@ def padding(given, sizes, kernel, strides, dilations):
         raise ValueError(f"auto_pad = {auto!r}: must be NOTSET, VALID, SAME_UPPER or SAME_LOWER")
     less, more = [], []
     for size, taps, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
-        total = max(0, (-(-size // stride) - 1) * stride + (taps - 1) * dilation + 1 - size)
-        less.append(total // 2)
-        more.append(total - total // 2)
+        fewer, rest = auto_pads(size, taps, stride, dilation)
+        less.append(fewer)
+        more.append(rest)
     return less + more if auto == b"SAME_UPPER" else more + less
 
 

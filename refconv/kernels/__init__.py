@@ -20,12 +20,13 @@ from refconv.kernels import (
     mbconv,
     partial,
     pointwise,
+    separable,
     spread,
     squeeze_excite,
 )
 from refconv.parts.operands import LayerOperands
 from refconv.problem.activations import NO_ACTIVATION
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.tiling import blocks, layers
 from refconv.tiling.checked import checked
@@ -44,8 +45,9 @@ class Kernel(NamedTuple):
 
     A kernel of layers has the packed `order` of its weight, needs(problem, lanes): "" or what the problem lacks, loops(problem, tiling, lanes):
     its KernelLoops, and explain(problem, tiling, itemsize, target): the words of refconv.choose. A kernel of blocks has
-    the records that it runs and of which strides, and where there is a choice of halo, recomputed_macs(problem, tiling, squeeze); its tiling
-    rule then takes `halo`. One that has neither is a pass of another block's kernel.
+    the records that it runs and of which strides (None: any that they have), where it may compute something twice
+    recomputed_macs(problem, tiling, squeeze), and `halo`: whether there is a choice of it; its tiling rule then takes it. One that has no
+    records is a pass of another block's kernel.
     """
 
     name: str
@@ -59,8 +61,9 @@ class Kernel(NamedTuple):
     loops: Any = None
     explain: Any = None
     records: tuple = ()
-    strides: tuple = (1, 2)
+    strides: tuple | None = None
     recomputed_macs: Any = None
+    halo: bool = False
     from_workspace: tuple = ()
     statics: tuple = ()
 
@@ -158,9 +161,11 @@ KERNELS = {
             (ConvFirstBlock,),
             strides=(2,),
             recomputed_macs=conv_first_down.recomputed_macs,
+            halo=True,
         ),
-        _block("fused_mbconv", fused_mbconv, blocks.fused_mbconv_tiling, (FusedMBConvBlock,)),
-        _block("mbconv", mbconv, blocks.mbconv_tiling, (MBConvBlock,), recomputed_macs=mbconv.recomputed_macs),
+        _block("fused_mbconv", fused_mbconv, blocks.fused_mbconv_tiling, (FusedMBConvBlock,), recomputed_macs=fused_mbconv.recomputed_macs),
+        _block("mbconv", mbconv, blocks.mbconv_tiling, (MBConvBlock,), recomputed_macs=mbconv.recomputed_macs, halo=True),
+        _block("separable", separable, blocks.separable_tiling, (SeparableBlock,), recomputed_macs=separable.recomputed_macs),
         _block("gated", gated, blocks.gated_tiling),
         _block("squeeze_excite", squeeze_excite, blocks.gate_tiling, from_workspace=("pooled",)),
     )
@@ -189,7 +194,7 @@ def kernel_for(problem, lanes, name=None):
 def kernel_for_block(block):
     """The row of the fused kernel for a record; TypeError for what is none."""
     for row in BLOCK_KERNELS.values():
-        if isinstance(block, row.records) and block.stride in row.strides:
+        if isinstance(block, row.records) and (row.strides is None or block.stride in row.strides):
             return row
     names = ", ".join(dict.fromkeys(record.__name__ for row in BLOCK_KERNELS.values() for record in row.records))
     raise TypeError(f"weights of type {type(block).__name__}: must be one of {names}")

@@ -1,4 +1,4 @@
-"""The end of an MBConv whose hidden layer has been spilled: project, and the input added where the shape is kept.
+"""The end of a block whose hidden layer has been spilled: project, and the input added where the shape is kept, or an activation.
 
     out[n, p, q] = x[n, p, q] + b2 + hidden[n, p, q] @ (gate[n] * V)
 
@@ -54,11 +54,11 @@ def workspace(block, t, lanes, half):
 def gated(operands, out, work, block, t, part):
     """Compute the units of the Part. hidden_layer, x and out NHWC; all flat."""
     sums, projection, wide = own_part(work.sums, part), own_part(work.projection, part), own_part(work.wide_pixels, part)
-    all_pixels = ceil_div(block.h, block.stride) * ceil_div(block.w, block.stride)
+    all_pixels = block.p * block.q
     blocks, size, gated_image = ceil_div(all_pixels, t.pixels), length(operands.project), -1
     packed = Place(operands.project, 0)
     plain = widened(packed, size, projection)
-    matrix = Projection(projection, Place(operands.project_bias, 0), block.hidden, block.k, sums, None)
+    matrix = Projection(projection, Place(operands.project_bias, 0), block.hidden, block.k, sums, None, block.project_activation)
     for unit in range(part.first, part.last):
         n, row = divmod(unit, blocks)
         if n != gated_image:

@@ -20,18 +20,18 @@ from typing import Any, NamedTuple
 from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.convolve import convolve_rows, own_convolution, staged_elements
-from refconv.parts.copy import FOUR, fill
 from refconv.parts.dense import dense_weights
+from refconv.parts.ending import begin_ending, end_rows, image_projection
 from refconv.parts.epilogue import inside_block
-from refconv.parts.feed_forward import Projection, odd_pitch, project_chunk, residual_start
-from refconv.parts.gates import gate_weights, projection_size
+from refconv.parts.feed_forward import odd_pitch
+from refconv.parts.gates import projection_size
 from refconv.parts.matrix import matrix_block
-from refconv.parts.operands import ONE, Source, Span
+from refconv.parts.operands import Source, Span
 from refconv.parts.staging import Rows, row_view
-from refconv.parts.workspace import in_work_type, own_part, widen, widened
+from refconv.parts.workspace import in_work_type, own_part
 from refconv.problem.conv import out_height, out_width
-from refconv.problem.fused import PROJECTED, SPILLED, middle_conv
-from refconv.tile import add_row, lanes, length, load, store
+from refconv.problem.fused import middle_conv
+from refconv.tile import lanes
 from refconv.tile.operands import Place, View, moved, shifted
 from refconv.weights.packed import ceil_div
 
@@ -39,7 +39,7 @@ from refconv.weights.packed import ceil_div
 @routine
 def ring_rows(block, t):
     """Rows of hidden pixels under t.step output rows."""
-    return (t.step - 1) * block.stride + block.r
+    return (t.step - 1) * block.stride_h + block.r
 
 
 def units(block, t):
@@ -98,9 +98,9 @@ def recomputed_macs(block, t, squeeze="recompute"):
     conv, rows, passes = middle_conv(block), 0, 2 if block.gated and squeeze == "recompute" else 1
     for first in range(0, block.p, t.lines):
         last = min(first + t.lines, block.p)
-        made = first * block.stride - conv.pad_top
+        made = first * conv.stride_h - conv.pad_top
         for p in range(first, last, t.step):
-            top, end = p * block.stride - conv.pad_top, (min(p + t.step, last) - 1) * block.stride - conv.pad_top + block.r
+            top, end = p * conv.stride_h - conv.pad_top, (min(p + t.step, last) - 1) * conv.stride_h - conv.pad_top + block.r
             rows += max(0, min(end, block.h) - max(made, top, 0))
             made = end
     row_macs = block.n * block.w * block.c * block.hidden
@@ -131,20 +131,6 @@ def _expand_channels(rows, k, columns, weights, tile):
         y += count
 
 
-@routine
-def add_pixels(sums, hidden, pixels, channels, to, spill):
-    """sums[c] += sum of the pixels' channel c, sums a Place, hidden a View; with `spill` the pixels are copied to the View `to` as well."""
-    step = 4 * lanes(hidden.buffer)
-    for c in range(0, channels, step):
-        total = load(ONE, FOUR, sums.buffer, sums.at + c, 0, channels - c)
-        for i in range(pixels):
-            pixel = load(ONE, FOUR, hidden.buffer, hidden.at + i * hidden.pitch + c, 0, channels - c)
-            total = add_row(total, pixel)
-            if spill:
-                store(to.buffer, to.at + i * to.pitch + c, 0, pixel, channels - c, 0)
-        store(sums.buffer, sums.at + c, 0, total, channels - c, 0)
-
-
 @kernel
 def mbconv(operands, out, work, block, t, part):
     """Compute the units of the Part. x and out NHWC; all flat.
@@ -152,43 +138,29 @@ def mbconv(operands, out, work, block, t, part):
     Where block.result is not PROJECTED, nothing is projected: this thread's part of `pooled` holds the sums over its pixels of every image's
     hidden channels, and with SPILLED out is the hidden layer itself.
     """
-    x, project, conv, n_lanes = operands.x, operands.project, middle_conv(block), lanes(operands.expand)
-    ring, hidden, sums = own_part(work.ring, part), own_part(work.hidden, part), own_part(work.sums, part)
-    pooled, projection, lines = own_part(work.pooled, part), own_part(work.projection, part), own_part(work.lines, part)
+    x, conv, n_lanes = operands.x, middle_conv(block), lanes(operands.expand)
+    ring, hidden, lines = own_part(work.ring, part), own_part(work.hidden, part), own_part(work.lines, part)
     wide_pixels, wide_weights = own_part(work.wide_pixels, part), own_part(work.wide_weights, part)
     convolution = own_convolution(conv, block.activation, block, operands, own_part(work.wide_conv, part))
     height, width, pitch, held = out_height(conv), out_width(conv), odd_pitch(block.hidden, n_lanes), ring_rows(block, t)
-    blocks, packed, size = ceil_div(height, t.lines), Place(project, 0), length(project)
-    plain = widened(packed, size, projection)
-    matrix, gated_image = plain, -1
+    blocks, ending = ceil_div(height, t.lines), begin_ending(operands, work, block, part)
+    matrix, image_before = ending.plain, -1
     expand, every = dense_weights(operands.expand, 0, block.c), Channels(0, block.hidden, block.hidden)
-    if block.result != PROJECTED:
-        fill(pooled.buffer, pooled.at, block.n * pitch)
     for unit in range(part.first, part.last):
         n, row = divmod(unit, blocks)
-        if block.gated > 0 and block.result == PROJECTED and n != gated_image:
-            widen(projection, packed, size)
-            gate_weights(projection, plain, Place(operands.gates, n * block.hidden), block.hidden, block.k)
-            matrix, gated_image = projection, n
-        base = row * t.lines * block.stride - conv.pad_top  # the row that lies in slot 0
+        if n != image_before:
+            matrix, image_before = image_projection(ending, block, n), n
+        base = row * t.lines * conv.stride_h - conv.pad_top  # the row that lies in slot 0
         made = base
         for p in range(row * t.lines, min((row + 1) * t.lines, height), t.step):
             count = min(t.step, min((row + 1) * t.lines, height) - p)
-            top = p * block.stride - conv.pad_top
-            end = top + (count - 1) * block.stride + block.r
+            top = p * conv.stride_h - conv.pad_top
+            end = top + (count - 1) * conv.stride_h + block.r
             new = max(made, max(top, 0))
             made = end
-            at, image = (n * height + p) * width, Place(x, n * block.h * block.w * block.c)
-            rows = Rows(ring.buffer, ring.at, pitch, (top - base) % held, held)
+            rows, image = Rows(ring.buffer, ring.at, pitch, (top - base) % held, held), Place(x, n * block.h * block.w * block.c)
             fresh = _NewRows(rows, top, image, new, min(end, block.h), wide_pixels, Place(operands.expand_bias, 0), block)
             channel_blocks(_expand_channels, fresh, every, expand, wide_weights, t.expand)
             convolved = View(hidden.buffer, hidden.at, pitch)
             convolve_rows(convolved, rows, p, count, convolution, lines, t.conv)
-            if block.result != PROJECTED:
-                to = View(out, at * block.hidden, block.hidden)
-                add_pixels(moved(pooled, n * pitch), convolved, count * width, block.hidden, to, block.result == SPILLED)
-            else:
-                start = residual_start(Place(x, at * block.c), block.residual, Span(0, count * width, block.k), sums)
-                whole = Projection(matrix, Place(operands.project_bias, 0), block.hidden, block.k, sums, None)
-                to = View(out, at * block.k, block.k)
-                project_chunk(to, (0, count * width), (0, block.hidden), whole, convolved, start, t.project)
+            end_rows(out, (n * height + p) * width, convolved, (0, block.hidden), count * width, n, matrix, ending, block, t.project)

@@ -9,11 +9,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv.elements import element
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
+from refconv.problem.blocks import (
+    ConvFirstBlock,
+    ConvNeXtBlock,
+    FasterNetBlock,
+    FFNBlock,
+    FusedMBConvBlock,
+    MBConvBlock,
+    SeparableBlock,
+    SqueezeExcite,
+)
 
 
 class BlockPreset(NamedTuple):
-    """A named block: shapes of its record's arrays (of `se` within it too), its map of `size` x `size` pixels, and where it comes from."""
+    """A named block: shapes of its record's arrays (of `se` within it too), its map of `size` x `size` pixels, and where it comes from.
+
+    Values of `shapes` that are no shapes are the record's fields as they are.
+    """
 
     name: str
     kind: Any
@@ -24,11 +36,13 @@ class BlockPreset(NamedTuple):
     def record(self, dtype="float32"):
         """The record, of zeros of the dtype; every bias is there that the network has, batch norms folded."""
 
-        def zeros(shape):
-            return SqueezeExcite(**{name: zeros(inner) for name, inner in shape.items()}) if isinstance(shape, dict) else np.zeros(shape, made)
+        def value(given):
+            if isinstance(given, dict):
+                return SqueezeExcite(**{name: value(inner) for name, inner in given.items()})
+            return np.zeros(given, made) if isinstance(given, tuple) else given
 
         made = element(dtype).dtype
-        return self.kind(**{name: None if shape is None else zeros(shape) for name, shape in self.shapes.items()})
+        return self.kind(**{name: value(given) for name, given in self.shapes.items()})
 
 
 def _feed_forward(c, hidden):
@@ -39,8 +53,16 @@ def _conv(k, width, r):
     return {"conv_weight": (k, width, r, r), "conv_bias": (k,)}
 
 
+def _separable(c, k, **changed):
+    return {**_conv(c, 1, 3), "project_weight": (k, c), "project_bias": (k,), **changed}
+
+
 _NORM = {"norm_weight": (96,), "norm_bias": (96,), "scale": (96,)}
-_SE = {"reduce_weight": (6, 144), "reduce_bias": (6,), "expand_weight": (144, 6), "expand_bias": (144,)}
+
+
+def _se(c, squeezed):
+    return {"reduce_weight": (squeezed, c), "reduce_bias": (squeezed,), "expand_weight": (c, squeezed), "expand_bias": (c,)}
+
 
 BLOCK_PRESETS = {
     preset.name: preset
@@ -70,7 +92,7 @@ BLOCK_PRESETS = {
             "mbconv",
             MBConvBlock,
             56,
-            {**_feed_forward(24, 144), **_conv(144, 1, 3), "se": _SE},
+            {**_feed_forward(24, 144), **_conv(144, 1, 3), "se": _se(144, 6)},
             "MBConv (Lavin's figure of blocks, (d)) with squeeze-excitation to 6, as EfficientNet-B0's 24 channels, 3x3, alpha 6, 56x56",
         ),
         BlockPreset(
@@ -79,6 +101,34 @@ BLOCK_PRESETS = {
             56,
             {**_conv(192, 48, 3), "project_weight": (48, 192), "project_bias": (48,)},
             "FusedMBConv (Lavin Fig. 6 (a)) as EfficientNetV2-S stage 2, 48 channels, 3x3, alpha 4; SiLU; 56x56 (input of 224x224): our choice",
+        ),
+        BlockPreset(
+            "separable",
+            SeparableBlock,
+            112,
+            _separable(32, 64, project_activation="relu"),
+            "MobileNetV1's first depthwise separable convolution (arXiv 1704.04861, Table 1), 32 to 64 channels, 112x112",
+        ),
+        BlockPreset(
+            "separable_512",
+            SeparableBlock,
+            14,
+            _separable(512, 512, project_activation="relu"),
+            "MobileNetV1's five in the middle (arXiv 1704.04861, Table 1), 512 channels, 14x14",
+        ),
+        BlockPreset(
+            "separable_linear",
+            SeparableBlock,
+            112,
+            _separable(32, 16, activation="relu6"),
+            "MobileNetV2's first stage (arXiv 1801.04381, Table 2), 32 to 16 channels, no activation after them, 112x112",
+        ),
+        BlockPreset(
+            "separable_se",
+            SeparableBlock,
+            112,
+            _separable(32, 16, activation="silu", se=_se(32, 8)),
+            "EfficientNet-B0's first stage (arXiv 1905.11946, Table 1), 32 to 16 channels, squeeze-excitation to 8, 112x112",
         ),
         BlockPreset(
             "fasternet",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from refconv.operators.types import NotSupported, in_work_type
+from refconv.problem.conv import auto_pads
 
 
 class Axis(NamedTuple):
@@ -50,9 +51,8 @@ def axes_of(sizes, kernel, strides, pads, dilations, auto_pad=b"NOTSET", ceil_mo
     for i, (size, taps, stride, dilation) in enumerate(zip(sizes, kernel, strides, dilations, strict=True)):
         before, after, reach = pads[i], pads[i + rank], (taps - 1) * dilation + 1
         if auto_pad in (b"SAME_UPPER", b"SAME_LOWER"):
-            total = max(0, (-(-size // stride) - 1) * stride + reach - size)
-            before = total // 2 if auto_pad == b"SAME_UPPER" else total - total // 2
-            after = total - before
+            fewer, more = auto_pads(size, taps, stride, dilation)
+            before, after = (fewer, more) if auto_pad == b"SAME_UPPER" else (more, fewer)
         elif auto_pad == b"VALID":
             before = after = 0
         space = size + before + after - reach

@@ -8,7 +8,7 @@ from refconv import host
 from refconv.elements import element
 from refconv.kernels import kernel_for_block
 from refconv.ops.border import block_border_marker
-from refconv.ops.layers import Bound, contiguous, image, operation
+from refconv.ops.layers import Bound, contiguous, image, operation, planned_shape
 from refconv.ops.steps import run_graph
 from refconv.plan import make_program, schedule_of, thread_count
 from refconv.problem.block_base import Block
@@ -31,15 +31,16 @@ def fused_block(x, weights, *, layout="NCHW", out=None, tiling=None, halo="auto"
     blocks compute no such rows and take only "auto". squeeze: what squeeze-excitation does, whose gates need the whole map: "recompute" makes
     the hidden layer twice, "spill" keeps it in memory, where float16 and bfloat16 round it once more. "auto" is "recompute" for those two, so
     that neither the caches of this computer nor N have a part in the result; for float32 and float64, where both give the same bits, it spills
-    where the hidden layer stays in the L2. Blocks without squeeze-excitation take only "auto". threads: at most this many (None: Numba's
-    current number); but for the sums of squeeze-excitation, which every thread begins with zero, the result does not depend on it.
+    where the hidden layer stays in the L2 or a dense convolution makes it. Blocks without squeeze-excitation take only "auto". threads: at most
+    this many (None: Numba's current number); but for the sums of squeeze-excitation, which every thread begins with zero, the result does not
+    depend on it.
 
     Padding is zeros that are multiplied, as in conv2d.
 
-    Returns (N, K, P, Q), or as x is given. TypeError or ValueError names the argument, its value and what is legal.
+    Returns (N, K, P, Q), or as x is given; an empty array for no images. TypeError or ValueError names the argument, its value and what is legal.
     """
     x, batched = _checked_image(x, weights, layout)
-    program = _program(weights, x.shape[:3], tiling, halo, squeeze, thread_count(threads))
+    program = _program(weights, planned_shape(x)[:3], tiling, halo, squeeze, thread_count(threads))
     return Bound(program, x, batched, layout, out, tuple(weights.arrays.items()), block_border_marker(weights, x.shape[1:3]))
 
 

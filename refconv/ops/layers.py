@@ -12,7 +12,7 @@ from refconv.ops.convert import copy_transposed
 from refconv.plan import MOST_PLANS, LayerProgram, make_plan, thread_count
 from refconv.problem.activations import ACTIVATIONS, NO_ACTIVATION
 from refconv.problem.arrays import as_array, check_unmasked
-from refconv.problem.conv import LARGEST, Conv2d, PartialConv2d, is_integer, same_pads
+from refconv.problem.conv import LARGEST, Conv2d, PartialConv2d, auto_pads, is_integer, same_pads
 from refconv.tiling.checked import normalised
 from refconv.tiling.measured import when_measured
 from refconv.weights.packed import empty, order_of, pack_weight
@@ -69,14 +69,15 @@ class Bound(NamedTuple):
     residual: Any = None
 
     def run(self):
-        """The result, in the layout asked for."""
+        """The result, in the layout asked for; of no images, for which the program is not, an empty one."""
         x, out = self.x, self.out
-        target = result(out, self.program.out_shape, x, self.others, self.layout, self.batched)
+        target = result(out, (len(x), *self.program.out_shape[1:]), x, self.others, self.layout, self.batched)
         direct = target if target.flags.c_contiguous else empty(target.shape, x.dtype)
-        program = self.program if self.residual is None else self.program._replace(residual=contiguous(self.residual).reshape(-1))
-        program.run(contiguous(x).reshape(-1), direct.reshape(-1))
-        if self.mark is not None:
-            self.mark(direct)
+        if len(x):
+            program = self.program if self.residual is None else self.program._replace(residual=contiguous(self.residual).reshape(-1))
+            program.run(contiguous(x).reshape(-1), direct.reshape(-1))
+            if self.mark is not None:
+                self.mark(direct)
         return deliver(direct, target, out, self.layout, self.batched)
 
 
@@ -112,7 +113,9 @@ def conv2d(
 
     x: (N, C, H, W) or (C, H, W); with layout="NHWC" (N, H, W, C) or (H, W, C). weight: (K, C/groups, R, S) in both layouts, or
     `pack(weight, groups)`. bias: (K,) or None. stride, dilation: an int or a pair (vertical, horizontal). padding: an int, a pair, the four
-    sides (top, left, bottom, right), "valid", or "same" (stride 1; the odd element goes to the bottom and right, as in torch).
+    sides (top, left, bottom, right), "valid", or "same" (stride 1; the odd element goes to the bottom and right, as in torch). "same_upper" and
+    "same_lower", ONNX's auto_pad, pad as the size needs it for ceil(H / stride) x ceil(W / stride) outputs, an odd element at the bottom and right or
+    at the top and left; the former is TensorFlow's SAME. On an even map a 3x3 window of stride 2 then has (0, 0, 1, 1), not torch's padding=1.
     Padding is zeros that are multiplied: where a weight over it is infinite or NaN, the result is NaN, with any number of groups.
     activation: a name of refconv.problem.blocks.ACTIVATIONS, computed as refconv/tile/activations.py says. residual: an array of the result's shape
     and dtype: the result is activation(conv + bias + residual), made in one pass. float32 and float64 have the bits of separate passes; halves are
@@ -121,7 +124,7 @@ def conv2d(
     tiling: a tiling of the kernel (refconv.tiling) instead of the rule's. threads: at most this many (None: Numba's current
     number); the result does not depend on it.
 
-    Returns (N, K, P, Q) or as x is given. TypeError or ValueError names the argument, its value and what is legal.
+    Returns (N, K, P, Q) or as x is given; an empty array for no images. TypeError or ValueError names the argument, its value and what is legal.
     """
     return _convolve(x, weight, bias, (stride, padding, dilation), groups, Ending(activation, residual), Options(layout, out, tiling, threads))
 
@@ -161,7 +164,7 @@ def partial_conv2d(x, weight, bias=None, *, activation=None, residual=None, layo
         raise ValueError(f"weight of shape {packed.shape}: must be (Cp, Cp, R, S)")
     if packed.shape[0] > x.shape[3]:
         raise ValueError(f"weight of shape {packed.shape}: must convolve at most the {x.shape[3]} channels of x")
-    n, h, w, channels = x.shape
+    n, h, w, channels = planned_shape(x)
     problem = _partial(n, channels, h, w, packed.shape[0], *packed.shape[2:])
     ending = Ending(activation, residual)
     plan = make_plan("partial", problem, x.dtype, tiling if tiling is None else normalised(tiling), thread_count(threads), ending.activations)
@@ -220,7 +223,7 @@ def _convolve(x, weight, bias, window, groups, ending, options):
     packed = _weight(weight, groups, x.dtype)
     planned = _planned if all(map(_exact, window)) else _planned.__wrapped__
     tiling = tiling if tiling is None else normalised(tiling)
-    plan = planned(x.shape, packed.shape, window, packed.groups, x.dtype, tiling, thread_count(threads), ending.activations)
+    plan = planned(planned_shape(x), packed.shape, window, packed.groups, x.dtype, tiling, thread_count(threads), ending.activations)
     return _bound(plan, x, (weight, packed), bias, batched, ending, layout, out)
 
 
@@ -242,7 +245,7 @@ def _bound(plan, x, weights, bias, batched, ending, layout, out):
         if bias.dtype != x.dtype or bias.shape != packed.shape[:1]:
             raise ValueError(f"bias of shape {bias.shape}, {bias.dtype}: must be {packed.shape[:1]}, {x.dtype} as x")
         flat_bias = np.ascontiguousarray(bias)
-    residual = ending.residual_for(x, plan.out_shape, layout, batched)
+    residual = ending.residual_for(x, (len(x), *plan.out_shape[1:]), layout, batched)
     others = ("weight", packed.data if weight is packed else weight), ("bias", bias), ("residual", residual)
     program, mark = LayerProgram(plan, packed.data, flat_bias, plan.no_bias), border_marker(plan.call.problem, packed.not_finite)
     return Bound(program, x, batched, layout, out, others, mark, residual)
@@ -298,17 +301,22 @@ def result(out, shape, x, others, layout, batched):
 
 
 def image(name, value, layout):
-    """(the array as NHWC, whether it had a batch axis)."""
+    """(the array as NHWC, whether it had a batch axis); it may have no images, but pixels and channels."""
     if layout not in ("NCHW", "NHWC"):
         raise ValueError(f"layout = {layout!r}: must be 'NCHW' or 'NHWC'")
     array = as_array(name, value)
     if array.ndim not in (3, 4):
         raise ValueError(f"{name} of shape {array.shape}: must have 4 axes ({layout}) or 3 ({layout[1:]})")
-    if 0 in array.shape:
-        raise ValueError(f"{name} of shape {array.shape}: must have no axis of size 0")
     batched = array.ndim == 4
+    if 0 in array.shape[batched:]:
+        raise ValueError(f"{name} of shape {array.shape}: must have no axis of size 0 but the batch")
     array = array if batched else array[None]
     return (array if layout == "NHWC" else array.transpose(0, 2, 3, 1)), batched
+
+
+def planned_shape(x):
+    """The shape that a call for an NHWC image is checked and planned for: an empty batch as one image, which then is not computed."""
+    return (max(1, len(x)), *x.shape[1:])
 
 
 def _weight(weight, groups, dtype):
@@ -342,7 +350,7 @@ def _geometry(x_shape, weight_shape, stride, padding, dilation, groups, dtype):
     n, h, w, c = x_shape
     k, c_group, r, s = weight_shape
     stride, dilation = _pair("stride", stride), _pair("dilation", dilation)
-    top, left, bottom, right = sides(padding, (r, s), stride, dilation)
+    top, left, bottom, right = sides(padding, (h, w), (r, s), stride, dilation)
     if c != c_group * groups:
         raise ValueError(f"weight of shape {weight_shape} with groups = {groups}: takes {c_group * groups} input channels, x has {c}")
     problem = Conv2d(n, c, h, w, k, r, s, *stride, top, left, bottom, right, *dilation, groups).checked()
@@ -365,18 +373,22 @@ def _pair(name, value):
     return given if len(given) == 2 else given * 2
 
 
-def sides(padding, kernel, stride, dilation):
-    """(top, left, bottom, right) of a padding given as an int, a pair, four sides, "valid" or "same"."""
+def sides(padding, size, kernel, stride, dilation):
+    """(top, left, bottom, right) of a padding as conv2d takes it; size, kernel, stride, dilation: pairs (vertical, horizontal)."""
     if isinstance(padding, str) and padding == "valid":
         return 0, 0, 0, 0
+    if isinstance(padding, str) and padding in ("same_upper", "same_lower"):
+        fewer, more = zip(*map(auto_pads, size, kernel, stride, dilation), strict=True)
+        return (*fewer, *more) if padding == "same_upper" else (*more, *fewer)
     if isinstance(padding, str) and padding == "same":
         if stride != (1, 1):
-            raise ValueError(f"padding = 'same' with stride = {stride}: must have stride 1")
+            raise ValueError(f"padding = 'same' with stride = {stride}: must have stride 1, or be 'same_upper' or 'same_lower'")
         (top, bottom), (left, right) = (same_pads(size, step) for size, step in zip(kernel, dilation, strict=True))
         return top, left, bottom, right
     given = _integers(padding)
     if given is None or len(given) not in (1, 2, 4) or not all(0 <= i < LARGEST for i in given):
         raise ValueError(
-            f"padding = {padding!r}: must be an int of 0 or more, a pair of them, four sides (top, left, bottom, right), 'same' or 'valid'"
+            f"padding = {padding!r}: must be an int of 0 or more, a pair of them, four sides (top, left, bottom, right), 'same', 'same_upper', "
+            "'same_lower' or 'valid'"
         )
     return given * (4 // len(given))

@@ -32,7 +32,10 @@ def prepare(op, x, *arguments, **options):
     bind = getattr(op, "bind", None)
     if bind is None:
         raise TypeError(f"op = {op!r}: must be conv2d, depthwise_conv2d, pointwise_conv2d, partial_conv2d or fused_block of refconv")
-    return Prepared(op.__name__, bind(x, *arguments, **options))
+    bound = bind(x, *arguments, **options)
+    if len(bound.x) == 0:
+        raise ValueError(f"x of shape {np.shape(x)}: must have an image or more to prepare for")
+    return Prepared(op.__name__, bound)
 
 
 class _Side(NamedTuple):

@@ -71,7 +71,7 @@ def prefetch_step(elements, pixels, rows, depth):
 class Projection(NamedTuple):
     """The second product: the Places of its packed weights and of its bias, its channels in (`hidden`) and out, and where it works.
 
-    sums: the Place where chunks are added up; wide: the Place where weights that are halves are widened, or None.
+    sums: the Place where chunks are added up; wide: the Place where weights that are halves are widened, or None; activation: of the output.
     """
 
     weights: Place
@@ -80,6 +80,7 @@ class Projection(NamedTuple):
     channels: int
     sums: Place
     wide: Any
+    activation: Any
 
 
 class _Chunk(NamedTuple):
@@ -90,6 +91,7 @@ class _Chunk(NamedTuple):
     start: Start
     next_block: Prefetch
     weights_before: int
+    activation: Any
 
 
 @routine
@@ -98,7 +100,7 @@ def _project_block(chunk, k, columns, weights, tile):
     stretch = Prefetch(following.buffer, following.at + k // lanes(weights.buffer) * following.jump, following.step, following.run, following.jump)
     start = Start(shifted(chunk.start.pixels, k), chunk.start.given)
     near = Weights(weights.buffer, weights.at + chunk.weights_before, weights.stride)
-    epilogue = inside_block(moved(chunk.bias, k), IDENTITY)
+    epilogue = inside_block(moved(chunk.bias, k), chunk.activation)
     matrix_block(shifted(chunk.to, k), columns, chunk.source, chunk.span, near, epilogue, start, stretch, tile)
 
 
@@ -107,9 +109,9 @@ def project_chunk(to, pixels, chunk, projection, hidden, start, tile):
     """Hidden channels h to h_last - 1 of pixels first <= i < last projected; pixels = (first, last), chunk = (h, h_last).
 
     hidden: the View of those channels. They are added to `start` where h = 0, else to the sums that the chunks before have left; the last
-    chunk's go to the View `to`, with the bias.
+    chunk's go to the View `to`, with the bias and the activation.
     """
-    (first, last), (h, h_last), (weights, bias, depth, channels, sums, wide) = pixels, chunk, projection
+    (first, last), (h, h_last), (weights, bias, depth, channels, sums, wide, kind) = pixels, chunk, projection
     n_lanes = lanes(weights.buffer)
     packed, run = dense_weights(weights.buffer, weights.at, depth), (h_last - h) * n_lanes
     step = prefetch_step(tile.vectors * run, last - first, tile.rows, h_last - h)
@@ -118,9 +120,9 @@ def project_chunk(to, pixels, chunk, projection, hidden, start, tile):
     begun = start if h == 0 else Start(so_far, True)
     source, span, every = as_source(hidden), Span(first, last, h_last - h), Channels(0, channels, channels)
     if h_last < depth:
-        channel_blocks(_project_block, _Chunk(so_far, None, source, span, begun, next_block, h * n_lanes), every, packed, wide, tile)
+        channel_blocks(_project_block, _Chunk(so_far, None, source, span, begun, next_block, h * n_lanes, IDENTITY), every, packed, wide, tile)
     else:
-        channel_blocks(_project_block, _Chunk(to, bias, source, span, begun, next_block, h * n_lanes), every, packed, wide, tile)
+        channel_blocks(_project_block, _Chunk(to, bias, source, span, begun, next_block, h * n_lanes, kind), every, packed, wide, tile)
 
 
 class FeedForwardWeights(NamedTuple):
@@ -204,7 +206,7 @@ def feed_forward(to, source, x, pixels, next_input, block, weights, work, t):
     hidden = View(work.hidden.buffer, work.hidden.at, odd_pitch(min(t.hidden, block.hidden), n_lanes))
     expand, expand_bias = dense_weights(weights.expand, 0, block.source), Place(weights.expand_bias, 0)
     project, project_bias = Place(weights.project, 0), Place(weights.project_bias, 0)
-    projection = Projection(project, project_bias, block.hidden, block.k, work.sums, work.wide_weights)
+    projection = Projection(project, project_bias, block.hidden, block.k, work.sums, work.wide_weights, IDENTITY)
     span, start = Span(first, last, block.source), residual_start(x, block.residual, Span(first, last, block.k), work.sums)
     for h in range(0, block.hidden, t.hidden):
         chunk = h, min(h + t.hidden, block.hidden)

@@ -42,7 +42,9 @@ class Block(Weights):
     __slots__ = ()
 
     stride = 1
+    pads = None
     residual = True
+    project_activation = "identity"
     c = property(lambda self: self.expand_weight.shape[1], doc="Channels in.")
     k = property(lambda self: self.project_weight.shape[0], doc="Channels out.")
     hidden = property(lambda self: self.project_weight.shape[1], doc="Channels that are projected.")
@@ -111,10 +113,12 @@ class Block(Weights):
         return {step.name: (step.read, step.written) for step in self.graph.merged(n, h, w, self.c)}
 
     def _projected(self, source):
-        """The last Steps: the projection of what step `source` makes, its scale and the residual where the block has them."""
+        """The last Steps: the projection of what step `source` makes, its scale, its activation and the residual where the block has them."""
         steps = [conv("project", source)]
         if getattr(self, "scale", None) is not None:
             steps.append(Step("scaled", "scale", ("project",), {"weight": "scale"}))
+        if self.project_activation != "identity":
+            steps.append(activation(steps[-1].name, self.project_activation))
         if self.residual:
             steps.append(Step("added", "add", (steps[-1].name, INPUT)))
         return steps
@@ -160,6 +164,24 @@ def check_stride(block):
     one_of("stride", int(block.stride) if is_integer(block.stride) else block.stride, (1, 2))
 
 
+def settle_window(block):
+    """Check `stride` and `pads`: a stride of equal numbers becomes one number, pads a tuple of ints. ValueError names what is illegal."""
+    given = block.stride
+    pair = given if isinstance(given, tuple | list) else (given, given)
+    if len(pair) != 2 or not all(is_integer(step) and step in (1, 2) for step in pair):
+        raise ValueError(f"stride = {given!r}: must be 1 or 2, or a pair (vertical, horizontal) of them")
+    object.__setattr__(block, "stride", int(pair[0]) if pair[0] == pair[1] else tuple(map(int, pair)))
+    if block.pads is None:
+        return
+    r, s = block.conv_weight.shape[2:]
+    sides = block.pads if isinstance(block.pads, tuple | list) else ()
+    if len(sides) != 4 or not all(is_integer(pad) and 0 <= pad < size for pad, size in zip(sides, (r, s, r, s), strict=True)):
+        raise ValueError(
+            f"pads = {block.pads!r}: must be None or (top, left, bottom, right), from 0 to {r - 1} at top and bottom, to {s - 1} at left and right"
+        )
+    object.__setattr__(block, "pads", tuple(map(int, sides)))
+
+
 def check_groups(block):
     """ValueError unless the group width divides the channels of a grouped convolution."""
     channels, width = block.conv_weight.shape[:2]
@@ -175,14 +197,20 @@ def check_eps(eps):
 
 def keeps_shape(block):
     """Whether the output of a block has the shape of its input."""
-    return block.stride == 1 and block.c == block.k
+    top, left, bottom, right = block.pads or (0, 0, 0, 0)
+    window = (1 + top + bottom, 1 + left + right)
+    return block.stride == 1 and block.c == block.k and (block.pads is None or block.conv_weight.shape[2:] == window)
 
 
 def settle_residual(block):
-    """Check `residual`, and replace "auto" by a bool."""
+    """Check `residual`, and replace "auto" by a bool: x is added where it has the shape of the output and the projection no activation."""
     one_of("residual", block.residual, ("auto", True, False))
+    linear = block.project_activation == "identity"
     if block.residual is True and not keeps_shape(block):
         raise ValueError(
-            f"residual = True with stride = {block.stride}, C = {block.c}, K = {block.k}: must be auto or False, since x has another shape"
+            f"residual = True with stride = {block.stride}, C = {block.c}, K = {block.k}{'' if block.pads is None else f', pads = {block.pads}'}: "
+            "must be auto or False, since x has another shape"
         )
-    object.__setattr__(block, "residual", keeps_shape(block) if block.residual == "auto" else block.residual)
+    if block.residual is True and not linear:
+        raise ValueError(f"residual = True with project_activation = {block.project_activation!r}: must be auto or False, since x is added to sums")
+    object.__setattr__(block, "residual", keeps_shape(block) and linear if block.residual == "auto" else block.residual)

@@ -7,7 +7,9 @@ copies of all arrays when it first meets a record. For changed arrays make a new
 Batch norms are folded into weight and bias beforehand (`fold_batch_norm`); any bias may be None. Records are compared by identity.
 
 Spatial convolutions of stride 1 keep the map: (k - 1) // 2 zeros before, k // 2 after (problem.same_pads). Stride 2 pads the same way, so
-that ceil(H / 2) rows come out: for odd kernels this is torch's padding=k // 2.
+that ceil(H / 2) rows come out: for odd kernels this is torch's padding=k // 2. Records with a field `pads` take others, (top, left, bottom, right):
+TensorFlow's SAME at stride 2 on an even map is (0, 0, 1, 1) for a 3x3 kernel, (1, 1, 2, 2) for 5x5 (problem.conv.auto_pads). `stride` is a number
+there, or a pair (vertical, horizontal).
 
 Sources: Lavin, "On the Efficiency of Convolutional Neural Networks" (arXiv 2404.03617), its Fig. 6 and the code of its author (andravin/spio);
 FasterNet (arXiv 2303.03667). "Derived here" and "our choice" mark what is in neither.
@@ -28,6 +30,7 @@ from refconv.problem.block_base import (
     one_of,
     record,
     settle_residual,
+    settle_window,
 )
 from refconv.problem.steps import INPUT, Step, activation, conv, norm, partial_conv
 
@@ -66,6 +69,22 @@ class SqueezeExcite(Weights):
         reduce = conv("se_reduce", "se_pool"), activation("se_reduce", self.activation)
         expand = conv("se_expand", "se_reduce_activation"), activation("se_expand", self.gate)
         return [pool, *reduce, *expand, Step("gated", "multiply", (source, "se_expand_activation"))]
+
+
+def _check_gates(block):
+    """TypeError or ValueError unless the field `se` of a block is None or gates its hidden channels."""
+    if not isinstance(block.se, SqueezeExcite | None):
+        raise TypeError(f"se of type {type(block.se).__name__}: must be a SqueezeExcite or None")
+    if block.se and block.se.dtype != block.dtype:
+        raise TypeError(f"se of dtype {block.se.dtype}: must be {block.dtype} as the block's other arrays")
+    if block.se and block.se.c != block.hidden:
+        raise ValueError(f"se of {block.se.c} channels: must have {block.hidden}, the hidden channels of the block")
+
+
+def _gated_projection(block, source):
+    """The last Steps of a block: squeeze-excitation of what step `source` makes, where it has any, and the projection."""
+    gating = block.se.steps(source) if block.se else []
+    return [*gating, *block._projected("gated" if block.se else source)]
 
 
 @record
@@ -187,7 +206,8 @@ class MBConvBlock(Block):
     project_weight: np.ndarray
     project_bias: np.ndarray | None
     se: SqueezeExcite | None = None
-    stride: int = 1
+    stride: int | tuple = 1
+    pads: tuple | None = None
     activation: str = "silu"
     residual: bool | str = "auto"
 
@@ -197,36 +217,77 @@ class MBConvBlock(Block):
         expanded = {"expand_weight": "hidden C", "expand_bias": "hidden", "conv_weight": "hidden g R S", "conv_bias": "hidden"}
         check_arrays(self, **expanded, project_weight="K hidden", project_bias="K")
         check_groups(self)
-        if not isinstance(self.se, SqueezeExcite | None):
-            raise TypeError(f"se of type {type(self.se).__name__}: must be a SqueezeExcite or None")
-        if self.se and self.se.dtype != self.dtype:
-            raise TypeError(f"se of dtype {self.se.dtype}: must be {self.dtype} as expand_weight")
-        if self.se and self.se.c != self.hidden:
-            raise ValueError(f"se of {self.se.c} channels: must have {self.hidden}, the hidden channels of the block")
-        check_stride(self)
+        _check_gates(self)
+        settle_window(self)
         one_of("activation", self.activation, ACTIVATIONS)
         settle_residual(self)
 
     def steps(self):
         """expand, conv, those of squeeze-excitation, project."""
         expand = conv("expand", INPUT), activation("expand", self.activation)
-        middle = conv("conv", "expand_activation", self.conv_weight.shape[2:], self.stride, self.groups), activation("conv", self.activation)
-        gating = self.se.steps("conv_activation") if self.se else []
-        return [*expand, *middle, *gating, *self._projected("gated" if self.se else "conv_activation")]
+        middle = conv("conv", "expand_activation", self.conv_weight.shape[2:], self.stride, self.groups, pads=self.pads)
+        return [*expand, middle, activation("conv", self.activation), *_gated_projection(self, "conv_activation")]
 
 
 @record
-class FusedMBConvBlock(Block):
-    """FusedMBConv: x + project(activation(conv(x))), conv dense, of `stride`. Lavin's Fig. 6 (a).
+class SeparableBlock(Block):
+    """Depthwise separable convolution: [x +] project_activation(project(se(activation(conv(x))))), conv grouped (g = 1: depthwise), of `stride`.
 
-    conv_weight (hidden, C, R, S), conv_bias (hidden,), project_weight (K, hidden), project_bias (K,). residual as in MBConvBlock.
+    conv_weight (C, g, R, S), conv_bias (C,), project_weight (K, C), project_bias (K,); se: a SqueezeExcite of C channels, or None. activation,
+    project_activation: of ACTIVATIONS; None, which becomes "identity", is none. residual "auto" adds x where stride = 1, K = C and
+    project_activation is none; after construction it is a bool. x is added to the projection's sums, so not where those have an activation.
+
+    MobileNetV1 has project_activation="relu" (Howard et al., arXiv 1704.04861). Without it this is MBConv without its expansion, the first stage
+    of MobileNetV2, MobileNetV3 and EfficientNet.
     """
 
     conv_weight: np.ndarray
     conv_bias: np.ndarray | None
     project_weight: np.ndarray
     project_bias: np.ndarray | None
-    stride: int = 1
+    se: SqueezeExcite | None = None
+    stride: int | tuple = 1
+    pads: tuple | None = None
+    activation: str | None = "relu"
+    project_activation: str | None = None
+    residual: bool | str = "auto"
+
+    c = property(lambda self: self.conv_weight.shape[0], doc="Channels in.")
+    groups = property(lambda self: self.c // self.conv_weight.shape[1], doc="Of the conv.")
+
+    def __post_init__(self):
+        check_arrays(self, conv_weight="C g R S", conv_bias="C", project_weight="K C", project_bias="K")
+        check_groups(self)
+        _check_gates(self)
+        settle_window(self)
+        for name in ("activation", "project_activation"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, "identity")
+            one_of(name, getattr(self, name), ACTIVATIONS)
+        settle_residual(self)
+
+    def steps(self):
+        """conv, those of squeeze-excitation, project; an activation that is none is no step."""
+        first = [conv("conv", INPUT, self.conv_weight.shape[2:], self.stride, self.groups, pads=self.pads)]
+        if self.activation != "identity":
+            first.append(activation("conv", self.activation))
+        return [*first, *_gated_projection(self, first[-1].name)]
+
+
+@record
+class FusedMBConvBlock(Block):
+    """FusedMBConv: x + project(se(activation(conv(x)))), conv dense, of `stride`. Lavin's Fig. 6 (a), without squeeze-excitation.
+
+    conv_weight (hidden, C, R, S), conv_bias (hidden,), project_weight (K, hidden), project_bias (K,). se, residual as in MBConvBlock.
+    """
+
+    conv_weight: np.ndarray
+    conv_bias: np.ndarray | None
+    project_weight: np.ndarray
+    project_bias: np.ndarray | None
+    se: SqueezeExcite | None = None
+    stride: int | tuple = 1
+    pads: tuple | None = None
     activation: str = "silu"
     residual: bool | str = "auto"
 
@@ -234,14 +295,15 @@ class FusedMBConvBlock(Block):
 
     def __post_init__(self):
         check_arrays(self, conv_weight="hidden C R S", conv_bias="hidden", project_weight="K hidden", project_bias="K")
-        check_stride(self)
+        _check_gates(self)
+        settle_window(self)
         one_of("activation", self.activation, ACTIVATIONS)
         settle_residual(self)
 
     def steps(self):
-        """conv, project."""
-        first = conv("conv", INPUT, self.conv_weight.shape[2:], self.stride), activation("conv", self.activation)
-        return [*first, *self._projected("conv_activation")]
+        """conv, those of squeeze-excitation, project."""
+        first = conv("conv", INPUT, self.conv_weight.shape[2:], self.stride, pads=self.pads), activation("conv", self.activation)
+        return [*first, *_gated_projection(self, "conv_activation")]
 
 
 @record

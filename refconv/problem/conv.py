@@ -50,6 +50,16 @@ def same_pads(kernel, dilation):
     return total // 2, total - total // 2
 
 
+def auto_pads(size, kernel, stride, dilation):
+    """(fewer, more) zeros for the two ends of an axis so that ceil(size / stride) outputs come out: ONNX's auto_pad, where SAME_UPPER has more at the
+    end and SAME_LOWER at the beginning, and TensorFlow's SAME, which is the former.
+
+    They follow from the size: a window of 3 and stride 2 has (0, 1) on an even size and (1, 1) on an odd one, where same_pads has (1, 1) on any.
+    """
+    total = max(0, (-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size)
+    return total // 2, total - total // 2
+
+
 def touched(size, pad_before, outputs, kernel, stride, dilation):
     """How many of the `size` inputs along one axis any window touches (a stride larger than the kernel skips some).
 

@@ -3,24 +3,27 @@
 from typing import NamedTuple
 
 from refconv.jit import routine
-from refconv.problem.conv import Conv2d, same_pads
+from refconv.problem.conv import Conv2d
 from refconv.static import Static
 
 PROJECTED, POOLED, SPILLED = 0, 1, 2
-"""What a call of an MBConv kernel makes: the block's output; the sums for the gates alone; those sums and the hidden layer."""
+"""What a call of a kernel of blocks with gates makes: the block's output; the sums for the gates alone; those sums and the hidden layer."""
 
 
 class BlockProblem(NamedTuple):
     """A block on n images of h x w pixels and c channels: `source` channels are expanded to `hidden`, projected to k.
 
     residual, norm, gated: whether the input is added, the convolved pixels are normalised, and the hidden channels have gates (0 or 1);
-    result: what a call makes, PROJECTED, POOLED or SPILLED; eps: of the norm; convolved, r, s, stride, groups: the convolution's channels in,
-    kernel, stride and groups (FFN: none, zeros and stride 1); conv_size: elements of its packed weight; activation: its code.
+    result: what a call makes, PROJECTED, POOLED or SPILLED; eps: of the norm; p, q: output rows and columns; convolved, r, s, stride_h, stride_w,
+    pads, groups: the convolution's channels in, kernel, strides, padding and groups (FFN: none, zeros and strides 1); conv_size: elements of its
+    packed weight; activation, project_activation: codes, of the hidden channels' and of the output's.
     """
 
     n: int
     h: int
     w: int
+    p: int
+    q: int
     c: int
     source: int
     hidden: int
@@ -32,14 +35,17 @@ class BlockProblem(NamedTuple):
     convolved: int
     r: int
     s: int
-    stride: int
+    stride_h: int
+    stride_w: int
+    pad_top: int
+    pad_left: int
+    pad_bottom: int
+    pad_right: int
     groups: int
     conv_size: int
     eps: float
     activation: Static
-
-    p = property(lambda self: -(-self.h // self.stride), doc="Output rows.")
-    q = property(lambda self: -(-self.w // self.stride), doc="Output columns.")
+    project_activation: Static
 
 
 class GateProblem(NamedTuple):
@@ -59,25 +65,26 @@ class GateProblem(NamedTuple):
 
 
 @routine
-def _padded(block, c, k, stride, groups):
-    """The block's convolution of c to k channels, padded so that ceil(h / stride) rows come out."""
-    (top, bottom), (left, right) = same_pads(block.r, 1), same_pads(block.s, 1)
-    return Conv2d(block.n, c, block.h, block.w, k, block.r, block.s, stride, stride, top, left, bottom, right, 1, 1, groups)
+def _spatial(block, c, k, groups):
+    """The block's convolution, of c to k channels."""
+    n, h, w, stride_h, stride_w = block.n, block.h, block.w, block.stride_h, block.stride_w
+    top, left, bottom, right = block.pad_top, block.pad_left, block.pad_bottom, block.pad_right
+    return Conv2d(n, c, h, w, k, block.r, block.s, stride_h, stride_w, top, left, bottom, right, 1, 1, groups)
 
 
 @routine
 def first_conv(block):
-    """The convolution of the first `convolved` channels, stride 1, same padding."""
-    return _padded(block, block.convolved, block.convolved, 1, block.groups)
+    """The convolution of the first `convolved` channels."""
+    return _spatial(block, block.convolved, block.convolved, block.groups)
 
 
 @routine
 def hidden_conv(block):
-    """The convolution that expands: c to `hidden` channels, padded so that ceil(h / stride) rows come out."""
-    return _padded(block, block.c, block.hidden, block.stride, 1)
+    """The convolution that expands: c to `hidden` channels."""
+    return _spatial(block, block.c, block.hidden, 1)
 
 
 @routine
 def middle_conv(block):
-    """The convolution of the hidden channels, padded so that ceil(h / stride) rows come out."""
-    return _padded(block, block.hidden, block.hidden, block.stride, block.groups)
+    """The convolution of the hidden channels."""
+    return _spatial(block, block.hidden, block.hidden, block.groups)

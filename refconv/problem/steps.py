@@ -174,11 +174,19 @@ def tensor_elements(shape, sized):
     return {INPUT: math.prod(shape), **{name: step.elements for name, step in sized.items()}}
 
 
-def conv(name, source, kernel=(1, 1), stride=1, groups=1, padded=True):
-    """The Step of a convolution padded so that ceil(h / stride) rows come out, or not at all; its arrays are <name>_weight and <name>_bias."""
-    (top, bottom), (left, right) = (same_pads(size if padded else 1, 1) for size in kernel)
-    attributes = {"stride": stride, "pads": (top, left, bottom, right), "groups": groups}
+def conv(name, source, kernel=(1, 1), stride=1, groups=1, padded=True, pads=None):
+    """The Step of a convolution; its arrays are <name>_weight and <name>_bias.
+
+    pads: (top, left, bottom, right), or None: as centred_pads, or not padded at all where `padded` is False.
+    """
+    attributes = {"stride": stride, "pads": pads or centred_pads(kernel if padded else (1, 1)), "groups": groups}
     return Step(name, "conv", (source,), _arrays(name), attributes)
+
+
+def centred_pads(kernel):
+    """(top, left, bottom, right) of a kernel (R, S): ceil(h / stride) rows come out on any map, of odd kernels as with torch's padding=k // 2."""
+    (top, bottom), (left, right) = (same_pads(size, 1) for size in kernel)
+    return top, left, bottom, right
 
 
 def max_pool(name, source, size, stride):

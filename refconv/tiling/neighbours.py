@@ -142,6 +142,7 @@ _CONV_OF_BLOCK = {
     blocks.ConvFirstDownTiling: first_conv,
     blocks.FusedMBConvTiling: hidden_conv,
     blocks.MBConvTiling: middle_conv,
+    blocks.SeparableTiling: middle_conv,
 }
 """The convolution of the blocks that have such a tiling."""
 

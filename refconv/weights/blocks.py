@@ -40,14 +40,16 @@ def block_problem(block, n, h, w, lanes):
     graph, layers = block.graph, dict(block.layers(n, h, w))
     steps = {step.name: step for step in graph.steps}
     ops = {step.op: step for step in graph.steps}
-    shape, groups, size = (0, 0, 0, 0), 0, 0
+    shape, groups, size, window = (0, 0, 0, 0), 0, 0, (1, 1, 0, 0, 0, 0)
     if "conv" in steps:
         shape, groups, order = _order(graph, steps["conv"], lanes)
-        size = packed.packed_size(shape, groups, order, lanes)
+        size, conv = packed.packed_size(shape, groups, order, lanes), getattr(layers["conv"], "conv", layers["conv"])
+        window = conv.stride_h, conv.stride_w, conv.pad_top, conv.pad_left, conv.pad_bottom, conv.pad_right
     norm, eps = (1, float(ops["norm"].attributes["eps"])) if "norm" in ops else (0, 0.0)
     flags = int("add" in ops), norm, int("multiply" in ops), 0
-    source, kind = layers.get("expand", layers.get("conv")).c, ACTIVATIONS[block.activation]
-    return BlockProblem(n, h, w, block.c, source, block.hidden, block.k, *flags, shape[0], *shape[2:], block.stride, groups, size, eps, kind)
+    source, kinds = layers.get("expand", layers.get("conv")).c, (ACTIVATIONS[block.activation], ACTIVATIONS[block.project_activation])
+    (_, p, q, k), channels = block.out_shape(n, h, w), (block.c, source, block.hidden)
+    return BlockProblem(n, h, w, p, q, *channels, k, *flags, shape[0], *shape[2:], *window, groups, size, eps, *kinds)
 
 
 def pack_block(block, lanes):

@@ -50,7 +50,7 @@ def simulate_block(
     moved = fused_account(schedule, block, (n, h, w), machine, stores)
     seconds = time.perf_counter() - start
     descriptor = describe(block, n, h, w)
-    recomputed = call.kernel.recomputed_macs(call.problem, call.tiling, schedule.squeeze) if schedule.halo else 0
+    recomputed = call.kernel.recomputed_macs(call.problem, call.tiling, schedule.squeeze) if call.kernel.recomputed_macs else 0
     return BlockAccount(
         **vars(moved),
         name=name or descriptor,

@@ -61,7 +61,13 @@ def tensor(array):
     return torch.from_numpy(array)
 
 
-ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu, "silu": functional.silu, "sigmoid": torch.sigmoid}
+ACTIVATIONS = {
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "sigmoid": torch.sigmoid,
+}
 
 LINEAR = (FFNBlock, ConvNeXtBlock)
 """The blocks whose authors have linear layers on channels that come last instead of 1x1 convolutions; so torch is as fast or faster (measured)."""
