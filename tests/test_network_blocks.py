@@ -327,7 +327,7 @@ def test_where_it_pays():
     assert not pays(record, (1, 10, 7), stored, near._replace(beyond_l2_bytes_per_cycle=64 * 288 / 800 + 0.01))
     assert not pays(record, (1, 10, 7), stored, near._replace(vector_bytes=32))
     assert pays(record, (2, 10, 7), stored, near._replace(l2_bytes=70 * 128))
-    assert pays(norm, (1, 10, 7), stored, near._replace(l2_bytes=1 << 30)), "its norm is passes of NumPy"
+    assert pays(norm, (1, 10, 7), stored, near._replace(l2_bytes=1 << 30)), "it is asked of MBConv and its like alone"
     assert found(refconv.load(model(MBCONV))) == [], "its maps lie in the L2"
     assert found(refconv.load(model(CONVNEXT))) == ["ConvNeXtBlock"]
 

@@ -9,7 +9,7 @@ from refconv.elements import element
 from refconv.graph import orders
 from refconv.graph.calls import Tensor
 from refconv.plan import MOST_WORKSPACE_BYTES, schedule_of
-from refconv.problem.blocks import FFNBlock
+from refconv.problem.blocks import FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
 from refconv.schedule import block_schedule
 
 
@@ -49,8 +49,8 @@ def _schedule(builder, record, images, stored):
     return block_schedule(record, *images, stored, builder.target._replace(threads=builder.threads))
 
 
-MUCH_ELSE = {"norm", "partial_conv", "pad"}
-"""Steps of a block's graph that are several passes of NumPy where layers run one by one: what they take has no part in the account of `pays`."""
+CONVOLVED_LAST = MBConvBlock, SeparableBlock, FusedMBConvBlock
+"""Records whose projection takes what a convolution has made, a few rows of a map at a time: their tiles are narrower than those of their layers."""
 
 
 def pays(record, images, stored, target):
@@ -58,13 +58,14 @@ def pays(record, images, stored, target):
 
     What lies between layers, written by one and read by the next, the fused kernel keeps to itself. Moving it takes longer than computing where
     there are fewer operations to a byte of it than a core makes while a byte comes from beyond its L2, and where it leaves the L2: where some
-    layer's input and output are larger together. In return the fused kernel's tiles are narrower, which costs more than the L2's traffic.
+    layer's input and output are larger together. Asked of CONVOLVED_LAST alone, whose narrower tiles cost more than traffic of the L2 does; the
+    other kernels' units are rows of pixels, as their layers', and they have no less to gain: a norm or a part of the channels is passes of NumPy.
 
     Measured with AVX-512 (16 FLOP/B) and an L2 of 2 MiB, MobileNetV2: fused 1.93 times as fast at 4.8 FLOP/B, 1.29 and 1.22 at 6.8, 1.06 at 8.8
-    in the L2, then 0.89 to 1.01; RegNetY-008, with squeeze-excitation, 1.25 at 15.3, 1.04 at 24, 0.86 to 1.04 up to 65, 0.33 beyond. Blocks of
-    MUCH_ELSE pay at any size: ConvNeXt-Atto 1.25 to 1.94, FasterNet-T0 1.24 to 1.80.
+    in the L2, then 0.89 to 1.01; RegNetY-008, with squeeze-excitation, 1.25 at 15.3, 1.04 at 24, 0.86 to 1.04 up to 65, 0.33 beyond. Of the
+    others, ConvNeXt-Atto 1.25 to 1.94, FasterNet-T0 1.24 to 1.80.
     """
-    if MUCH_ELSE & {step.op for step in record.graph.steps}:
+    if not isinstance(record, CONVOLVED_LAST):
         return True
     layers, itemsize = [sum(moved) for moved in record.unfused_elements(*images).values()], stored.itemsize
     outside = math.prod(images) * record.c + math.prod(record.out_shape(*images))
