@@ -207,7 +207,7 @@ def test_a_block_is_the_run_of_its_fused_kernel():
     record = FFNBlock(expand_weight=up, expand_bias=None, project_weight=down, project_bias=None, activation="relu")
     schedule = block_schedule(record, 1, 9, 7, element("float32"), ONE_SET.target)
     alone = fused_account(schedule, record, (1, 9, 7), ONE_SET)
-    account, apart = (sim.simulate_network(model, ONE_SET, fuse=fuse) for fuse in (True, False))
+    account, apart = (sim.simulate_network(model, ONE_SET, fuse=fuse) for fuse in ("always", False))
     (step,) = account.steps
     assert (step.op, step.kernel) == ("FFNBlock", "ffn")
     assert totals([step]) == totals([account]) == totals([alone])

@@ -16,11 +16,11 @@ Two vocabularies of ops, told apart by their first letter:
                 "conv"        x [, residual]   weight, bias   strides, pads, dilations, groups, auto_pad    a convolution of (N, C, W) or (N, C, H, W)
                 "product"     x [, residual]   weight, bias                                                 a matrix (K, C) times the last axis
                 "activation"  x                               kind                                          of every element
-                "block"       x [, residual]   those of `steps`   record, read, write, steps                a residual block by its fused kernel
+                "block"       x [, residual]   those of `steps`   record, read, write, steps, always        a residual block by its fused kernel
                 A conv, product or block may have a second source, which is added to its result, and an attribute `activation`, which comes
                 last; with a second source also `before_sum`, an activation of the result before that is added. Of a block, record is one of
                 refconv/problem/blocks.py; read and write: the axes of x and of the result in the order N, H, W, C, () where they lie so
-                already; steps: the Steps that it was, which run where its kernel cannot.
+                already; steps: the Steps that it was, which run where its kernel cannot, or unless `always` is set, where it does not pay.
 
 Sources name steps, inputs or parameters. How a tensor lies in memory is no part of the steps: the schedule gives each an order of its axes, so
 that convolutions meet channels last, a Transpose is no work, and whatever comes in between follows its source.

@@ -15,7 +15,7 @@ from refconv.graph.model import printable
 from refconv.graph.network import input_shapes, shape_text
 from refconv.graph.network_schedule import network_schedule
 from refconv.graph.onnx_network import OnnxNetwork
-from refconv.graph.passes import improved
+from refconv.graph.passes import ALWAYS, improved
 from refconv.operators.types import NotSupported
 from refconv.ops.blocks import block_program
 from refconv.ops.border import block_border_marker, border_marker
@@ -37,8 +37,10 @@ def load(source, *, threads=None, fuse=True, strict=True):
 
     source: the path of a file, whose weights may lie beside it as external data, or an onnx.ModelProto. threads: at most this many in every call
     that does not say otherwise (None: Numba's current number). Operator sets 11 and later; what of older ones means the same works, too.
-    fuse: whether residual blocks that this project has records of (refconv/problem/blocks.py) run as by fused_block; without, every convolution
-    is a call of its own, and the same numbers come out up to rounding.
+    fuse: whether residual blocks that this project has records of (refconv/problem/blocks.py) run as by fused_block, where that is expected to
+    take less time than their layers (refconv.graph.lower_blocks.pays); "always": wherever it is possible; False: every convolution is a call
+    of its own. The same numbers come out up to rounding. True takes sizes, vectors and caches into account, so that the rounding depends on them;
+    the sums of a fused squeeze-excitation are made thread by thread, as in fused_block.
     strict: operators that there are not are refused here; else by a call, while schedule_on has the rest of the network.
 
     Returns a Net. ValueError says what is wrong with the file, or lists the operators that there are not, with the shapes of what they read.
@@ -74,7 +76,7 @@ class Net:
     """
 
     def __init__(self, file, threads, path="", fuse=True):
-        one_of("fuse", fuse, (True, False))
+        one_of("fuse", fuse, (True, False, ALWAYS))
         self._file, self._threads, self._path, self._fuse = file, threads, path, fuse
         network = file.network()
         self._network, self._packed = network and improved(network, fuse), {}

@@ -34,7 +34,7 @@ def parser():
     add("--size", type=positive, metavar="PIXELS", help="rows and columns of the image of a network by name (default its own)")
     shape = "sizes of an input that the graph leaves open; the name may be left out where there is one input; repeatable"
     add("--input-shape", action="append", default=[], metavar="NAME:1x3x224x224", help=shape)
-    about = "blocks that there are fused kernels for run by these; without, every convolution is a call of its own (default --fuse)"
+    about = "blocks run by their fused kernels where that pays; without, every convolution is a call of its own (default --fuse)"
     add("--fuse", action=argparse.BooleanOptionalAction, default=True, help=about)
     add("--warm", action="store_true", help="count a second run, which meets what a first has left in the caches")
     add("--strict", action="store_true", help="refuse a network with an operator that cannot be run, instead of counting the rest")

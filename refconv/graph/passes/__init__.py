@@ -29,9 +29,12 @@ PASSES = (
 )
 
 
+ALWAYS = "always"
+
+
 def improved(network, fuse=True):
-    """The network after all passes; fuse: whether blocks are among them."""
+    """The network after all passes; fuse: whether blocks are among them, or ALWAYS."""
     with np.errstate(all="ignore"):  # constants may be infinite, and become so
         for apply in PASSES:
             network = apply(network)
-    return fuse_blocks(network) if fuse else network
+    return fuse_blocks(network, fuse == ALWAYS) if fuse else network

@@ -10,9 +10,19 @@ import itertools
 
 import numpy as np
 
+from refconv.graph.network import with_attributes
 from refconv.graph.passes.maps import OF_CONV, OF_PRODUCT, Map, Maps
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
-from refconv.problem.steps import INPUT, Step, matrix_shape
+from refconv.problem.blocks import (
+    ConvFirstBlock,
+    ConvNeXtBlock,
+    FasterNetBlock,
+    FFNBlock,
+    FusedMBConvBlock,
+    MBConvBlock,
+    SeparableBlock,
+    SqueezeExcite,
+)
+from refconv.problem.steps import INPUT, Step, centred_pads, matrix_shape
 
 ONE = np.ones(1, np.float32)
 ARRAYS = {"conv_weight": (1, 1, 1, 1), "norm_weight": (1,)}
@@ -34,28 +44,33 @@ def _example(record, **more):
 
 
 GATES = _example(SqueezeExcite, activation="silu", gate="sigmoid")
-ENDS = [{"residual": True}, {"residual": False}, {"residual": False, "stride": 2}]
+ENDS = [{"residual": True}, {"residual": False}]
+ACTIVATED = {"residual": False, "project_activation": "gelu"}
 WIDER = {"project_weight": np.ones((2, 1), np.float32), "project_bias": np.ones(2, np.float32)}
 RECORDS = (
     # record, for each list of steps that it may have: fields that make it so
+    (SeparableBlock, [{"se": se, **ACTIVATED} for se in (GATES, None)]),  # before MBConv: what that projects are sums
     (MBConvBlock, [{"se": se, **end} for se in (GATES, None) for end in ENDS]),
+    (SeparableBlock, [{"se": se, "activation": kind, **end} for se in (GATES, None) for kind in ("relu", "identity") for end in ENDS]),
     (ConvNeXtBlock, [{}]),
     (FasterNetBlock, [{}]),
     (ConvFirstBlock, [{}, WIDER, {"stride": 2, "expand_weight": np.ones((1, 2), np.float32)}]),  # x is added where the channels are as many
-    (FFNBlock, ENDS[:2]),
+    (FFNBlock, ENDS),
     (FusedMBConvBlock, ENDS),
 )
 """In the order in which they are looked for: one that has another in it comes before that."""
+GROUPED = MBConvBlock, SeparableBlock
+"""Records whose kernels are for depthwise and grouped convolutions: ResNet's bottlenecks, whose are dense, took up to three times as long in them."""
 PATTERNS = [(example, example.graph) for record, fields in RECORDS for example in [_example(record, **given) for given in fields]]
 
 
-def fuse_blocks(network):
-    """Make blocks of all that are there, from the last step on."""
+def fuse_blocks(network, always=False):
+    """Make blocks of all that are there, from the last step on; always: they are to run so wherever they can, not where it pays alone."""
     maps, takers, steps, taken = Maps(network), network.takers(), {}, set()
     for step in reversed(network.steps):
         found = None if step.name in taken else next(_blocks(maps, takers, step, taken), None)
         if found is not None:
-            steps[step.name] = found
+            steps[step.name] = with_attributes(found, always=always)
             taken.update(inner.name for inner in found.attributes["steps"])
     return network.changed(steps)
 
@@ -113,6 +128,8 @@ def _record(example, pattern, parts):
         record = type(example)(**own, **more)
     except (ValueError, TypeError):
         return None
+    if isinstance(record, GROUPED) and record.groups == 1:
+        return None
     steps = record.graph.steps
     alike = len(steps) == len(pattern.steps) and all(step[:3] == other[:3] for step, other in zip(steps, pattern.steps, strict=True))
     return record if alike and all(dict(step.attributes) == parts[step.name].attributes for step in steps) else None
@@ -120,15 +137,21 @@ def _record(example, pattern, parts):
 
 def _fields(example, stands_for, parts):
     """The fields of a record that are no arrays, with what has been found in the place of the example's."""
-    found = {}
-    for name in type(example).__dataclass_fields__:
+    found, fields = {}, type(example).__dataclass_fields__
+    for name in fields:
         value = getattr(example, name)
         if isinstance(value, str):
             found[name] = stands_for.get(("kind", value), value)
         elif name == "eps":
             found[name] = parts["norm"].attributes["eps"]
-        elif name in ("residual", "stride"):
+        elif name == "residual" or (name == "stride" and "pads" not in fields):
             found[name] = value
+        elif name == "stride":
+            found[name] = parts["conv"].attributes["stride"]
+        elif name == "pads":
+            conv = parts["conv"]
+            centred = centred_pads(matrix_shape(conv.arrays["weight"])[2:])
+            found[name] = None if conv.attributes["pads"] == centred else conv.attributes["pads"]
     return found
 
 

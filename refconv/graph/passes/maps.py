@@ -97,12 +97,12 @@ class Maps:
 def _conv(maps, step, perm):
     arrays, given = maps.arrays(step), step.attributes
     window, strides, pads = arrays["weight"].shape[2:], given["strides"] or [1, 1], _pads(given, arrays["weight"].shape[2:])
-    plain = given["dilations"] in (None, [1, 1]) and given["kernel_shape"] in (None, list(window)) and strides in ([1, 1], [2, 2])
+    plain = given["dilations"] in (None, [1, 1]) and given["kernel_shape"] in (None, list(window)) and len(strides) == 2
     if perm != OF_CONV or len(window) != len(OF_CONV) - 2 or pads is None or not plain:
         return None
     if _blurs(arrays, pads, strides, given["group"]):
         return Part("blur_pool", (maps.made(step.sources[0], perm),), {}, {})
-    attributes = {"stride": strides[0], "pads": pads, "groups": given["group"]}
+    attributes = {"stride": strides[0] if strides[0] == strides[1] else tuple(strides), "pads": pads, "groups": given["group"]}
     return Part("conv", (maps.made(step.sources[0], perm),), arrays, attributes)
 
 
