@@ -218,7 +218,7 @@ def test_a_block_is_the_run_of_its_fused_kernel():
 
 def test_what_calls_of_a_block_leave_for_each_other_has_its_place():
     """Of an MBConvBlock with squeeze-excitation: every buffer as the block's own schedule has it, gates and hidden layer in the arena."""
-    built = refconv.networks.build("efficientnet_b0", size=64)
+    built = refconv.networks.build("efficientnet_b0", size=64, fuse="always")
     ready = Ready(built.net.schedule_on(ZEN4.target, (1, 3, 64, 64)), ZEN4.target)
     several = [step for step in ready.steps if len(step.call.kernel_calls) > 1]
     assert several

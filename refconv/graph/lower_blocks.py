@@ -9,7 +9,7 @@ from refconv.elements import element
 from refconv.graph import orders
 from refconv.graph.calls import Tensor
 from refconv.plan import MOST_WORKSPACE_BYTES, schedule_of
-from refconv.problem.blocks import FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
+from refconv.problem.blocks import FFNBlock
 from refconv.schedule import block_schedule
 
 
@@ -49,30 +49,26 @@ def _schedule(builder, record, images, stored):
     return block_schedule(record, *images, stored, builder.target._replace(threads=builder.threads))
 
 
-CONVOLVED_LAST = MBConvBlock, SeparableBlock, FusedMBConvBlock
-"""Records whose projection takes what a convolution has made, a few rows of a map at a time: their tiles are narrower than those of their layers."""
+MUCH_ELSE = {"norm", "partial_conv", "pad"}
+"""Steps of a block's graph that are several passes of NumPy where layers run one by one."""
 
 
 def pays(record, images, stored, target):
-    """Whether a block on images (n, h, w) takes less time in one kernel than its layers one by one: where these wait for memory.
+    """Whether a block on images (n, h, w) takes less time in one kernel than its layers one by one: where what lies between these leaves the L2.
 
-    What lies between layers, written by one and read by the next, the fused kernel keeps to itself. Moving it takes longer than computing where
-    there are fewer operations to a byte of it than a core makes while a byte comes from beyond its L2, and where it leaves the L2: where some
-    layer's input and output are larger together. Asked of CONVOLVED_LAST alone, whose narrower tiles cost more than traffic of the L2 does; the
-    other kernels' units are rows of pixels, as their layers', and they have no less to gain: a norm or a part of the channels is passes of NumPy.
+    A tensor that a layer makes and the next one reads stays there where each layer's input and output fit it, the block's own left out. Then
+    there is little to gain, and the fused kernel's tiles, narrower since a unit has few rows, cost more. Layers that are passes of NumPy
+    (MUCH_ELSE) cost more at any size.
 
-    Measured with AVX-512 (16 FLOP/B) and an L2 of 2 MiB, MobileNetV2: fused 1.93 times as fast at 4.8 FLOP/B, 1.29 and 1.22 at 6.8, 1.06 at 8.8
-    in the L2, then 0.89 to 1.01; RegNetY-008, with squeeze-excitation, 1.25 at 15.3, 1.04 at 24, 0.86 to 1.04 up to 65, 0.33 beyond. Of the
-    others, ConvNeXt-Atto 1.25 to 1.94, FasterNet-T0 1.24 to 1.80.
+    Measured, time of the layers over that of the fused kernel, AVX-512, L2 of 2 MiB: MobileNetV2 1.93, 1.29 and 1.22 where this says so, else 1.06 to
+    0.89; RegNetY-008 1.25, else 1.04 to 0.33; FFN 96@56 1.06, 384@14 0.82; ConvFirst 64@56 1.14, 128@28 1.03; FusedMBConv 48@56 1.03, 64@28 1.01.
+    Of MUCH_ELSE, ConvNeXt-Atto 1.25 to 1.94, FasterNet-T0 1.24 to 1.80.
     """
-    if not isinstance(record, CONVOLVED_LAST):
+    if MUCH_ELSE & {step.op for step in record.graph.steps}:
         return True
-    layers, itemsize = [sum(moved) for moved in record.unfused_elements(*images).values()], stored.itemsize
-    outside = math.prod(images) * record.c + math.prod(record.out_shape(*images))
-    between_bytes = (sum(layers) - outside) * itemsize
-    flops_per_cycle = 2 * target.multiply_adds_per_cycle * target.lanes(stored.work.itemsize)
-    waits = 2 * record.macs(*images) * target.beyond_l2_bytes_per_cycle <= flops_per_cycle * between_bytes
-    return waits and max(layers) * itemsize > target.l2_bytes
+    layers = record.graph.merged(*images, record.c)
+    between = {layer.name: layer.written for layer in layers[:-1]}
+    return max(between.get(layer.source, 0) + between.get(layer.name, 0) for layer in layers) * stored.itemsize > target.l2_bytes
 
 
 def block_fits(builder, step):
