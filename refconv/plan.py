@@ -59,7 +59,7 @@ class Plan(NamedTuple):
         call = self.call
         work = self.workspace if work is None else work
         if self.element.half and not numba.config.DISABLE_JIT:
-            arrays = [_bits(array, self.element) for array in operands[: len(call.inputs)]]
+            arrays = [_bits(array, self.element) for array in operands[: len(operands) - len(call.statics)]]
             operands, out = call.operands(arrays), _bits(out, self.element)
         self.entry(operands, out, work, call.problem, call.tiling, *self.last)
 
@@ -248,7 +248,7 @@ def plan_of(call, stored):
 def signature_of(call, stored):
     """The Numba types of what a Call on tensors of an Element gives its kernel: what tells apart the variants that are compiled of it."""
     row, work = call.kernel, flat(stored.work)
-    arrays = (work if name in row.from_workspace else flat(stored) for name in row.operands._fields[: len(call.inputs)])
+    arrays = (work if name in row.from_workspace else flat(stored) for name in row.operands._fields[: len(row.operands._fields) - len(call.statics)])
     inputs = types.BaseTuple.from_types((*arrays, *map(numba.typeof, call.statics)), row.operands)
     buffers = types.BaseTuple.from_types((work,) * len(call.workspace), type(call.workspace))
     return inputs, flat(stored), buffers, numba.typeof(call.problem), numba.typeof(call.tiling), numba.typeof(part_of(0, 1, call.units))
