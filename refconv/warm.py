@@ -92,7 +92,7 @@ def chosen(arguments, others=()):
 
 def open_network(source, arguments):
     """(Net, shapes of its inputs in order) of a network by name or file, as the options say."""
-    size = arguments.size if is_file(source) else arguments.size or BUILT_SIZE
+    size = None if is_file(source) else arguments.size or BUILT_SIZE
     with in_options(NETWORK_OPTIONS):
         net, _, batch = opened(source, batch=arguments.batch, size=size, fuse=arguments.fuse is not False, strict=True)
         return net, tuple(net.shapes(given_shapes(net, arguments.input_shape), batch).values())
