@@ -64,7 +64,7 @@ def chosen(arguments, others=()):
     for name in arguments.set:
         if name not in NAMES:
             raise ValueError(f"--set {name}: must be {', '.join(NAMES)}")
-    if arguments.input_shape and len(arguments.model) != 1:
+    if arguments.input_shape and len(set(arguments.model)) != 1:
         raise ValueError(f"--input-shape {arguments.input_shape[0]!r}: needs --model FILE.onnx, one alone")
     networks = [source for source in dict.fromkeys(arguments.model) if not is_file(source) or source.lower().endswith(ONNX)]
     by_name = [network(source) for source in networks if not is_file(source)]  # raises where there is none of that name

@@ -29,12 +29,12 @@ def saved(made, path):
 
 
 def test_nothing_is_left_to_be_compiled(monkeypatch):
-    """A fused block, an activation after its sum, and what brings the input to the order of its kernel."""
+    """A fused block, an activation by itself, and what brings the input to the order of its kernel."""
     graph, x = model(f"{BLOCK}  y = Relu (b)"), whole(SHAPE, 20)
     net = refconv.load(graph, threads=1)
     convert._entry.cache_clear()
     net.compile(SHAPE)
-    assert [call.op for call in net.schedule.calls] == ["ConvNeXtBlock + relu"]
+    assert [call.op for call in net.schedule.calls] == ["ConvNeXtBlock", "activation"]
 
     def compiled(run, signature):
         raise AssertionError(f"{run} is compiled")
@@ -81,7 +81,7 @@ def opened(*words):
 def test_which_networks(tmp_path, monkeypatch):
     """By name, of 224x224 unless told otherwise; by file, with the sizes that it leaves open."""
     path = saved(model(BLOCK.replace("b = Add", "y = Add")), tmp_path / "net.onnx")
-    ((net, shapes),) = opened("--model", path, "--model", path, "--batch", "3", "--input-shape", "3x8x7x5")
+    ((net, shapes),) = opened("--model", path, "--model", path, "--input-shape", "3x8x7x5")
     assert (net.path, shapes) == (path, ((3, 8, 7, 5),))
     blocks = lambda net: [call.op for call in net.schedule_for(SHAPE).calls if call.block]
     assert blocks(net) == ["ConvNeXtBlock"]
@@ -90,6 +90,8 @@ def test_which_networks(tmp_path, monkeypatch):
     monkeypatch.setitem(networks._NETWORKS, "tiny", TINY)
     assert [shapes for _, shapes in opened("--model", "tiny", "--size", "8", "--batch", "2")] == [((2, 3, 8, 8),)]
     assert [shapes for _, shapes in opened("--model", "tiny")] == [((1, 3, 224, 224),)]
+    path = saved(model("y = Neg (x)", inputs="float[N,8,6,6] x"), tmp_path / "open.onnx")
+    assert [shapes for _, shapes in opened("--model", path, "--model", "tiny", "--size", "8", "--batch", "2")] == [((2, 8, 6, 6),), ((2, 3, 8, 8),)]
 
 
 LAYERS = f"""
