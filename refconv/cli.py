@@ -16,6 +16,8 @@ INTERRUPTED = 128 + signal.SIGINT
 """Exit status after Ctrl-C, as a shell gives it."""
 MODEL_OPTIONS = {"input_shapes": "--input-shape", "batch": "--batch"}
 """The options of a command line that reads a network, by the argument of refconv.graph.read.read_model."""
+NETWORK_OPTIONS = {**MODEL_OPTIONS, "size": "--size"}
+"""Those of a command line that runs one, by the argument of refconv.networks.opened."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -79,7 +79,7 @@ def test_what_cannot_be_kept_is_no_success(capsys, monkeypatch):
     [
         (["--set", "winograd"], "--set winograd: must be dense, pointwise"),
         (["--layer", "nothing"], "layer 'nothing': must be conv2d"),
-        (["--model", "net.txt"], "net.txt: must be an ONNX graph"),
+        (["--model", "net.txt"], "network 'net.txt': must be one of refconv.networks.names()"),
         (["--dtype", "int8"], "dtype = 'int8': must be float32"),
         (["--threads", "0"], "threads = 0: must be an integer from 1"),
         (["--budget", "0"], "argument --budget: '0': must be a number of seconds above 0"),

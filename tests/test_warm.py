@@ -59,7 +59,7 @@ print(compiling.kernels)
     [
         (["--set", "winograd"], "--set winograd: must be dense, pointwise"),
         (["--layer", "nothing"], "layer 'nothing': must be conv2d"),
-        (["--model", "net.txt"], "net.txt: must be an ONNX graph"),
+        (["--model", "net.txt"], "network 'net.txt': must be one of refconv.networks.names()"),
         (["--input-shape", "x:1x3x8x8"], "--input-shape 'x:1x3x8x8': needs --model"),
         (["--dtype", "int8"], "dtype = 'int8': must be float32"),
         (["--threads", "0"], "threads = 0: must be an integer from 1"),
@@ -75,27 +75,27 @@ def test_bad_input_exits_2_with_one_line(arguments, text, capsys):
 
 
 def test_what_is_warmed(tmp_path):
-    """Sets by name, all of them where nothing is named, and the layers of a network; each problem once."""
+    """Sets by name, all of them where nothing is named, and the layers of a topology; each problem once."""
 
     def chosen(*words):
         return warm.chosen(warm.parser().parse_args(words))
 
-    assert chosen("--set", "partial", "--set", "partial") == (SETS["partial"], [])
+    assert chosen("--set", "partial", "--set", "partial") == (SETS["partial"], [], [])
     everything = {problem for layers in (*SETS.values(), *OPERATORS.values()) for problem in layers}
-    problems, cases = chosen()
+    problems, cases, networks = chosen()
     assert len(problems) == len(everything)
     assert set(problems) == everything
-    assert cases == warm.blocks.CASES
-    problems, cases = chosen("--set", "grouped", "--set", "blocks", "--batch", "3")
+    assert (cases, networks) == (warm.blocks.CASES, [])
+    problems, cases, _ = chosen("--set", "grouped", "--set", "blocks", "--batch", "3")
     assert problems == [with_batch(problem, 3) for problem in SETS["grouped"]]
     assert {case.n for case in cases} == {3}
     topology = tmp_path / "net.csv"
     topology.write_text(
         "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,\na, 9, 9, 3, 3, 4, 8, 2,\n"
     )
-    problems, cases = chosen("--model", str(topology))
+    problems, cases, networks = chosen("--model", str(topology))
     assert [(problem.c, problem.k, problem.h) for problem in problems] == [(4, 8, 9)]
-    assert cases == []
+    assert (cases, networks) == ([], [])
 
 
 def test_code_that_could_not_be_kept_is_no_success(monkeypatch, capsys):

@@ -50,6 +50,11 @@ def copy_transposed(source, target):
     entry(source, target, *sizes, _tile_rows(stored))
 
 
+def ready(dtype):
+    """Compile copy_transposed for a dtype, or read it from disk, ahead of its first call."""
+    _entry(element(dtype))
+
+
 def transposing(source, target, sizes, stored):
     """copy_transposed as a NativeCall, for tensors of an Element: flat arrays or frames.Given; sizes: (count, rows, columns) of the source."""
     return NativeCall(*native(transpose_matrices, _signature(stored)), (source, target, *sizes, _tile_rows(stored)))

@@ -19,7 +19,7 @@ from refconv.graph.passes import ALWAYS, improved
 from refconv.operators.types import NotSupported
 from refconv.ops.blocks import block_program
 from refconv.ops.border import block_border_marker, border_marker
-from refconv.ops.convert import copy_transposed
+from refconv.ops.convert import copy_transposed, ready
 from refconv.ops.layers import PackedWeight
 from refconv.ops.steps import activator
 from refconv.plan import LayerProgram, plan_of, scratch, thread_count
@@ -108,9 +108,14 @@ class Net:
 
         Inputs whose values decide shapes are given as arrays.
         """
-        by_name = self._by_name(shapes, named)
-        self._check_sizes({name: np.shape(value) if name in self._file.deciding else tuple(value) for name, value in by_name.items()})
-        return self._program(by_name, threads).schedule
+        return self._program(self._shaped(shapes, named), threads).schedule
+
+    def compile(self, *shapes, threads=None, **named):
+        """Make ready what a call on inputs of these shapes runs, and run nothing: kernels compiled and kept on disk, weights packed, memory laid out.
+
+        shapes: as of schedule_for. The first such call then compiles nothing, in this process or in another that loads the same network.
+        """
+        self._program(self._shaped(shapes, named), threads).bound()
 
     def schedule_on(self, target, /, *shapes, line_bytes=LINE_BYTES, strict=True, **named):
         """The NetworkSchedule for another CPU, a refconv.host.Target with the number of threads: kernels and tilings by rule, nothing measured.
@@ -118,9 +123,7 @@ class Net:
         shapes: as of schedule_for. line_bytes: of the longest cache lines there, on which buffers begin. strict: else what cannot be run is
         among the schedule's `missing`, and the rest of the network is there.
         """
-        by_name = self._by_name(shapes, named)
-        self._check_sizes({name: np.shape(value) if name in self._file.deciding else tuple(value) for name, value in by_name.items()})
-        return network_schedule(self._sized(*self._known(by_name)), target.threads, target, line_bytes, strict)
+        return network_schedule(self._sized(*self._known(self._shaped(shapes, named))), target.threads, target, line_bytes, strict)
 
     def shapes(self, given=(), batch=None):
         """{input: shape} for schedule_for and schedule_on: those given, {name: shape or array}; else the file's, an open first size being `batch`.
@@ -156,6 +159,12 @@ class Net:
             if names:
                 raise TypeError(f"input {printable(names[0])} {what}; inputs: {', '.join(map(printable, inputs))}")
         return {**dict(zip(inputs, given, strict=False)), **named}
+
+    def _shaped(self, shapes, named):
+        """{name: shape} of what schedule_for takes, checked; of inputs whose values decide shapes {name: array}."""
+        by_name = self._by_name(shapes, named)
+        self._check_sizes({name: np.shape(value) if name in self._file.deciding else tuple(value) for name, value in by_name.items()})
+        return by_name
 
     def _given(self, arrays, named):
         """{name: array} of a call, checked."""
@@ -225,10 +234,7 @@ class _Program:
 
     def run(self, given):
         """The output, or outputs, for {name: array}."""
-        bound = getattr(self._local, "bound", None)
-        if bound is None:
-            bound = self._local.bound = self._bind()
-        inputs, calls, runs, outputs = bound
+        inputs, calls, runs, outputs = self.bound()
         for name, copy in inputs:
             copy(given[name])
         done = 0
@@ -245,7 +251,7 @@ class _Program:
     def call_times(self, given):
         """CallTimes for {name: array}."""
         self.run(given)
-        inputs, calls, runs, _ = self._local.bound
+        inputs, calls, runs, _ = self.bound()
         for name, copy in inputs:
             copy(given[name])
         marks = [time.perf_counter()]
@@ -263,16 +269,23 @@ class _Program:
             weights = call.step.attributes["record"].arrays.values()
         return sum(self.schedule.tensors[name].nbytes for name in tensors) + sum(array.nbytes for array in weights)
 
+    def bound(self):
+        """What `_bind` makes, once in each Python thread: then nothing is left to be compiled."""
+        made = getattr(self._local, "bound", None)
+        if made is None:
+            made = self._local.bound = self._bind()
+        return made
+
     def _bind(self):
         """(functions for the inputs, calls that make something, functions for these, functions for the outputs), on an arena of this thread."""
         schedule = self.schedule
         arena = scratch("network", schedule.arena_bytes, np.uint8)  # of all networks of this thread: each call fills it anew
         arrays = {name: self._view(arena, name, tensor) for name, tensor in schedule.tensors.items()}
-        inputs = [(name, functools.partial(_enter, arrays[name], schedule.tensors[name].order)) for name in schedule.inputs]
+        inputs = [(name, _entering(arrays[name], schedule.tensors[name].order)) for name in schedule.inputs]
         numbers = [i for i, call in enumerate(schedule.calls) if arrays[call.out].size]
         calls = [schedule.calls[i] for i in numbers]
         runs = [self._bound(i, call, arrays) for i, call in zip(numbers, calls, strict=True)]
-        outputs = [functools.partial(_leave, arrays[name], schedule.tensors[name].order) for name in schedule.outputs]
+        outputs = [_leaving(arrays[name], schedule.tensors[name].order) for name in schedule.outputs]
         return inputs, calls, runs, outputs
 
     def _view(self, arena, name, tensor):
@@ -288,7 +301,7 @@ class _Program:
         sources, out = [arrays[name] if name else None for name in call.sources], arrays[call.out]
         order = self.schedule.tensors[call.out].order
         if call.kernel == CONVERT:
-            return functools.partial(_copy, sources[0], self.schedule.tensors[call.sources[0]].order, out, order)
+            return functools.partial(_copier(out, self.schedule.tensors[call.sources[0]].order, order), sources[0], out)
         if call.kernel == ACTIVATED:
             return activator(_flat(sources[0], order), _flat(out, order), call.step.attributes["kind"])
         if call.kernel == NUMPY:
@@ -364,23 +377,36 @@ def _check(made, out):
         raise ValueError(f"made {list(made.shape)} {made.dtype}: must be {list(out.shape)} {out.dtype}")
 
 
-def _copy(source, source_order, out, out_order):
-    """Copy a tensor to one of another order."""
-    kernels, plain = orders.channels_last(source.ndim), orders.plain(source.ndim)
-    if source.ndim == 4 and source.size and source.dtype.name in ELEMENTS and {source_order, out_order} == {kernels, plain}:
+def _copier(like, source_order, out_order):
+    """copy(source, out): the elements of a tensor in one order to one in another, both of `like`'s shape and dtype; its kernel is compiled here."""
+    kernels, plain = orders.channels_last(like.ndim), orders.plain(like.ndim)
+    if like.ndim != 4 or not like.size or like.dtype.name not in ELEMENTS or {source_order, out_order} != {kernels, plain}:
+        return lambda source, out: np.copyto(out, source)
+    n, c = like.shape[:2]
+    of_map = lambda array, order: array.reshape(n, -1, c) if order == kernels else array.reshape(n, c, -1)
+
+    def copy(source, out):
         rows, columns = source.transpose(source_order), out.transpose(out_order)
-        if rows.flags.c_contiguous and columns.flags.c_contiguous:
-            n = len(rows)
-            of_map = lambda array, order: array.reshape(n, -1, source.shape[1]) if order == kernels else array.reshape(n, source.shape[1], -1)
-            return copy_transposed(of_map(rows, source_order), of_map(columns, out_order))
-    return np.copyto(out, source)
+        if not (rows.flags.c_contiguous and columns.flags.c_contiguous):
+            return np.copyto(out, source)
+        return copy_transposed(of_map(rows, source_order), of_map(columns, out_order))
+
+    ready(like.dtype)
+    return copy
 
 
-def _enter(out, order, array):
-    _copy(array, orders.plain(array.ndim), out, order)
+def _entering(out, order):
+    """A function that copies an array given to a tensor, which lies in that order."""
+    copy = _copier(out, orders.plain(out.ndim), order)
+    return lambda array: copy(array, out)
 
 
-def _leave(source, order):
-    out = np.empty(source.shape, source.dtype)
-    _copy(source, order, out, orders.plain(source.ndim))
-    return out
+def _leaving(source, order):
+    """A function that makes an array of a tensor, which lies in that order."""
+    copy = _copier(source, order, orders.plain(source.ndim))
+
+    def leave():
+        copy(source, out := np.empty(source.shape, source.dtype))
+        return out
+
+    return leave

@@ -20,8 +20,9 @@ from refconv.plan import thread_count
 from refconv.tables import Table, show_parts
 from refconv.tiling.checked import as_numbers
 from refconv.tiling.measured import lost
+from refconv.tune.network import network_tasks
 from refconv.tune.search import is_settled, settle, task
-from refconv.warm import add_problems, chosen
+from refconv.warm import DTYPE, add_problems, chosen, open_network
 
 
 def parser():
@@ -50,14 +51,23 @@ def seconds(text):
 
 def tasks(arguments):
     """{name: function that makes its Task}: arrays are made when their turn comes."""
-    dtype, threads = element(arguments.dtype).dtype, thread_count(arguments.threads)
+    stored, threads = element(arguments.dtype or DTYPE), thread_count(arguments.threads)
     if arguments.seed is not None and arguments.random is None:
         raise ValueError(f"--seed {arguments.seed}: needs --random N")
-    problems, cases = chosen(arguments, drawn_layers(arguments.random, arguments.seed or 0) if arguments.random else ())
-    made = {str(problem): lambda problem=problem: task(problem, None, dtype, threads) for problem in problems}
+    problems, cases, networks = chosen(arguments, drawn_layers(arguments.random, arguments.seed or 0) if arguments.random else ())
+    made = {str(problem): lambda problem=problem: task(problem, None, stored.dtype, threads) for problem in problems}
     for case in cases:
-        made[str(case)] = lambda case=case: task(blocks.weights(case, dtype), (case.n, case.size, case.size), threads=threads)
+        made[str(case)] = lambda case=case: task(blocks.weights(case, stored.dtype), (case.n, case.size, case.size), threads=threads)
+    made |= network_tasks((schedule_of(source, arguments, threads) for source in networks), threads, stored)
+    if not made:
+        raise ValueError(f"--model {arguments.model[-1]}: has no layer or block that a kernel of this project runs")
     return made
+
+
+def schedule_of(source, arguments, threads):
+    """The NetworkSchedule of a network by name or file."""
+    net, shapes = open_network(source, arguments)
+    return net.schedule_for(*shapes, threads=threads)
 
 
 def tuned(made, budget_s, again):
@@ -84,6 +94,7 @@ def document(found, arguments):
         {
             "problem": name,
             "kernel": one.subject.kernel.name,
+            "dtype": one.subject.element.name,
             "rule": as_numbers(one.rule),
             "tiling": as_numbers(one.tiling),
             "regret": one.regret,
@@ -98,7 +109,7 @@ def document(found, arguments):
         "cpu": host.processor(),
         "compiled_for": host.compiler_target()[0],
         "target": host.target()._replace(threads=thread_count(arguments.threads))._asdict(),
-        "dtype": arguments.dtype,
+        "dtype": ", ".join(dict.fromkeys(entry["dtype"] for entry in entries)),
         "regret": {"geometric_mean": geometric_mean(regrets), "greatest": max(regrets)},
         "problems": entries,
     }

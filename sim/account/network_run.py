@@ -5,9 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 from refconv.elements import ELEMENTS, element
-from refconv.graph.read import is_file, parse_input_shape
-from refconv.networks import BuiltNetwork, build
-from refconv.ops.network import Net, load
+from refconv.networks.opened import given_shapes, opened
 from refconv.tiling.checked import as_numbers
 from sim.account.energy import energy_of
 from sim.account.layer import Lines, Work, account, checked_machine, dram_bytes
@@ -44,36 +42,10 @@ def simulate_network(
     """
     machine = checked_machine(machine)
     net, known, batch = opened(network, batch=batch, size=size, fuse=fuse, strict=strict)
-    shapes = net.shapes(_given(net, input_shapes), batch)
+    shapes = net.shapes(given_shapes(net, input_shapes), batch)
     schedule = net.schedule_on(machine.target, line_bytes=machine.levels[-1].line_bytes, strict=strict, **shapes)
     check_limit(schedule, machine, limit, 2 if warm else 1)
     return account_of(schedule, machine, name or known, warm, net.notes)
-
-
-def opened(network, *, batch=None, size=None, fuse=True, strict=False):
-    """(Net, its name, the batch that is still to be chosen) of a network as of simulate_network."""
-    if isinstance(network, str) and not is_file(network):
-        built = build(network, size=size, batch=1 if batch is None else batch, fuse=fuse)
-        return built.net, network, None
-    if size is not None:
-        raise ValueError(f"size = {size}: must be None but for a network by name; legal for a file: input_shapes = NAME:SIZES")
-    if isinstance(network, BuiltNetwork):
-        return network.net, network.network.name, batch
-    net = network if isinstance(network, Net) else load(network, fuse=fuse, strict=strict)
-    return net, net.path or "network", batch
-
-
-def _given(net, input_shapes):
-    """{input: shape} of input_shapes."""
-    if hasattr(input_shapes, "items"):
-        return dict(input_shapes)
-    given = {}
-    for text in input_shapes:
-        name, sizes = parse_input_shape(text)
-        if not name and len(net.inputs) > 1:
-            raise ValueError(f"input_shapes = {text!r}: must name one of the inputs: {', '.join(net.inputs)}")
-        given[name or net.inputs[0]] = sizes
-    return given
 
 
 def check_limit(schedule, machine, limit, rounds=1):

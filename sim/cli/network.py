@@ -5,17 +5,15 @@ The table and JSON go to stdout, progress to stderr; bad input exits with status
 
 import argparse
 
-from refconv.cli import MODEL_OPTIONS, Parser, in_options, note, positive
+from refconv.cli import NETWORK_OPTIONS, Parser, in_options, note, positive
 from refconv.networks import names
-from sim.account.network_run import opened, simulate_network
+from refconv.networks.opened import opened
+from sim.account.network_run import simulate_network
 from sim.account.trace_cost import MOST_ACCESSES
 from sim.cli import options as command
 from sim.machine.record import presets
 from sim.report.network_run import network_report
 from sim.report.output import show, write_json
-
-OPTIONS = {**MODEL_OPTIONS, "size": "--size"}
-"""The options by the argument of the library that they set."""
 
 
 def parser():
@@ -48,7 +46,7 @@ def simulated(arguments):
     """(machine, NetworkRunAccount) of the command line."""
     if arguments.network is None:
         raise ValueError("NAME is missing: must be a network by name or an ONNX graph (.onnx); --list tells the names")
-    with in_options(OPTIONS), command.advised(command.LARGER):
+    with in_options(NETWORK_OPTIONS), command.advised(command.LARGER):
         options = {key: getattr(arguments, key) for key in ("batch", "size", "fuse", "strict")}
         net, name, batch = opened(arguments.network, **options)
         machine = command.chosen_machine(arguments)  # which may measure the host
