@@ -10,8 +10,10 @@ from refconv.elements import element
 from refconv.jit import compiled, plain
 from refconv.kernels.activation import activated
 from refconv.ops.layers import conv2d, depthwise_conv2d, partial_conv2d
+from refconv.ops.pools import pooler
 from refconv.plan import flat
 from refconv.problem.activations import ACTIVATIONS
+from refconv.problem.pools import MapMean, in_kernels
 from refconv.problem.steps import matrix_shape
 from refconv.weights.packed import empty
 
@@ -43,6 +45,11 @@ def _norm(x, parameters, attributes, options):
 
 
 def _mean(x, parameters, attributes, options):
+    n, h, w, c = x.shape
+    if in_kernels(x.dtype):
+        out = empty((n, 1, 1, c), x.dtype)
+        pooler(x.reshape(-1), out.reshape(-1), MapMean(n, h * w, c))()
+        return out
     return x.astype(element(x.dtype).work).mean(axis=(1, 2), keepdims=True).astype(x.dtype)
 
 

@@ -42,6 +42,19 @@ def inverse_deviation(squares, count, eps):
     return np.full_like(squares, kind(1) / np.sqrt(squares.sum(dtype=kind) / kind(count) + kind(eps)))
 
 
+def divided(tile, count):
+    """Every element / count, an integer."""
+    return tile / tile.dtype.type(count)
+
+
+def sum_of_rows(tile):
+    """One row: the sum of all. They are added by halves: row i and row i + half, the larger half being the first, down to one row."""
+    while len(tile) > 1:
+        half = len(tile) - len(tile) // 2
+        tile = np.concatenate([tile[: len(tile) - half] + tile[half:], tile[len(tile) - half : half]])
+    return tile
+
+
 def fused_multiply_add(acc, a, b):
     """acc[r] + a[0] * b[0] for every row r."""
     return acc + a * b
@@ -115,6 +128,32 @@ def _scaled(typing_context, tile, factor):
         return elementwise(builder, tile, args[0], lambda value, r, v: builder.fmul(value, splat(builder, number, tile.lanes)))
 
     return tile(tile, types.float64), codegen
+
+
+@implement(divided)
+def _divided(typing_context, tile, count):
+    def codegen(context, builder, signature, args):
+        number = splat(builder, builder.sitofp(args[1], tile.vector.element), tile.lanes)
+        return elementwise(builder, tile, args[0], lambda value, r, v: builder.fdiv(value, number))
+
+    return tile(tile, types.intp), codegen
+
+
+@implement(sum_of_rows)
+def _sum_of_rows(typing_context, tile):
+    row = tile.with_shape(1, tile.vectors)
+
+    def codegen(context, builder, signature, args):
+        result, rows = ir.Constant(context.get_value_type(row), None), range(tile.rows)
+        for v in range(tile.vectors):
+            vectors = [vector_at(builder, args[0], r * tile.vectors + v) for r in rows]
+            while len(vectors) > 1:
+                half = len(vectors) - len(vectors) // 2
+                vectors = [builder.fadd(*pair) for pair in zip(vectors, vectors[half:], strict=False)] + vectors[len(vectors) - half : half]
+            result = put(builder, result, vectors[0], v)
+        return result
+
+    return row(tile), codegen
 
 
 @implement(mean_of)
