@@ -4,7 +4,8 @@ import math
 
 from refconv.graph import orders
 from refconv.operators.types import axis_in
-from refconv.problem.pools import MapMean, in_kernels
+from refconv.operators.windows import axes_of
+from refconv.problem.pools import MapMean, Mean, Pool, in_kernels
 
 
 def pooled(builder, step, x, out):
@@ -38,5 +39,18 @@ def _mean_axes(builder, step):
     return sorted({axis_in(axis, 4) for axis in (() if given is None else given)}), bool(step.attributes.get("keepdims", 1))
 
 
-POOLS = {"GlobalAveragePool": _mean, "ReduceMean": _mean}
+def _windows(builder, step, x, out):
+    """The largest or the mean of windows whose elements are neighbours; not where each of the largest lies, which is a second output."""
+    lying, given = orders.channels_last(4), step.attributes
+    if given.get("outputs", 1) > 1 or not given.get("kernel_shape") or not orders.same(x.order, lying, x.shape):
+        return None
+    named = {name: given[name] for name in ("strides", "pads", "dilations", "auto_pad", "ceil_mode") if name in given}
+    rows, columns = axes_of(x.shape[2:], given["kernel_shape"], **named)
+    if (rows.dilation, columns.dilation) != (1, 1) or (*x.shape[:2], rows.count, columns.count) != out.shape:
+        return None
+    mean = Mean(int(given.get("count_include_pad", 0))) if step.op == "AveragePool" else None
+    return Pool(x.shape[0], x.shape[1], rows, columns, mean), lying
+
+
+POOLS = {"GlobalAveragePool": _mean, "ReduceMean": _mean, "MaxPool": _windows, "AveragePool": _windows}
 """(record, order of what is made) of a step by op, or None, from the builder, the step, its source and what it makes."""

@@ -6,10 +6,11 @@ from numba import typeof
 
 from refconv.jit import compiled
 from refconv.kernels.map_mean import map_mean
+from refconv.kernels.pool_windows import pool_windows
 from refconv.plan import flat
-from refconv.problem.pools import MapMean
+from refconv.problem.pools import MapMean, Pool
 
-_KERNELS = {MapMean: map_mean}
+_KERNELS = {MapMean: map_mean, Pool: pool_windows}
 
 
 def pooler(x, out, problem):

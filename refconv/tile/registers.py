@@ -47,6 +47,16 @@ def divided(tile, count):
     return tile / tile.dtype.type(count)
 
 
+def filled(tile, number):
+    """A tile of that shape, every element of it the number."""
+    return np.full_like(tile, number)
+
+
+def larger(tile, other):
+    """The larger of each element and its counterpart in a tile of the same shape; NaN where one of them is."""
+    return np.maximum(tile, other)
+
+
 def sum_of_rows(tile):
     """One row: the sum of all. They are added by halves: row i and row i + half, the larger half being the first, down to one row."""
     while len(tile) > 1:
@@ -137,6 +147,29 @@ def _divided(typing_context, tile, count):
         return elementwise(builder, tile, args[0], lambda value, r, v: builder.fdiv(value, number))
 
     return tile(tile, types.intp), codegen
+
+
+@implement(filled)
+def _filled(typing_context, tile, number):
+    def codegen(context, builder, signature, args):
+        kind = tile.vector.element
+        value = splat(builder, args[1] if kind == args[1].type else builder.fptrunc(args[1], kind), tile.lanes)
+        return elementwise(builder, tile, args[0], lambda register, r, v: value)
+
+    return tile(tile, types.float64), codegen
+
+
+@implement(larger)
+def _larger(typing_context, tile, other):
+    def codegen(context, builder, signature, args):
+        def step(a, r, v):
+            b = vector_at(builder, args[1], r * tile.vectors + v)
+            of_numbers = builder.select(builder.fcmp_ordered(">", a, b), a, b)  # VMAXPS: b where one is NaN
+            return builder.select(builder.fcmp_unordered("uno", a, a), a, of_numbers)
+
+        return elementwise(builder, tile, args[0], step)
+
+    return tile(tile, other), codegen
 
 
 @implement(sum_of_rows)
