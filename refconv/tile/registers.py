@@ -59,10 +59,11 @@ def larger(tile, other):
 
 def sum_of_rows(tile):
     """One row: the sum of all. They are added by halves: row i and row i + half, the larger half being the first, down to one row."""
-    while len(tile) > 1:
-        half = len(tile) - len(tile) // 2
-        tile = np.concatenate([tile[: len(tile) - half] + tile[half:], tile[len(tile) - half : half]])
-    return tile
+    rows = list(tile)
+    while len(rows) > 1:
+        half = len(rows) - len(rows) // 2
+        rows = [one + other for one, other in zip(rows, rows[half:], strict=False)] + rows[len(rows) - half : half]
+    return np.array(rows)
 
 
 def fused_multiply_add(acc, a, b):
