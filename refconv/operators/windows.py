@@ -39,7 +39,7 @@ class Axis(NamedTuple):
         return ((at >= -before) & (at < self.size + after)).sum(axis=1)
 
 
-def axes_of(sizes, kernel, strides, pads, dilations, auto_pad=b"NOTSET", ceil_mode=0):
+def axes_of(sizes, kernel, strides=None, pads=None, dilations=None, auto_pad=b"NOTSET", ceil_mode=0):
     """An Axis for each of the sizes; pads: all begins, then all ends. With ceil_mode, a last window may hang over, but not begin beyond the map
     and its padding before."""
     rank = len(sizes)

@@ -10,7 +10,7 @@ import numpy as np
 
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
-from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, SUM
+from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, POOLED, SUM
 from refconv.graph.model import printable
 from refconv.graph.network import input_shapes, shape_text
 from refconv.graph.network_schedule import network_schedule
@@ -21,6 +21,7 @@ from refconv.ops.blocks import block_program
 from refconv.ops.border import block_border_marker, border_marker
 from refconv.ops.convert import copy_transposed, ready
 from refconv.ops.layers import PackedWeight
+from refconv.ops.pools import pooler
 from refconv.ops.steps import activator
 from refconv.plan import LayerProgram, plan_of, scratch, thread_count
 from refconv.problem.block_base import one_of
@@ -304,6 +305,8 @@ class _Program:
             return functools.partial(_copier(out, self.schedule.tensors[call.sources[0]].order, order), sources[0], out)
         if call.kernel == ACTIVATED:
             return activator(_flat(sources[0], order), _flat(out, order), call.step.attributes["kind"])
+        if call.kernel == POOLED:
+            return pooler(_flat(sources[0], self.schedule.tensors[call.sources[0]].order), _flat(out, order), call.run)
         if call.kernel == NUMPY:
             function, writes = call.run
             return functools.partial(_written if writes else _computed, function, sources, out)

@@ -9,9 +9,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from refconv.elements import element
 from refconv.jit import compiled, plain
 from refconv.kernels.activation import activated
+from refconv.operators.windows import axes_of
 from refconv.ops.layers import conv2d, depthwise_conv2d, partial_conv2d
+from refconv.ops.pools import pooler
 from refconv.plan import flat
 from refconv.problem.activations import ACTIVATIONS
+from refconv.problem.pools import MapMean, Pool, in_kernels
 from refconv.problem.steps import matrix_shape
 from refconv.weights.packed import empty
 
@@ -43,11 +46,22 @@ def _norm(x, parameters, attributes, options):
 
 
 def _mean(x, parameters, attributes, options):
+    n, h, w, c = x.shape
+    if in_kernels(x.dtype):
+        out = empty((n, 1, 1, c), x.dtype)
+        pooler(x.reshape(-1), out.reshape(-1), MapMean(n, h * w, c))()
+        return out
     return x.astype(element(x.dtype).work).mean(axis=(1, 2), keepdims=True).astype(x.dtype)
 
 
 def _max_pool(x, parameters, attributes, options):
     (top, left, bottom, right), size, stride = attributes["pads"], attributes["size"], attributes["stride"]
+    if in_kernels(x.dtype):
+        n, h, w, c = x.shape
+        rows, columns = axes_of((h, w), (size, size), (stride, stride), attributes["pads"])
+        out = empty((n, rows.count, columns.count, c), x.dtype)
+        pooler(x.reshape(-1), out.reshape(-1), Pool(n, c, rows, columns))()
+        return out
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=x.dtype.type(-np.inf))
     return sliding_window_view(padded, (size, size), axis=(1, 2))[:, ::stride, ::stride].max(axis=(4, 5))
 

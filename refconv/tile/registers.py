@@ -42,6 +42,30 @@ def inverse_deviation(squares, count, eps):
     return np.full_like(squares, kind(1) / np.sqrt(squares.sum(dtype=kind) / kind(count) + kind(eps)))
 
 
+def divided(tile, count):
+    """Every element / count, an integer."""
+    return tile / tile.dtype.type(count)
+
+
+def filled(tile, number):
+    """A tile of that shape, every element of it the number."""
+    return np.full_like(tile, number)
+
+
+def larger(tile, other):
+    """The larger of each element and its counterpart in a tile of the same shape; NaN where one of them is."""
+    return np.maximum(tile, other)
+
+
+def sum_of_rows(tile):
+    """One row: the sum of all. They are added by halves: row i and row i + half, the larger half being the first, down to one row."""
+    rows = list(tile)
+    while len(rows) > 1:
+        half = len(rows) - len(rows) // 2
+        rows = [one + other for one, other in zip(rows, rows[half:], strict=False)] + rows[len(rows) - half : half]
+    return np.array(rows)
+
+
 def fused_multiply_add(acc, a, b):
     """acc[r] + a[0] * b[0] for every row r."""
     return acc + a * b
@@ -115,6 +139,55 @@ def _scaled(typing_context, tile, factor):
         return elementwise(builder, tile, args[0], lambda value, r, v: builder.fmul(value, splat(builder, number, tile.lanes)))
 
     return tile(tile, types.float64), codegen
+
+
+@implement(divided)
+def _divided(typing_context, tile, count):
+    def codegen(context, builder, signature, args):
+        number = splat(builder, builder.sitofp(args[1], tile.vector.element), tile.lanes)
+        return elementwise(builder, tile, args[0], lambda value, r, v: builder.fdiv(value, number))
+
+    return tile(tile, types.intp), codegen
+
+
+@implement(filled)
+def _filled(typing_context, tile, number):
+    def codegen(context, builder, signature, args):
+        kind = tile.vector.element
+        value = splat(builder, args[1] if kind == args[1].type else builder.fptrunc(args[1], kind), tile.lanes)
+        return elementwise(builder, tile, args[0], lambda register, r, v: value)
+
+    return tile(tile, types.float64), codegen
+
+
+@implement(larger)
+def _larger(typing_context, tile, other):
+    def codegen(context, builder, signature, args):
+        def step(a, r, v):
+            b = vector_at(builder, args[1], r * tile.vectors + v)
+            of_numbers = builder.select(builder.fcmp_ordered(">", a, b), a, b)  # VMAXPS: b where one is NaN
+            return builder.select(builder.fcmp_unordered("uno", a, a), a, of_numbers)
+
+        return elementwise(builder, tile, args[0], step)
+
+    return tile(tile, other), codegen
+
+
+@implement(sum_of_rows)
+def _sum_of_rows(typing_context, tile):
+    row = tile.with_shape(1, tile.vectors)
+
+    def codegen(context, builder, signature, args):
+        result, rows = ir.Constant(context.get_value_type(row), None), range(tile.rows)
+        for v in range(tile.vectors):
+            vectors = [vector_at(builder, args[0], r * tile.vectors + v) for r in rows]
+            while len(vectors) > 1:
+                half = len(vectors) - len(vectors) // 2
+                vectors = [builder.fadd(*pair) for pair in zip(vectors, vectors[half:], strict=False)] + vectors[len(vectors) - half : half]
+            result = put(builder, result, vectors[0], v)
+        return result
+
+    return row(tile), codegen
 
 
 @implement(mean_of)

@@ -2,7 +2,8 @@
 
 The calls are those of a NetworkSchedule (refconv/graph/calls.py). Tensors lie in one arena, where the schedule places them; beside it packed
 weights, biases and other constants, each in a buffer of its own, and the workspace that all kernels share. A call of a kernel is made as it is;
-what NumPy and copies do is a pass of its own (sim/trace/streams.py), and so is a sum or activation after a fused block, in place.
+what NumPy, copies, pools and activations alone do is a pass of its own (sim/trace/streams.py), and so is a sum or activation after a fused block, in
+place.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""A pass over whole tensors that no kernel of this project makes, as accesses to lines: what NumPy and copies do between kernels.
+"""A pass over whole tensors that no kernel of the table makes, as accesses to lines: what NumPy, copies and pools do between kernels.
 
 The model: each source is read once and the output written once, every line of them, in the order in which they lie in memory and in step with each
 other: when a third of the output is written, a third of each source has been read. What NumPy makes in between is left out, and so is what it reads

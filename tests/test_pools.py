@@ -1,0 +1,110 @@
+"""Pooling by kernels: exact on whole numbers, compiled as defined, and in networks wherever tensors lie as the kernels need."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from networks import by_onnx, network, whole
+from test_instructions import both
+
+import refconv
+from refconv.kernels.map_mean import map_mean
+from refconv.kernels.pool_windows import pool_windows
+from refconv.operators.windows import average_pool, axes_of, max_pool
+from refconv.ops.pools import pooler
+from refconv.problem.pools import MapMean, Mean, Pool
+
+CHANNELS = st.sampled_from([1, 3, 8, 16, 17, 40, 129])
+DTYPE = st.sampled_from([np.float32, np.float64])
+
+
+def pooled(x, shape, problem):
+    """A new array of that shape, pooled from an array that lies channels-last."""
+    out = np.full(shape, 9, x.dtype)
+    pooler(x.reshape(-1), out.reshape(-1), problem)()
+    return out
+
+
+@given(st.integers(1, 2), st.integers(1, 40), CHANNELS, DTYPE, st.integers(0, 99))
+def test_a_mean_of_whole_numbers_is_rounded_once(n, pixels, channels, dtype, seed):
+    x = whole((n, pixels, channels), seed).astype(dtype)
+    np.testing.assert_array_equal(pooled(x, (n, channels), MapMean(n, pixels, channels)), x.mean(axis=1))
+
+
+def test_the_order_of_a_mean_is_that_of_the_definition():
+    """In the last bit, of numbers whose sums are rounded: pixel i to sum i % 4 (the last to the last), 0 + 2 and 1 + 3, then both."""
+    x = np.random.default_rng(1).standard_normal((1, 23, 40)).astype(np.float32)
+    sums = np.zeros((4, 40), np.float32)
+    for i in range(20):
+        sums[i % 4] += x[0, i]
+    sums[1:] += x[0, 20:]
+    expected = ((sums[0] + sums[2]) + (sums[1] + sums[3])) / np.float32(23)
+    np.testing.assert_array_equal(pooled(x, (1, 40), MapMean(1, 23, 40))[0], expected)
+
+
+@st.composite
+def windows(draw):
+    """(sizes, attributes of ONNX) of windows on a map; some lie in the padding altogether."""
+    number = lambda low, high: st.lists(st.integers(low, high), min_size=2, max_size=2)
+    sizes, kernel = draw(number(1, 7)), draw(number(1, 4))
+    attributes = {"strides": draw(number(1, 3)), "pads": draw(number(0, 4)) + draw(number(0, 4))}
+    attributes |= draw(st.sampled_from([{}, {"ceil_mode": 1}, {"auto_pad": b"SAME_LOWER"}]))
+    axes = axes_of(sizes, kernel, **attributes)
+    assume(min(axis.count for axis in axes) > 0)
+    return sizes, attributes | {"kernel_shape": kernel}, axes
+
+
+@settings(max_examples=200)
+@given(windows(), st.integers(1, 2), CHANNELS, DTYPE, st.sampled_from([None, 0, 1]), st.integers(0, 99))
+def test_windows_are_pooled_as_numpy_pools_them(drawn, n, channels, dtype, padded, seed):
+    """Of the largest with NaN, which wins, and with infinities."""
+    sizes, attributes, axes = drawn
+    x = whole((n, *sizes, channels), seed).astype(dtype)
+    if padded is None:
+        x[x == 3], x[x == -3], x[x == 2] = np.nan, -np.inf, np.inf
+    maps = x.transpose(0, 3, 1, 2)
+    with np.errstate(invalid="ignore"):
+        expected = max_pool(maps, **attributes) if padded is None else average_pool(maps, **attributes, count_include_pad=padded)
+    problem = Pool(n, channels, *axes, None if padded is None else Mean(padded))
+    made = pooled(x, (n, axes[0].count, axes[1].count, channels), problem)
+    np.testing.assert_array_equal(made, expected.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("channels", [3, 40, 130])
+def test_compiled_kernels_are_their_definition(channels):
+    axes = axes_of((5, 4), (3, 3), (2, 2), (1, 1, 1, 1))
+    for dtype in (np.float32, np.float64):
+        x = whole((2, 5, 4, channels), channels).astype(dtype).reshape(-1)
+        both(map_mean, [x, np.zeros(2 * channels, dtype)], MapMean(2, 20, channels))
+        x[::7] = np.nan
+        for mean in (None, Mean(0)):
+            both(pool_windows, [x, np.zeros(2 * 3 * 2 * channels, dtype)], Pool(2, channels, *axes, mean))
+
+
+W = {"w": whole((8, 8, 1, 1), 1), "spatial": np.array([-1, 2]), "within": np.array([1, 2])}
+BY_KERNEL = {
+    "y = GlobalAveragePool (a)": "float[a,b,c,d] y",
+    "y = ReduceMean (a, spatial)": "float[a,b,c,d] y",
+    "y = ReduceMean <keepdims = 0> (a, spatial)": "float[a,b] y",
+    "t = Transpose <perm = [0, 2, 3, 1]> (a)  y = ReduceMean (t, within)": "float[a,b,c,d] y",
+    "y = MaxPool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (a)": "float[a,b,c,d] y",
+    "y = AveragePool <kernel_shape = [2, 3], ceil_mode = 1, strides = [2, 2], count_include_pad = 1, pads = [0, 1, 0, 1]> (a)": "float[a,b,c,d] y",
+}
+BY_NUMPY = {
+    "y = GlobalAveragePool (x)": "float[a,b,c,d] y",  # which lies as it was given
+    "t = Transpose <perm = [0, 2, 3, 1]> (a)  y = ReduceMean (t, spatial)": "float[a,b,c,d] y",
+    "y = ReduceMean <keepdims = 0> (a)": "float y",
+    "y = MaxPool <kernel_shape = [2, 2], dilations = [2, 1]> (a)": "float[a,b,c,d] y",
+    "b, i = MaxPool <kernel_shape = [2, 2]> (a)  y = Mul (b, b)": "float[a,b,c,d] y",
+}
+
+
+@pytest.mark.parametrize(("body", "made"), [*BY_KERNEL.items(), *BY_NUMPY.items()])
+def test_networks_pool_by_kernels_what_lies_channels_last(body, made):
+    """Beside a convolution, whose output lies so."""
+    first = "" if "(x)" in body else "a = Conv (x, w)"
+    model = network("float[2,8,5,6] x", made, f"{first} {body}", W, opset=18)
+    x, net = whole((2, 8, 5, 6)), refconv.load(model, threads=1)
+    np.testing.assert_allclose(net(x), by_onnx(model, x=x)[0], rtol=3e-7)
+    kernels = [call.kernel for call in net.schedule.calls]
+    assert ("pooled" in kernels, "numpy" in kernels) == (body in BY_KERNEL, body in BY_NUMPY)
