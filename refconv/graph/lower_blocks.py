@@ -61,8 +61,8 @@ def pays(record, images, stored, target):
     (MUCH_ELSE) cost more at any size.
 
     Measured, whole networks at 224x224, AVX-512, L2 of 2 MiB, one thread, interleaved: the layers' time over that by this rule is 1.06 for
-    MobileNetV2 and EfficientNet-B0, 1.20 for ConvNeXt-Atto, 1.11 for FasterNet-T0, 1.03 for RegNetY-008, 0.99 for MobileNetV3-Small; the time with every
-    block fused over it 1.01, 1.01, 0.97, 1.01, 1.05 and 0.91.
+    MobileNetV2 and EfficientNet-B0, 1.20 for ConvNeXt-Atto, 1.11 for FasterNet-T0, 1.03 for RegNetY-008, 0.99 for MobileNetV3-Small; the
+    time with every block fused over it 1.01, 1.01, 0.97, 1.01, 1.05 and 0.91.
     """
     if MUCH_ELSE & {step.op for step in record.graph.steps}:
         return True
