@@ -91,7 +91,7 @@ ILLEGAL = [
     ("conv2d", dense(1.0, 1, 1, 1, 16), "tiling.tile.rows = 1.0: must be an integer from 1"),
     ("conv2d", dense(1, 1, 2, 1, 16), "tile.tail.* must be 1 for this problem"),
     ("conv2d", DenseTiling(1, 1, 16), "tiling.tile = 1: must be a Tile"),
-    ("pointwise", PointwiseTiling(Tile(2, 1, 1), 3, 16), "tiling.pixels = 3: must be a multiple of tile.rows = 2"),
+    ("pointwise", PointwiseTiling(Tile(2, 1, 1), 3, 16), "pixels.* must be a multiple of tile.rows = 2"),
     ("depthwise", DepthwiseTiling(DepthwiseStrip(1, 2, 1), 1, 16, 1), r"tiling.strip.taps, .stride = \(2, 1\): must be one of"),
     ("depthwise", DepthwiseTiling(DepthwiseStrip(2, 1, 1), 1, 16, 3), "tiling.pixels = 3: must be a multiple of strip.rows = 2"),
     ("depthwise_rows", DepthwiseRowsTiling(DepthwiseStrip(6, 3, 1), 1), "tiling.strip.rows = 6: must be from 1 to 5"),

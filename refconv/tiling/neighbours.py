@@ -95,18 +95,22 @@ def _efficient(shapes, pixels):
 
 def _size_steps(tiling, name, most, multiple):
     """Half, twice, and all of a block size, in multiples; those that cut the problem as the tiling does are left out."""
-    whole = lambda size: min(ceil_div(size, multiple), ceil_div(most, multiple)) * multiple
     now = getattr(tiling, name)
-    sizes = {whole(max(1, now // 2)), whole(2 * now), whole(most)} - {whole(now)}
+    sizes = {_whole(size, most, multiple) for size in (max(1, now // 2), 2 * now, most)} - {_whole(now, most, multiple)}
     return [tiling._replace(**{name: size}) for size in sorted(sizes)]
 
 
 def _with_shape(tiling, name, shape, space):
     """The tiling with another shape, its block sizes in multiples of the shape's."""
     made = tiling._replace(**{name: shape})
-    for size, (_, multiple) in _fields(made, space).sizes.items():
-        made = made._replace(**{size: ceil_div(getattr(made, size), multiple) * multiple})
+    for size, (most, multiple) in _fields(made, space).sizes.items():
+        made = made._replace(**{size: _whole(getattr(made, size), most, multiple)})
     return made
+
+
+def _whole(size, most, multiple):
+    """A block size in multiples, no more of them than there are: two that cut a problem alike are one."""
+    return min(ceil_div(size, multiple), ceil_div(most, multiple)) * multiple
 
 
 def _fields(t, space):
