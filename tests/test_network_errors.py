@@ -126,6 +126,22 @@ def test_elements_that_there_is_no_arithmetic_for():
         refconv.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
 
 
+def test_arguments_of_other_kinds():
+    """What is no file and no model, an operator set from the future, and shapes that are none."""
+    for source in (5, None, b"\x08\x07"):
+        with pytest.raises(TypeError, match=f"source of type {type(source).__name__}: must be the path of an ONNX file, or an onnx.ModelProto"):
+            refconv.load(source)
+    model = network("float[n,3,4,4] x", "float[n,3,4,4] y", "y = Relu (x)", {})
+    net = refconv.load(model)
+    for shape in (None, 3, {"x": (1, 3, 4, 4)}, "x", (1, 3, 4.0, 4)):
+        with pytest.raises(TypeError, match=r"^x = .*: must be its shape, a tuple of integers"):
+            net.schedule_for(shape)
+    for one in model.opset_import:
+        one.version = 99
+    with pytest.raises(ValueError, match="operator set 99: must be from 1 to "):
+        refconv.load(model)
+
+
 def test_ten_thousand_nodes():
     """A chain runs in two buffers' memory, and longer ones are no deeper."""
     nodes = [helper.make_node("Neg", [f"v{i}"], [f"v{i + 1}"]) for i in range(10000)]

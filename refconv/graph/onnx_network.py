@@ -29,6 +29,14 @@ FLAGS = {
 """Attributes that say yes or no."""
 
 
+def check_opset(opset):
+    """ValueError for an operator set that the installed onnx does not know: its operators may mean something else."""
+    import onnx
+
+    if not 1 <= opset <= onnx.defs.onnx_opset_version():
+        raise ValueError(f"operator set {opset}: must be from 1 to {onnx.defs.onnx_opset_version()}, the newest of onnx {onnx.__version__}")
+
+
 class Sized(NamedTuple):
     """A network on inputs of known sizes. shapes: {tensor: sizes}; dtypes: {tensor: dtype}; values: {tensor: array} of small ones that follow."""
 
@@ -45,6 +53,8 @@ class OnnxNetwork:
         """source: the path of a file, or a ModelProto, which is left as it is. strict: else operators that there are not become steps, too."""
         if isinstance(source, str | os.PathLike):
             model = loaded(source, weights=True)
+        elif not hasattr(source, "opset_import"):
+            raise TypeError(f"source of type {type(source).__name__}: must be the path of an ONNX file, or an onnx.ModelProto")
         else:
             model = copied(source)
         self.notes, self._strict = {}, strict
@@ -53,6 +63,7 @@ class OnnxNetwork:
             self.arrays = {tensor.name: array_of_tensor(tensor) for tensor in model.graph.initializer}
             self.model, self.weights = checked(model, self.notes)
             self.opset = min(given.version for given in self.model.opset_import if given.domain in PLAIN_DOMAINS)
+            check_opset(self.opset)
             self.said = {name: sizes for name, sizes in shapes_of(self.model.graph).items() if name in {out.name for out in self.model.graph.output}}
             del self.model.graph.value_info[:]
             for value in self.model.graph.output:

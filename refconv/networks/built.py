@@ -43,9 +43,11 @@ class BuiltNetwork:
         return self.net.peak_bytes
 
     def to_onnx(self, path):
-        """Write the model to a file, weights in it. ValueError where the file cannot be written."""
+        """Write the model to a file, weights in it. ValueError where the file cannot be written, TypeError where `path` is none."""
         import onnx
 
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path of type {type(path).__name__}: must be the path of the file to write")
         try:
             onnx.save(self.model, os.fspath(path))
         except OSError as error:
@@ -56,6 +58,8 @@ def build_network(network, seed=0, size=BUILT_SIZE, batch=1, **options):
     """The BuiltNetwork of a Network; see `refconv.networks.build`."""
     if not is_integer(seed) or seed < 0:
         raise ValueError(f"seed = {seed!r}: must be an integer of 0 or more")
+    if not is_integer(batch) or batch < 1:
+        raise ValueError(f"batch = {batch!r}: must be an integer of 1 or more")
     shape = network.shape(batch, size)
     network.steps(batch, size)  # raises where the size is not legal
     graph = network.graph._replace(parameters=random_parameters(network.graph, seed))

@@ -164,6 +164,9 @@ class Net:
     def _shaped(self, shapes, named):
         """{name: shape} of what schedule_for takes, checked; of inputs whose values decide shapes {name: array}."""
         by_name = self._by_name(shapes, named)
+        for name, value in by_name.items():
+            if name not in self._file.deciding and not (isinstance(value, tuple | list) and all(map(is_integer, value))):
+                raise TypeError(f"{printable(name)} = {value!r}: must be its shape, a tuple of integers, as in schedule_for((1, 3, 224, 224))")
         self._check_sizes({name: np.shape(value) if name in self._file.deciding else tuple(value) for name, value in by_name.items()})
         return by_name
 
