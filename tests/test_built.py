@@ -130,7 +130,7 @@ def test_filters_have_the_norm_that_keeps_the_size():
         ({"seed": -1}, "seed = -1: must be an integer of 0 or more"),
         ({"seed": "1"}, "seed = '1': must be an integer"),
         ({"size": 31}, "size = 31: not legal for convnext_atto"),
-        ({"batch": 0}, "n = 0: must be an integer of 1 or more"),
+        ({"batch": 0}, "batch = 0: must be an integer of 1 or more"),
     ],
 )
 def test_bad_arguments(arguments, said):
