@@ -92,6 +92,7 @@ def block_fits(builder, step):
 
 
 def add_block(builder, step, sources, out):
+    """Add the call of a block that fits; ValueError where the graph says another shape than its attributes make."""
     x, record = sources[0], step.attributes["record"]
     n, h, w, _ = _image(step, x.shape)
     made, schedule = block_shape(step, x.shape), _schedule(builder, record, (n, h, w), element(x.dtype))

@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from refconv.problem.conv import same_pads
-from refconv.problem.steps import INPUT, matrix_shape
+from refconv.problem.steps import BLUR, INPUT, matrix_shape
 
 OPSET = 20
 """The first operator set that has Gelu; LayerNormalization came with 17, HardSwish with 14."""
@@ -20,7 +20,6 @@ OUTPUT = "output"
 """The name of what a model makes; its input is the steps' INPUT."""
 CHANNELS = 1
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-BLUR = np.outer([1, 2, 1], [1, 2, 1]) / 16
 PLAIN = {"relu": "Relu", "sigmoid": "Sigmoid", "hardswish": "HardSwish"}
 
 

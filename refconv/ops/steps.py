@@ -15,7 +15,7 @@ from refconv.ops.pools import pooler
 from refconv.plan import flat
 from refconv.problem.activations import ACTIVATIONS
 from refconv.problem.pools import MapMean, Pool, in_kernels
-from refconv.problem.steps import matrix_shape
+from refconv.problem.steps import BLUR, matrix_shape
 from refconv.weights.packed import empty
 
 
@@ -67,7 +67,7 @@ def _max_pool(x, parameters, attributes, options):
 
 
 def _blur_pool(x, parameters, attributes, options):
-    binomial = np.tile(np.outer([1, 2, 1], [1, 2, 1]) / 16, (x.shape[3], 1, 1, 1)).astype(x.dtype)
+    binomial = np.tile(BLUR, (x.shape[3], 1, 1, 1)).astype(x.dtype)
     return depthwise_conv2d(x, binomial, stride=2, **options)
 
 

@@ -23,10 +23,14 @@ from collections import Counter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from refconv.problem.conv import Conv2d, PartialConv2d, same_pads
 
 INPUT = "input"
 """The name of a graph's input among the sources of its steps."""
+BLUR = np.outer([1, 2, 1], [1, 2, 1]) / 16
+"""The filter of a "blur_pool"."""
 CONVOLUTIONS = ("conv", "partial_conv")
 WHILE_READING = ("multiply", "concatenate", "pad")
 WHILE_STORING = ("activation", "scale", "add")

@@ -18,13 +18,13 @@ import numpy as np
 from refconv.graph import orders
 from refconv.graph.passes.join import PRODUCERS, SUMS
 from refconv.problem.conv import same_pads
+from refconv.problem.steps import BLUR
 
 SEEN_THROUGH = ("Transpose", "Identity")
 MAP_AXES = 4
 OF_CONV = orders.channels_last(MAP_AXES)
 OF_PRODUCT = ()
 NCHW_CHANNELS = (1, -3)
-BLUR = np.outer([1, 2, 1], [1, 2, 1]) / 16
 
 
 class Map(NamedTuple):
