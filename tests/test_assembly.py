@@ -44,7 +44,7 @@ def test_no_innermost_loop_moves_a_vector_to_or_from_the_stack(cpu):
 
     A tile that is too large does spill: the reader of assembly can see it.
     """
-    found, _ = emitted("loops", **(dict(NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="") if cpu in TARGETS else THIS))
+    found, _ = emitted("loops", **({"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""} if cpu in TARGETS else THIS))
     tiles, strips, kernels = (found[kind] for kind in ("tiles", "strips", "kernels"))
     assert len(tiles) >= 20
     for shape, loops in tiles.items():
