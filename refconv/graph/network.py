@@ -82,9 +82,9 @@ class Network(NamedTuple):
         return self.parameters.get(name)
 
     def changed(self, steps, parameters=(), labels=()):
-        """The network with more parameters and labels, and some steps in the place of others, {name: Step}; without what no output needs.
+        """The network with more parameters and labels, and some steps instead of others, {name: Step}; without what no output needs.
 
-        Several steps, of which the last makes the tensor called so, may stand in the place of one.
+        Several steps, of which the last makes the tensor called so, may replace one.
         """
         whole = []
         for step in self.steps:
