@@ -13,6 +13,7 @@ from refconv.graph.onnx_network import OnnxNetwork
 from refconv.graph.passes import ALWAYS, improved
 from refconv.ops.network_program import NetworkProgram
 from refconv.plan import thread_count
+from refconv.problem.arrays import read_array
 from refconv.problem.block_base import one_of
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
@@ -144,11 +145,12 @@ class Net:
 
     def _shaped(self, shapes, named):
         """{name: shape} of what schedule_for takes, checked; of inputs whose values decide shapes {name: array}."""
-        by_name = self._by_name(shapes, named)
+        deciding = self._file.deciding
+        by_name = {name: read_array(printable(name), value) if name in deciding else value for name, value in self._by_name(shapes, named).items()}
         for name, value in by_name.items():
-            if name not in self._file.deciding and not (isinstance(value, tuple | list) and all(map(is_integer, value))):
+            if name not in deciding and not (isinstance(value, tuple | list) and all(map(is_integer, value))):
                 raise TypeError(f"{printable(name)} = {value!r}: must be its shape, a tuple of integers, as in schedule_for((1, 3, 224, 224))")
-        self._check_sizes({name: np.shape(value) if name in self._file.deciding else tuple(value) for name, value in by_name.items()})
+        self._check_sizes({name: value.shape if name in deciding else tuple(value) for name, value in by_name.items()})
         return by_name
 
     def _given(self, arrays, named):
@@ -156,9 +158,7 @@ class Net:
         found = {}
         for name, value in self._by_name(arrays, named).items():
             wanted = self._file.inputs[self.inputs.index(name)]
-            if isinstance(value, np.ma.MaskedArray):
-                raise TypeError(f"{printable(name)} is a masked array: must be an array without a mask")
-            array = value if type(value) is np.ndarray else np.asarray(value)
+            array = read_array(printable(name), value)
             if array.dtype != wanted.dtype:
                 raise TypeError(f"{printable(name)} of dtype {array.dtype}: must be {wanted.dtype}")
             found[name] = array
