@@ -60,6 +60,11 @@ class NetworkTotals(Traffic, Record):
         """How many of the nodes that were not modelled have an unknown number of multiply-adds."""
         return sum(node.macs is None for node in self.not_modelled)
 
+    @property
+    def nodes_of_unknown_size(self):
+        """How many of the nodes that were not modelled move an unknown number of elements."""
+        return sum(node.elements is None for node in self.not_modelled)
+
     JSON = (
         *("file", "macs", "flops", "dram", "flushed_bytes", "compulsory_bytes", "traffic_ratio", "bound_bytes", "bound_ratio"),
         *("workspace_bytes", "intensity", "attainable_efficiency", "elements", "modelled_share", "macs_not_modelled"),
