@@ -14,7 +14,7 @@ def step_cycles(rows, vectors, near, target):
     weights; one that stays in memory for each row, refconv/tile/fit.py), than its instructions take to be started, and, unless the block of weights
     is `near`, than its vectors of weights take to come from the L2. It takes more than the greatest of these where another is close, since waiting
     for one leaves less time for the other: what the quartic norm of them says. That form is fitted, once for both instruction sets; the bounds are
-    the target's. Over 21 tiles, of which five load more than is legal here, it is off the cycles measured by 3.2 % (RMS), without the loads by 5.9 %.
+    the target's. Over 21 tiles, of which four take more registers or rows than is legal, it is off the cycles measured by 3.2 % (RMS), without the loads by 5.9 %.
     Cycles measured from the L1, the loop alone beside one of independent multiply-adds, on a core that starts six instructions and three loads a
     cycle (by this formula; the multiply-adds alone):
 
