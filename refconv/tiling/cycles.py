@@ -14,9 +14,9 @@ def step_cycles(rows, vectors, near, target):
     weights; one that stays in memory for each row, refconv/tile/fit.py), than its instructions take to be started, and, unless the block of weights
     is `near`, than its vectors of weights take to come from the L2. It takes more than the greatest of these where another is close, since waiting
     for one leaves less time for the other: what the quartic norm of them says. That form is fitted, once for both instruction sets; the bounds are
-    the target's. Over 21 tiles, of which four take more registers or rows than is legal, it is off the cycles measured by 3.2 % (RMS), without the loads by 5.9 %.
-    Cycles measured from the L1, the loop alone beside one of independent multiply-adds, on a core that starts six instructions and three loads a
-    cycle (by this formula; the multiply-adds alone):
+    the target's. Over 21 tiles, of which four take more registers or rows than is legal, it is off the cycles measured by 3.2 % (RMS), without the
+    loads by 5.9 %. Cycles measured from the L1, the loop alone beside one of independent multiply-adds, on a core that starts six instructions and
+    three loads a cycle (by this formula; the multiply-adds alone):
 
         AVX-512   14x2 14.5 (14.3; 14)   7x4 14.6 (14.3; 14)   9x3 14.1 (13.7; 13.5)   6x4 12.4 (12.2; 12)   8x2 8.4 (8.3; 8)   14x1 7.5 (7.9; 7)
         AVX2      14x1 7.5 (7.9; 7)   7x2 7.4 (7.7; 7)   4x3 6.3 (6.4; 6)   6x2 6.2 (6.4; 6)   5x2 5.5 (5.6; 5)   7x1 4.8 (4.6; 3.5)
