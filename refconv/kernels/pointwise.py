@@ -25,7 +25,7 @@ from refconv.problem.conv import Conv2d
 from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
 from refconv.tile.operands import Place, View, shifted
-from refconv.tiling.words import kib, registers
+from refconv.tiling.words import kib, tile_registers
 from refconv.weights.packed import ceil_div
 
 
@@ -60,7 +60,7 @@ def explain(problem, t, itemsize, target):
     tile = t.tile
     block, pixels = problem.c * tile.vectors * target.vector_bytes, t.pixels * problem.c * itemsize
     return (
-        f"{registers(tile.rows, tile.vectors, min(tile.rows, tile.vectors), target)}; a block of weights {kib(block)} beside {tile.rows} pixels "
+        f"{tile_registers(tile, target)}; a block of weights {kib(block)} beside {tile.rows} pixels "
         f"in L1 {kib(target.l1_bytes)} or L2, {t.pixels} pixels {kib(pixels)} in L2 {kib(target.l2_bytes)}"
     )
 

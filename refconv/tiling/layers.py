@@ -157,7 +157,7 @@ class PartialTiling(NamedTuple):
 
 def most_rows(vectors, target):
     """Rows of a tile whose sums stay in the registers; 14 at most (latency is hidden by 8)."""
-    return min(14, most_rows_of(vectors, target.registers, target.fused))
+    return min(14, most_rows_of(vectors, target.registers, target.fused, target.memory_operands))
 
 
 def register_tile(pixels, channels, depth, pitch, itemsize, target):
