@@ -108,3 +108,14 @@ def test_networks_pool_by_kernels_what_lies_channels_last(body, made):
     np.testing.assert_allclose(net(x), by_onnx(model, x=x)[0], rtol=3e-7)
     kernels = [call.kernel for call in net.schedule.calls]
     assert ("pooled" in kernels, "numpy" in kernels) == (body in BY_KERNEL, body in BY_NUMPY)
+
+
+def test_nan_is_the_largest_with_and_without_its_place():
+    """ONNX leaves that open: torch's way, and the same by kernel, by NumPy and with the second output; of several the last has the place."""
+    x = np.float32([[3, np.nan, 1, 2], [5, 4, 9, 8], [np.nan, 1, 2, np.nan], [0, -np.inf, 0, np.nan]])[None, None]
+    expected, where = np.float32([[[[np.nan, 9], [np.nan, np.nan]]]]), np.array([[[[1, 6], [8, 15]]]])
+    for layout in (x, np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)):
+        np.testing.assert_array_equal(max_pool(layout, kernel_shape=[2, 2], strides=[2, 2]), expected)
+        values, places = max_pool(layout, kernel_shape=[2, 2], strides=[2, 2], outputs=2)
+        np.testing.assert_array_equal(values, expected)
+        np.testing.assert_array_equal(places, where)

@@ -16,6 +16,7 @@ from refconv.graph.network import input_shapes, shape_text
 from refconv.graph.network_schedule import network_schedule
 from refconv.graph.onnx_network import OnnxNetwork
 from refconv.graph.passes import ALWAYS, improved
+from refconv.jit import compiling
 from refconv.operators.types import NotSupported
 from refconv.ops.blocks import block_program
 from refconv.ops.border import block_border_marker, border_marker
@@ -23,7 +24,7 @@ from refconv.ops.convert import copy_transposed, ready
 from refconv.ops.layers import PackedWeight
 from refconv.ops.pools import pooler
 from refconv.ops.steps import activator
-from refconv.plan import LayerProgram, plan_of, scratch, thread_count
+from refconv.plan import LayerProgram, plan_of, scratch, signature_of, thread_count
 from refconv.problem.block_base import one_of
 from refconv.problem.conv import is_integer
 from refconv.recent import Recent
@@ -46,6 +47,7 @@ def load(source, *, threads=None, fuse=True, strict=True):
 
     Returns a Net. ValueError says what is wrong with the file, or lists the operators that there are not, with the shapes of what they read.
     """
+    check_options(threads=threads, fuse=fuse, strict=strict)
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
     try:
         if path and not os.path.isfile(path):
@@ -55,6 +57,13 @@ def load(source, *, threads=None, fuse=True, strict=True):
         raise ValueError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}" if path else str(error)) from None
+
+
+def check_options(*, threads=None, fuse=True, strict=True):
+    """TypeError or ValueError unless `load` takes these."""
+    one_of("fuse", fuse, (True, False, ALWAYS))
+    one_of("strict", strict, (True, False))
+    thread_count(threads)
 
 
 class CallTime(NamedTuple):
@@ -77,13 +86,11 @@ class Net:
     """
 
     def __init__(self, file, threads, path="", fuse=True):
-        one_of("fuse", fuse, (True, False, ALWAYS))
         self._file, self._threads, self._path, self._fuse = file, threads, path, fuse
         network = file.network()
         self._network, self._packed = network and improved(network, fuse), {}
         self._programs, self._last = Recent(MOST_SCHEDULES), None
         self.inputs, self.outputs, self.notes = tuple(given.name for given in file.inputs), file.outputs, tuple(file.notes)
-        thread_count(threads)
 
     @property
     def path(self):
@@ -238,7 +245,8 @@ class _Program:
 
     def run(self, given):
         """The output, or outputs, for {name: array}."""
-        inputs, calls, runs, outputs = self.bound()
+        with compiling.announced(self._told):
+            inputs, calls, runs, outputs = self.bound()
         for name, copy in inputs:
             copy(given[name])
         done = 0
@@ -251,6 +259,19 @@ class _Program:
                 raise ValueError(f"{printable(self.network.label(calls[done].step))}: {error}") from error
         made = tuple(copy() for copy in outputs)
         return made[0] if len(made) == 1 else made
+
+    def _told(self):
+        """What is said where a call has to wait for the compiler."""
+        variants = set()
+        for made in self.schedule.calls:
+            dtype = self.schedule.tensors[made.out].dtype
+            variants |= {(call.kernel.name, signature_of(call, element(dtype))) for call in made.kernel_calls}
+            if made.kernel in (ACTIVATED, CONVERT, POOLED):
+                variants.add((made.kernel, dtype, made.step.attributes.get("kind"), type(made.run)))
+        return (
+            f"refconv: compiling kernels for this CPU, of this network {len(variants)} at most, 1 to 15 s each, once; they are kept. "
+            "Ahead of the first call: python -m refconv.warm --model, or net.compile(shape)"
+        )
 
     def call_times(self, given):
         """CallTimes for {name: array}."""
