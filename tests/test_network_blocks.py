@@ -47,6 +47,8 @@ ARRAYS = {
     "border": np.int64([0, 0, 1, 1] * 2),
     "blur": np.tile(np.float32(np.outer([1, 2, 1], [1, 2, 1]) / 16), (2 * C, 1, 1, 1)),
     "up2": whole((HIDDEN, 2 * C, 1, 1), 19, -1, 2),
+    "tiny": np.float32(1e-3),
+    "one": np.float32(1),
 }
 
 PROJECTED = "r = Relu (e)  p = Conv (r, down, b8)  y = Add (p, x)"
@@ -94,6 +96,18 @@ CONVNEXT = """
     s = Mul (u, gamma)
     y = Add (s, x)
 """
+RESPONSE = """
+    g = ReduceL2 <axes = [1, 2]> (r)
+    v = ReduceMean <axes = [-1]> (g)
+    w = Add (v, tiny)
+    o = Div (g, w)
+    k = Mul (r, o)
+    l = Mul (var, k)
+    m = Add (b16, l)
+    h = Add (r, m)
+"""
+CONVNEXT_V2 = CONVNEXT[: CONVNEXT.index("p = MatMul")] + RESPONSE + CONVNEXT[CONVNEXT.index("p = MatMul") :].replace("(r, m2)", "(h, m2)")
+CONVNEXT_V2 = CONVNEXT_V2.replace("s = Mul (u, gamma)", "s = Identity (u)")
 BODIES = {
     "FFNBlock": FFN,
     "FusedMBConvBlock": FUSED_MBCONV,
@@ -102,10 +116,11 @@ BODIES = {
     "ConvFirstBlock": CONV_FIRST,
     "FasterNetBlock": FASTER_NET,
     "ConvNeXtBlock": CONVNEXT,
+    "ConvNeXtV2Block": CONVNEXT_V2,
 }
 COMPILED = ("FFNBlock", "MBConvBlock", "ConvNeXtBlock")
 """Whose kernels run here; of the others the record that was found is computed by its definition, for which nothing is compiled."""
-ROUNDING = ("Sigmoid", "LayerNormalization", "BatchNormalization")
+ROUNDING = ("Sigmoid", "LayerNormalization", "BatchNormalization", "ReduceL2")
 """What makes other numbers than whole ones: the sums of some ten layers are rounded then, each by an eps of the largest output at most."""
 
 
@@ -214,6 +229,10 @@ MORE = {
     FASTER_NET.replace("f, g = Split <axis = 1> (x, parts)", "f = Slice (x, zero, four, axis)  g = Slice (x, four, end, axis)"): ["FasterNetBlock"],
     FASTER_NET.replace("e = Conv (j, up, b16)", "i = Conv (j, up)  e = BatchNormalization (i, b16, b16, b16, var)"): ["FasterNetBlock"],
     DOWN: ["ConvFirstBlock"],
+    CONVNEXT_V2.replace("k = Mul (r, o)", "")
+    .replace("l = Mul (var, k)", "l = Mul (var, o)")
+    .replace("m = Add (b16, l)", "m = Add (one, l)")
+    .replace("h = Add (r, m)", "h = Mul (m, r)"): ["ConvNeXtV2Block"],
     CONVNEXT.replace("(t, ln, b8)", "(t, ln)").replace("Mul (u, gamma)", "Identity (u)"): ["ConvNeXtBlock"],
     "  ".join(f"e{i} = Conv (y{i}, up)  r{i} = Relu (e{i})  p{i} = Conv (r{i}, down)  y{i + 1} = Add (p{i}, y{i})" for i in range(3))
     .replace("y0", "x")
@@ -248,6 +267,9 @@ NOT = {
     "another border": (DOWN, "border", "wider"),
     "another filter": (DOWN, "blur", "other"),
     "a norm over columns": (CONVNEXT, "perm = [0, 2, 3, 1]", "perm = [0, 3, 1, 2]"),
+    "a norm over rows alone": (CONVNEXT_V2, "axes = [1, 2]", "axes = [1]"),
+    "a mean over pixels": (CONVNEXT_V2, "axes = [-1]", "axes = [1]"),
+    "norms of another tensor": (CONVNEXT_V2, "g = ReduceL2 <axes = [1, 2]> (r)", "g = ReduceL2 <axes = [1, 2]> (a)"),
     "a transposed map": (CONVNEXT, "perm = [0, 3, 1, 2]", "perm = [0, 3, 2, 1]"),
 }
 
@@ -288,7 +310,7 @@ def test_where_the_kernel_cannot_run():
     said = []
     for fuse in ("always", False):
         open_channels = refconv.load(model(MBCONV, "float[N,K,H,W] x"), fuse=fuse)
-        with pytest.raises(ValueError, match=r"\(tensor r\) of x \[2x4x7x5\]: weight \[16, 8, 1, 1\]") as error:
+        with pytest.raises(ValueError, match=r"\(tensor r\) of x \[2x4x7x5\]: up \[16x8x1x1\]") as error:
             open_channels(x[:, :4])
         said.append(str(error.value))
     assert said[0] == said[1]

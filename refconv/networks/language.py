@@ -11,7 +11,7 @@ refconv.problem.activations.
 from typing import Any, NamedTuple
 
 from refconv.networks.draft import zeros
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, ConvNeXtV2Block, FasterNetBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
 
 LAYER_NORM_EPS = 1e-6
 """Of ConvNeXt."""
@@ -232,12 +232,21 @@ class FusedMBConv(NamedTuple):
 
 
 class ConvNeXt(NamedTuple):
-    """ConvNeXt's block: depthwise 7x7, LayerNorm, 1x1 to four times the channels, GELU, 1x1, layer scale, x added; all convolutions with a bias."""
+    """ConvNeXt's block: depthwise 7x7, LayerNorm, 1x1 to four times the channels, GELU, 1x1, layer scale, x added; all convolutions with a bias.
+
+    responds: ConvNeXt-V2's, with global response normalisation before the last 1x1 and without layer scale.
+    """
+
+    responds: bool = False
 
     def draw(self, draft):
-        """conv, norm, expand, project, layer scale, the sum."""
+        """conv, norm, expand, the response and what it gates, project, layer scale, the sum."""
         c = draft.channels
-        record = ConvNeXtBlock(
+        if self.responds:
+            own = {"response_weight": zeros(4 * c), "response_bias": zeros(4 * c)}
+        else:
+            own = {"scale": zeros(c)}
+        record = (ConvNeXtV2Block if self.responds else ConvNeXtBlock)(
             conv_weight=zeros(c, 1, 7, 7),
             conv_bias=zeros(c),
             norm_weight=zeros(c),
@@ -246,8 +255,8 @@ class ConvNeXt(NamedTuple):
             expand_bias=zeros(4 * c),
             project_weight=zeros(c, 4 * c),
             project_bias=zeros(c),
-            scale=zeros(c),
             eps=LAYER_NORM_EPS,
+            **own,
         )
         draft.residual_block(record)
 

@@ -10,6 +10,7 @@ from refconv.graph.passes.join import join_activations, join_residuals
 from refconv.graph.passes.layer_norms import name_layer_norms
 from refconv.graph.passes.microsoft import expand_microsoft
 from refconv.graph.passes.products import name_products
+from refconv.graph.passes.responses import gather_responses
 from refconv.graph.passes.scales import fold_scales
 from refconv.graph.passes.transposes import sink_transposes
 
@@ -22,6 +23,7 @@ PASSES = (
     sink_transposes,
     fold_scales,
     name_activations,
+    gather_responses,
     join_residuals,
     join_activations,
     join_residuals,
