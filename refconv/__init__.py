@@ -24,7 +24,6 @@ from refconv.problem.blocks import (
     fold_batch_norm,
 )
 from refconv.problem.conv import Conv2d, PartialConv2d
-from refconv.tune.search import tune
 from refconv.version import __version__
 from refconv.weights.packed import empty
 
@@ -55,6 +54,5 @@ __all__ = [
     "prepare",
     "reference",
     "tilings",
-    "tune",
     "unfused_block",
 ]

@@ -45,6 +45,7 @@ ARRAYS = {
     "reduce8": whole((4, C, 1, 1), 22),
     "excite8": whole((C, 4, 1, 1), 23),
     "border": np.int64([0, 0, 1, 1] * 2),
+    "corner": np.int64([0, 0, 0, 1, 0, 0, 1, 1]),
     "blur": np.tile(np.float32(np.outer([1, 2, 1], [1, 2, 1]) / 16), (2 * C, 1, 1, 1)),
     "up2": whole((HIDDEN, 2 * C, 1, 1), 19, -1, 2),
     "tiny": np.float32(1e-3),
@@ -157,7 +158,7 @@ def computed(net, x):
 
 @pytest.mark.parametrize("name", BODIES)
 def test_each_block(name):
-    """One call in the place of all; it computes what the layers do one by one, and what onnx says."""
+    """One call instead of all; it computes what the layers do one by one, and what onnx says."""
     body, x = BODIES[name], whole((2, C, 7, 5), 20)
     fused, layers = (refconv.load(model(body), threads=1, fuse=fuse) for fuse in ("always", False))
     assert found(fused) == [name.split()[0]]
@@ -216,6 +217,11 @@ MORE = {
     MBCONV.replace("pads = [1, 1, 1, 1]", 'auto_pad = "SAME_UPPER"'): ["MBConvBlock"],
     MBCONV.replace("group = 16>", "group = 16, strides = [2, 2]>").replace("Add (x, p)", "Identity (p)"): ["MBConvBlock"],
     MBCONV.replace("pads = [1, 1, 1, 1]", "pads = [2, 0, 0, 2]"): ["MBConvBlock"],
+    MBCONV.replace("pads = [1, 1, 1, 1]", 'auto_pad = "SAME_UPPER", strides = [2, 2]').replace("Add (x, p)", "Identity (p)"): ["MBConvBlock"],
+    MBCONV.replace("pads = [1, 1, 1, 1]", "strides = [2, 2]")
+    .replace("(r, dw)", "(i, dw)")
+    .replace("d = ", "i = Pad (r, corner)  d = ")
+    .replace("Add (x, p)", "Identity (p)"): ["MBConvBlock"],
     MBCONV.replace("pads = [1, 1, 1, 1]", "pads = [0, 0, 1, 1], strides = [1, 2]").replace("Add (x, p)", "Identity (p)"): ["MBConvBlock"],
     SEPARABLE: ["SeparableBlock"],
     SEPARABLE.replace("s = Relu (d)", "s = Identity (d)"): ["SeparableBlock"],
@@ -255,7 +261,6 @@ NOT = {
     "no activation": (FFN, "r = Relu", "r = Identity"),
     "padding that moves the map": (CONVNEXT, "pads = [3, 3, 3, 3]", "pads = [4, 4, 2, 2]"),
     "padding as wide as the window": (MBCONV, "pads = [1, 1, 1, 1]", "strides = [2, 2], pads = [3, 0, 0, 0]"),
-    "padding that depends on the size": (MBCONV, "pads = [1, 1, 1, 1]", 'strides = [2, 2], auto_pad = "SAME_UPPER"'),
     "a dense convolution of the hidden layer": (MBCONV, "group = 16> (r, dw)", "group = 1> (r, dense)"),
     "a dilated window": (FUSED_MBCONV, "pads = [1, 1, 1, 1]", "pads = [2, 2, 2, 2], dilations = [2, 2]"),
     "a stride of 3": (MBCONV, "group = 16", "group = 16, strides = [3, 3]"),
@@ -379,3 +384,16 @@ def test_weights_that_are_not_finite():
     fused, layers = (refconv.load(model(MBCONV, **arrays), threads=1, fuse=fuse)(x) for fuse in ("always", False))
     assert np.isnan(layers[:, :, 0]).all()
     assert np.array_equal(np.isnan(fused), np.isnan(layers))
+
+
+def test_padding_that_sizes_decide():
+    """TensorFlow's SAME at stride 2: other padding on even maps than on odd ones, a block on either; told by load where the file has the sizes."""
+    body = MBCONV.replace("pads = [1, 1, 1, 1]", 'auto_pad = "SAME_UPPER", strides = [2, 2]').replace("Add (x, p)", "Identity (p)")
+    net = refconv.load(model(body), threads=1, fuse="always")
+    for size, pads in ((6, (0, 0, 1, 1)), (7, None)):
+        (call,) = block_calls(net, (1, C, size, size))
+        assert call.step.attributes["record"].pads == pads
+        x = whole((1, C, size, size), 20)
+        assert np.array_equal(net(x), by_onnx(model(body), x=x)[0])
+    fixed = refconv.load(model(body, inputs="float[1,8,6,6] x"), threads=1, fuse="always")
+    assert found(fixed, (1, C, 6, 6)) == ["MBConvBlock"]

@@ -37,6 +37,8 @@ CASES = {
     # body: (calls, tolerance relative to the largest)
     "a = Conv (x, w)  y = Mul (a, cc)": (["conv"], 0),
     "a = Conv (x, w)  y = Add (a, cc)": (["conv"], 0),
+    "a = Conv (x, w)  b = Mul (a, infinite)  y = Clip (b, zero, six)": (["conv", "Mul", "activated"], 0),
+    "a = Conv (x, w)  b = BatchNormalization (a, infinite, v, v, v2)  y = Clip (b, zero, six)": (["conv", "BatchNormalization", "activated"], 0),
     "a = Conv (x, w, v)  b = Sub (a, cc)  y = Mul (two, b)": (["conv"], 0),
     "a = Conv (x, w, v)  y = Div (a, two)": (["conv"], 0),
     "a = Conv (x, w, v)  y = Div (two, a)": (["conv", "Div"], 1e-6),
@@ -77,7 +79,7 @@ CASES = {
 @pytest.mark.parametrize("body", CASES)
 def test_patterns(body):
     wanted, eps = CASES[body]
-    arrays = {**W, "cc": whole((C, 1, 1), 3), "v2": whole((C,), 4, 1, 5)}
+    arrays = {**W, "cc": whole((C, 1, 1), 3), "v2": whole((C,), 4, 1, 5), "infinite": np.full(C if "Batch" in body else (C, 1, 1), np.float32("inf"))}
     numbers = {"zero": 0, "half": 0.5, "one": 1, "two": 2, "three": 3, "six": 6, "root": np.sqrt(2), "k": 0.044715, "r": np.sqrt(2 / np.pi)}
     model = network(X, Y, body, arrays | {name: np.float32(value) for name, value in numbers.items()})
     net, x = refconv.load(model, threads=1), whole((2, C, 5, 4), 5)
@@ -109,6 +111,7 @@ def test_products():
         "y = MatMul (x, m)": ["product"],
         "a = MatMul (x, m)  b2 = Add (b, a)  c = Mul (b2, s)  y = Relu (c)": ["product+relu"],
         "y = Gemm <alpha = 2.0, beta = 3.0> (x, m, b)": ["product"],
+        "y = Gemm <alpha = 3.0e38> (x, m)": ["Gemm"],
         "a = Gemm (x, m, one)  y = Gemm <transB = 1> (a, t)": ["product", "product"],
         "a = MatMul (x, m)  c = MatMul (x, m)  y = Add (a, c)": ["product", "product+residual"],
         "a = Transpose (x)  y = MatMul (a, x)": ["MatMul"],
@@ -222,3 +225,56 @@ def test_a_branch_that_sizes_decide():
     for n in (1, 3, 1):
         x = whole((n, C, 5, 4), n)
         assert np.array_equal(net(x), np.maximum(x[0] if n == 1 else x, 0))
+
+
+def test_products_with_one_are_the_tensor():
+    """But not with a one that gives the tensor another rank, nor where the product is an output."""
+    body = "a = Conv (x, w)  b = Mul (one, a)  c = Div (b, one)  d = Relu (c)  e = Mul (d, ranked)  f = Div (one, e)  y = Mul (f, one)"
+    graph = network(X, "float[a,b,c,d,e] y", body, {**W, "one": np.float32(1), "ranked": np.ones((1,) * 5, np.float32)})
+    net = refconv.load(graph, threads=1)
+    assert calls(net) == ["conv+relu", "Mul", "Div", "Mul"]
+    assert same(graph, net, whole((2, C, 5, 4), 5))
+
+
+PADS = {
+    # body: (calls, opset)
+    "a = Pad (x, around)  y = Conv (a, three)": (["conv"], 17),
+    "a = Pad (x, around, zero)  y = Conv <pads = [1, 0, 0, 1]> (a, three)": (["conv"], 17),
+    'a = Pad (x, around, zero)  b = Conv <auto_pad = "VALID"> (a, three)  y = Relu (b)': (["conv+relu"], 17),
+    "a = Pad (x, two_sides, , spatial)  y = Conv (a, three)": (["conv"], 18),
+    "a = Pad (x, around, two)  y = Conv (a, three)": (["Pad", "Identity", "conv"], 17),
+    "a = Pad (x, channels)  y = Conv (a, wide)": (["Pad", "Identity", "conv"], 17),
+    'a = Pad <mode = "edge"> (x, around)  y = Conv (a, three)': (["Pad", "Identity", "conv"], 17),
+    "a = Pad (x, around)  b = Conv (a, three)  c = ReduceSum <keepdims = 1> (a)  y = Add (b, c)": (None, 17),
+}
+
+
+@pytest.mark.parametrize("body", PADS)
+def test_a_pad_of_zeros_is_the_convolutions(body):
+    """And only one of zeros, of rows and columns, that nothing else takes."""
+    arrays = {"three": whole((C, C, 3, 3), 3), "wide": whole((C, C + 2, 1, 1), 4), "zero": np.float32(0), "two": np.float32(2)}
+    arrays |= {
+        "around": np.int64([0, 0, 1, 0, 0, 0, 2, 1]),
+        "channels": np.int64([0, 1, 0, 0, 0, 1, 0, 0]),
+        "less": np.int64([0, 0, -1, 1, 0, 0, 1, 0]),
+    }
+    arrays |= {"two_sides": np.int64([1, 0, 2, 1]), "spatial": np.int64([2, 3])}
+    expected, opset = PADS[body]
+    graph = network(X, Y, body, arrays, opset)
+    net = refconv.load(graph, threads=1)
+    assert same(graph, net, whole((2, C, 5, 4), 5))
+    found = calls(net)
+    assert ("Pad" in found) if expected is None else (found == expected)
+
+
+def test_pads_that_exporters_compute_of_constants():
+    """timm writes TensorFlow's SAME so: sizes through Ceil, Clip, Div and Cast."""
+    body = """
+        c = Ceil (five)  d = Sub (c, one)  e = Mul (d, two)  f = Clip (e, one, seven)  g = Div (f, seven)  h = Cast <to = 7> (g)
+        k = Concat <axis = 0> (none, none, h, h, none, none, h, h)  a = Pad (x, k)  y = Conv (a, three)
+    """
+    numbers = {"five": np.float32([4.5]), "one": np.float32(1), "two": np.float32(2), "seven": np.float32(7), "none": np.int64([0])}
+    graph = network(X, Y, body, {**numbers, "three": whole((C, C, 3, 3), 3)})
+    net = refconv.load(graph, threads=1)
+    assert calls(net) == ["conv"]
+    assert same(graph, net, whole((2, C, 5, 4), 5))

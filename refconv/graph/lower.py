@@ -7,9 +7,9 @@ import numpy as np
 from refconv import host
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
-from refconv.graph.calls import ACTIVATED, CONVERT, MISSING, NUMPY, POOLED, NetworkCall, Tensor
+from refconv.graph.calls import ACTIVATED, CONVERT, GATED, MISSING, NUMPY, POOLED, NetworkCall, Tensor
 from refconv.graph.lower_blocks import add_block, block_fits, block_shape, reads_channels_last, steps_within
-from refconv.graph.lower_pools import POOLS, pooled
+from refconv.graph.lower_pools import POOLS, gated, pooled
 from refconv.graph.model import OtherNode, printable, sizes_text
 from refconv.graph.operands import Sizes, conv_fault, vector_fault
 from refconv.kernels import kernel_for
@@ -73,7 +73,7 @@ class Calls:
         self.missing.append(OtherNode(printable(self.network.label(step)), step.op, elements, why, macs))
 
     def _as_run(self, step):
-        """A step; in the place of a block whose kernel cannot run on its sources, the steps that it was, which also say what is wrong with these."""
+        """A step; instead of a block whose kernel cannot run on its sources, the steps that it was, which also say what is wrong with these."""
         if step.op != "block" or block_fits(self, step):
             return [step]
         return [inner for inner in steps_within(step) if inner.name not in self.tensors]
@@ -216,11 +216,15 @@ def _first(made):
 
 
 def _numpy(builder, step, sources, out):
-    """An operator by NumPy, or by a kernel of pooling where there is one for it."""
+    """An operator by NumPy, or by a kernel of pooling or gating where there is one for it."""
     run = _bound(builder, step)
     if step.op in POOLS and (found := pooled(builder, step, sources[0], out)):
         made, order = found
         return builder.call(step, POOLED, step.sources, out._replace(order=order), run=made)
+    if step.op == "Mul" and (found := gated(sources, out)):
+        which, maps = found
+        named = step.sources[::-1] if which else step.sources
+        return builder.call(step, GATED, named, out._replace(order=sources[which].order), run=maps)
     macs = _MACS.get(step.op, lambda *shapes: 0)([source.shape for source in sources if source is not None], out.shape)
     builder.call(step, NUMPY, step.sources, _as_its_sources(sources, out), run=run, macs=macs)
     return None

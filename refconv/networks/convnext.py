@@ -3,7 +3,7 @@ ConvNeXt-V2 (Woo et al., arXiv 2301.00808): the same sizes, global response norm
 """
 
 from refconv.networks.language import Classifier, ConvNeXt, Mean, Patches, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 
 SIZES = {
     "atto": (40, (2, 2, 6, 2)),
