@@ -14,6 +14,7 @@ from refconv.ops.prepare import prepare
 from refconv.problem.blocks import (
     ConvFirstBlock,
     ConvNeXtBlock,
+    ConvNeXtV2Block,
     FasterNetBlock,
     FFNBlock,
     FusedMBConvBlock,
@@ -30,6 +31,7 @@ __all__ = [
     "Conv2d",
     "ConvFirstBlock",
     "ConvNeXtBlock",
+    "ConvNeXtV2Block",
     "FFNBlock",
     "FasterNetBlock",
     "FusedMBConvBlock",

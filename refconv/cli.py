@@ -57,10 +57,17 @@ def in_options(options):
         raise ValueError(text) from None
 
 
+def on_terminal():
+    """Whether stderr is a terminal."""
+    with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, a closed file
+        return sys.stderr is not None and sys.stderr.isatty()
+    return False
+
+
 def progress(text=""):
     """Show the text instead of the last one on a terminal; nothing where stderr is not a terminal."""
-    with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, a closed file
-        if sys.stderr is not None and sys.stderr.isatty():
+    with contextlib.suppress(OSError, ValueError):
+        if on_terminal():
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 

@@ -8,6 +8,7 @@ How a routine becomes part of kernels: refconv/routine_code.py. Where compiled c
 safe: refconv/threads.py.
 """
 
+import contextlib
 import functools
 import types
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from numba import intp, njit, prange
 from numba.core import event
 from numba.extending import register_jitable
 
-from refconv.cli import progress
+from refconv.cli import note, on_terminal, progress
 from refconv.code_cache import KernelCache
 from refconv.routine_code import INLINED
 
@@ -100,11 +101,24 @@ class Compiling(event.Listener):
 
     def __init__(self):
         self.kernels = self._depth = 0
+        self._waiting, self._told = None, False
+
+    @contextlib.contextmanager
+    def announced(self, text):
+        """Where a kernel is compiled within, and stderr is no terminal: a line there as it begins, text(); the first one of this process alone."""
+        self._waiting = text
+        try:
+            yield
+        finally:
+            self._waiting = None
 
     def on_start(self, about):
         """A function is being compiled; a kernel in parallel compiles the serial one within."""
         dispatcher = about.data["dispatcher"]
         if isinstance(dispatcher._cache, KernelCache):
+            if self._waiting and not self._told and not on_terminal():
+                self._told = True
+                note(self._waiting())
             self.kernels += 1
             self._depth += 1
             s = "s" if self.kernels > 1 else ""

@@ -9,7 +9,16 @@ import numpy as np
 
 from refconv.problem.activations import DEFINITIONS
 from refconv.problem.arrays import check_unmasked
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
+from refconv.problem.blocks import (
+    ConvFirstBlock,
+    ConvNeXtBlock,
+    ConvNeXtV2Block,
+    FasterNetBlock,
+    FFNBlock,
+    FusedMBConvBlock,
+    MBConvBlock,
+    SeparableBlock,
+)
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), groups=1, *, activation=None, residual=None):
@@ -104,6 +113,12 @@ def squeeze_excite(x, se):
     return x * activate(_matrix(squeezed, se.expand_weight, se.expand_bias), se.gate)
 
 
+def response_gates(x, weight, eps):
+    """1 + weight (C,) * g / (mean of g over channels + eps), (N, C, 1, 1), g being the norm of each channel over the map."""
+    norms = np.sqrt((_wide("x", x) ** 2).sum(axis=(2, 3), keepdims=True))
+    return 1 + _by_channel(weight) * norms / (norms.mean(axis=1, keepdims=True) + eps)
+
+
 def ffn_block(x, b):
     """x + project(activation(expand(x)))."""
     return _add(x, _project(_expand(x, b), b), b)
@@ -122,6 +137,14 @@ def convnext_block(x, b):
     convolved = _same_conv2d(x, b.conv_weight, b.conv_bias, groups=b.groups)
     projected = _project(_expand(layer_norm(convolved, b.norm_weight, b.norm_bias, b.eps), b), b)
     return _add(x, projected if b.scale is None else projected * _by_channel(b.scale), b)
+
+
+def convnextv2_block(x, b):
+    """x + project(h * response_gates(h) + response_bias), h = activation(expand(layer_norm(conv(x))))."""
+    convolved = _same_conv2d(x, b.conv_weight, b.conv_bias, groups=b.groups)
+    hidden = _expand(layer_norm(convolved, b.norm_weight, b.norm_bias, b.eps), b)
+    responded = hidden * response_gates(hidden, b.response_weight, b.response_eps)
+    return _add(x, _project(responded if b.response_bias is None else responded + _by_channel(b.response_bias), b), b)
 
 
 def mbconv_block(x, b):
@@ -153,6 +176,7 @@ _BLOCK = {
     FFNBlock: ffn_block,
     ConvFirstBlock: convfirst_block,
     ConvNeXtBlock: convnext_block,
+    ConvNeXtV2Block: convnextv2_block,
     MBConvBlock: mbconv_block,
     SeparableBlock: separable_block,
     FusedMBConvBlock: fused_mbconv_block,

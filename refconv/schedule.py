@@ -7,7 +7,8 @@ anything is projected (Hu et al.); both ways are derived here:
     squeeze = "recompute"   mbconv (only its sums)      -> squeeze_excite (gates) -> mbconv, gated: the hidden layer made twice
     squeeze = "spill"       mbconv (hidden_layer, sums) -> squeeze_excite (gates) -> gated: it is written and read once
 
-and the kernels separable and fused_mbconv instead of mbconv.
+and the kernels separable and fused_mbconv instead of mbconv. Global response normalisation, which needs the norms of the whole map, is
+conv_first_hidden (hidden_layer, sums of squares) -> response (gates) -> gated.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from refconv.elements import Element
 from refconv.kernels import KERNELS, kernel_for, kernel_for_block
 from refconv.problem.activations import NO_ACTIVATION
-from refconv.problem.fused import POOLED, SPILLED
+from refconv.problem.fused import POOLED, SPILLED, ResponseProblem
 from refconv.tiling.measured import Subject
 from refconv.weights.blocks import block_problem, gate_problem, packed_elements
 from refconv.weights.packed import packed_size
@@ -170,19 +171,22 @@ def block_schedule(block, n, h, w, element, target, *, tiling=None, halo="auto",
     halo = halo_of(call.tiling) if has_choice("halo", block) else None
     if not problem.gated:
         return Schedule(element, (call,), {**tensors, "output": pixels * problem.k}, halo)
-    spill = _squeeze_for(problem, element, squeeze, target) == "spill"
+    gating = gate_problem(block, problem.n, 1, problem.p * problem.q)
+    responds = isinstance(gating, ResponseProblem)
+    spill = responds or _squeeze_for(problem, element, squeeze, target) == "spill"
     made = {"hidden_layer": pixels * problem.hidden} if spill else {}
     first = call._replace(problem=problem._replace(result=SPILLED if spill else POOLED), out="hidden_layer" if spill else "nothing")
-    of_gates = (f"{name}.{i}" for name in ("weight", "bias") for i in range(len(weights), len(weights) + 2))
-    gating = gate_problem(block, problem.n, first.threads, problem.p * problem.q)
+    of_gates = (f"{name}.{i}" for name in ("weight", "bias") for i in range(len(weights), len(weights) + len(packed.gates.weights)))
+    gating, kernel = gating._replace(parts=first.threads), KERNELS["response" if responds else "squeeze_excite"]
+    of_gates = tuple(of_gates)[: len(kernel.operands._fields) - 1]  # a response has no bias
     pooled = first.places[first.workspace._fields.index("pooled")]
-    gates = prepared(KERNELS["squeeze_excite"], gating, element, target._replace(threads=1), None, (pooled, *of_gates), "gates")
+    gates = prepared(kernel, gating, element, target._replace(threads=1), None, (pooled, *of_gates), "gates")
     if spill:
         last = prepared(KERNELS["gated"], problem, element, target, None, ("hidden_layer", weights[-1], biases[-1], "gates", "input"))
     else:
         last = call._replace(inputs=(*own, "gates"))
     tensors |= {**made, "gates": problem.n * problem.hidden, "output": pixels * problem.k}
-    return Schedule(element, (first, gates, last), tensors, halo, "spill" if spill else "recompute")
+    return Schedule(element, (first, gates, last), tensors, halo, None if responds else "spill" if spill else "recompute")
 
 
 def subject_of(schedule, threads):

@@ -8,6 +8,7 @@ from refconv.problem.blocks import (
     ACTIVATIONS,
     ConvFirstBlock,
     ConvNeXtBlock,
+    ConvNeXtV2Block,
     FasterNetBlock,
     FFNBlock,
     FusedMBConvBlock,
@@ -16,12 +17,12 @@ from refconv.problem.blocks import (
     SqueezeExcite,
 )
 
-BLOCKS = (FFNBlock, ConvFirstBlock, ConvNeXtBlock, MBConvBlock, SeparableBlock, FusedMBConvBlock, FasterNetBlock)
+BLOCKS = (FFNBlock, ConvFirstBlock, ConvNeXtBlock, ConvNeXtV2Block, MBConvBlock, SeparableBlock, FusedMBConvBlock, FasterNetBlock)
 STRIDED = (ConvFirstBlock, MBConvBlock, SeparableBlock, FusedMBConvBlock)
 GATED = (MBConvBlock, SeparableBlock, FusedMBConvBlock)
 """Those that may have squeeze-excitation."""
-MORE_SHAPES = ("separable_512", "separable_linear", "separable_se")
-"""Presets that are others again in other shapes: tests of what every preset moves do without what would be compiled for these."""
+MORE_SHAPES = ("convnextv2", "separable_512", "separable_linear", "separable_se")
+"""Presets that are others again in other shapes, or with other endings: tests of what every preset moves do without what these would compile."""
 
 
 def zeros(*shape):
@@ -50,6 +51,7 @@ def build(kind, c=8, k=8, hidden=16, g=2, kernel=(3, 3), array=zeros, maybe=zero
     conv = {
         ConvFirstBlock: (c, g, *kernel),
         ConvNeXtBlock: (c, 1, *kernel),
+        ConvNeXtV2Block: (c, 1, *kernel),
         MBConvBlock: (hidden, g, *kernel),
         SeparableBlock: (c, g, *kernel),
         FusedMBConvBlock: (hidden, c, *kernel),
@@ -62,8 +64,12 @@ def build(kind, c=8, k=8, hidden=16, g=2, kernel=(3, 3), array=zeros, maybe=zero
         fields["conv_weight"] = array(*conv[kind])
     if kind in conv and kind is not FasterNetBlock:
         fields["conv_bias"] = maybe(conv[kind][0])
+    if kind in (ConvNeXtBlock, ConvNeXtV2Block):
+        fields |= {"norm_weight": array(c), "norm_bias": maybe(c)}
     if kind is ConvNeXtBlock:
-        fields |= {"norm_weight": array(c), "norm_bias": maybe(c), "scale": maybe(c)}
+        fields["scale"] = maybe(c)
+    if kind is ConvNeXtV2Block:
+        fields |= {"response_weight": array(hidden), "response_bias": maybe(hidden)}
     return kind(**{**fields, **changed})
 
 
@@ -84,7 +90,7 @@ def blocks(draw, kind, make, activations=ACTIVATIONS, strides=(1, 1, 2)):
         changed["stride"] = draw(st.sampled_from([*strides, (1, 2), (2, 1)]))
     if kind is FFNBlock:
         changed["residual"] = draw(st.booleans())
-    if kind is ConvNeXtBlock:
+    if kind in (ConvNeXtBlock, ConvNeXtV2Block):
         changed["eps"] = draw(st.sampled_from([1e-6, 1e-5, 0.5]))
     if kind is SeparableBlock:
         changed["project_activation"] = draw(st.sampled_from([None, activations[0]] if g == 1 else [None]))  # compiled for depthwise alone
@@ -165,6 +171,12 @@ def torch_block(b, x):
             return expand(convolved if b.stride == 1 else blur(torch.cat([convolved, x], 1)))
         if isinstance(b, ConvNeXtBlock):
             return expand(norm(spatial(x)))
+        if isinstance(b, ConvNeXtV2Block):  # as the authors' code has it: gamma * (x * n) + beta + x
+            inner = expand(norm(spatial(x)))
+            norms = torch.norm(inner, p=2, dim=(2, 3), keepdim=True)
+            relative = norms / (norms.mean(dim=1, keepdim=True) + b.response_eps)
+            column = lambda vector: torch.tensor(vector)[:, None, None]
+            return column(b.response_weight) * (inner * relative) + (0 if b.response_bias is None else column(b.response_bias)) + inner
         if isinstance(b, MBConvBlock):
             inner = activations[b.activation](spatial(expand(x)))
             return inner if b.se is None else inner * gates(inner, b.se)

@@ -30,6 +30,8 @@ def make(graph):
         "concatenate": lambda x, y, step, *_: np.concatenate([x, y], axis=1),
         "activation": lambda x, step, *_: reference.activate(x, step.attributes["kind"]),
         "scale": lambda x, step, weight, bias: x * by_channel(weight),
+        "shift": lambda x, step, weight, bias: x + by_channel(bias),
+        "response": lambda x, step, weight, bias: reference.response_gates(x, weight, step.attributes["eps"]),
         "multiply": lambda x, gates, step, *_: x * gates,
         "add": lambda x, y, step, *_: x + y,
     }

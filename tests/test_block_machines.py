@@ -8,7 +8,16 @@ from block_problems import build, squeeze_excite
 from machines import check_three_machines_on_block
 from problems import integers
 
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
+from refconv.problem.blocks import (
+    ConvFirstBlock,
+    ConvNeXtBlock,
+    ConvNeXtV2Block,
+    FasterNetBlock,
+    FFNBlock,
+    FusedMBConvBlock,
+    MBConvBlock,
+    SeparableBlock,
+)
 
 TINY = {
     "ffn": (FFNBlock, np.float16, (5, 3, 7), {"c": 5, "hidden": 20, "residual": False}),
@@ -58,3 +67,12 @@ def test_three_machines_agree_on_squeeze_excitation(squeeze):
     x = np.concatenate([x, x[:, ::-1] + 1])
     last = "gated" if squeeze == "spill" else "mbconv"
     assert check_three_machines_on_block(record, x, CLOSE, squeeze=squeeze) == ["mbconv", "squeeze_excite", last]
+
+
+def test_three_machines_agree_on_responses():
+    """In every one of its passes; two images, whose norms differ."""
+    rng = np.random.default_rng(0)
+    array = lambda *shape: integers(rng, shape, np.float32)
+    record = build(ConvNeXtV2Block, 6, 6, 17, array=array, maybe=array, activation="relu")
+    x = integers(rng, (2, 3, 4, 6), np.float32)
+    assert check_three_machines_on_block(record, x, CLOSE) == ["conv_first_hidden", "response", "gated"]

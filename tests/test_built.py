@@ -129,7 +129,9 @@ def test_filters_have_the_norm_that_keeps_the_size():
         ({"name": "resnet51"}, "network 'resnet51': must be one of"),
         ({"seed": -1}, "seed = -1: must be an integer of 0 or more"),
         ({"seed": "1"}, "seed = '1': must be an integer"),
-        ({"size": 31}, "size = 31: not legal for convnext_atto"),
+        ({"size": 31}, "size = 31: not legal for convnext_atto: .*; size must be 32 or more"),
+        ({"fuse": "x"}, "fuse = 'x': must be True, False or always"),
+        ({"threads": 0}, "threads = 0: must be"),
         ({"batch": 0}, "batch = 0: must be an integer of 1 or more"),
     ],
 )

@@ -31,6 +31,7 @@ from refconv.tile import (
 )
 from refconv.tile.instructions import lanes, slide_schedule
 from refconv.tile.operands import Ahead, Below, View, Weights
+from refconv.tile.registers import divide_row, square_roots
 from refconv.tiling.shapes import DepthwiseStrip
 
 DTYPES = [np.float32, np.float64, np.float16, bfloat16]
@@ -364,3 +365,18 @@ def test_target_is_what_the_environment_asks_for():
     if name not in wanted:
         pytest.skip("the host's own target")
     assert host.vector_unit() == wanted[name]
+
+
+@kernel
+def root_and_divide(x, out, rows, vectors, stride):
+    tile = square_roots(load(rows, vectors, x, 0, stride, stride))
+    store(out, 0, stride, divide_row(tile, load(ONE, vectors, x, 0, stride, stride)), stride, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_square_roots_and_divide_row(dtype):
+    """Both are rounded once by IEEE, so to the same bits everywhere."""
+    stride = 2 * host.target().lanes(element(dtype).work.itemsize)
+    x = (1 + np.abs(data(3 * stride, dtype).astype(np.float32))).astype(dtype)
+    _, made = both(root_and_divide, [x, np.zeros_like(x)], Static(3), Static(2), stride)
+    assert len(np.unique(made.astype(np.float64))) > 5

@@ -45,8 +45,11 @@ ARRAYS = {
     "reduce8": whole((4, C, 1, 1), 22),
     "excite8": whole((C, 4, 1, 1), 23),
     "border": np.int64([0, 0, 1, 1] * 2),
+    "corner": np.int64([0, 0, 0, 1, 0, 0, 1, 1]),
     "blur": np.tile(np.float32(np.outer([1, 2, 1], [1, 2, 1]) / 16), (2 * C, 1, 1, 1)),
     "up2": whole((HIDDEN, 2 * C, 1, 1), 19, -1, 2),
+    "tiny": np.float32(1e-3),
+    "one": np.float32(1),
 }
 
 PROJECTED = "r = Relu (e)  p = Conv (r, down, b8)  y = Add (p, x)"
@@ -94,6 +97,18 @@ CONVNEXT = """
     s = Mul (u, gamma)
     y = Add (s, x)
 """
+RESPONSE = """
+    g = ReduceL2 <axes = [1, 2]> (r)
+    v = ReduceMean <axes = [-1]> (g)
+    w = Add (v, tiny)
+    o = Div (g, w)
+    k = Mul (r, o)
+    l = Mul (var, k)
+    m = Add (b16, l)
+    h = Add (r, m)
+"""
+CONVNEXT_V2 = CONVNEXT[: CONVNEXT.index("p = MatMul")] + RESPONSE + CONVNEXT[CONVNEXT.index("p = MatMul") :].replace("(r, m2)", "(h, m2)")
+CONVNEXT_V2 = CONVNEXT_V2.replace("s = Mul (u, gamma)", "s = Identity (u)")
 BODIES = {
     "FFNBlock": FFN,
     "FusedMBConvBlock": FUSED_MBCONV,
@@ -102,10 +117,11 @@ BODIES = {
     "ConvFirstBlock": CONV_FIRST,
     "FasterNetBlock": FASTER_NET,
     "ConvNeXtBlock": CONVNEXT,
+    "ConvNeXtV2Block": CONVNEXT_V2,
 }
 COMPILED = ("FFNBlock", "MBConvBlock", "ConvNeXtBlock")
 """Whose kernels run here; of the others the record that was found is computed by its definition, for which nothing is compiled."""
-ROUNDING = ("Sigmoid", "LayerNormalization", "BatchNormalization")
+ROUNDING = ("Sigmoid", "LayerNormalization", "BatchNormalization", "ReduceL2")
 """What makes other numbers than whole ones: the sums of some ten layers are rounded then, each by an eps of the largest output at most."""
 
 
@@ -201,6 +217,11 @@ MORE = {
     MBCONV.replace("pads = [1, 1, 1, 1]", 'auto_pad = "SAME_UPPER"'): ["MBConvBlock"],
     MBCONV.replace("group = 16>", "group = 16, strides = [2, 2]>").replace("Add (x, p)", "Identity (p)"): ["MBConvBlock"],
     MBCONV.replace("pads = [1, 1, 1, 1]", "pads = [2, 0, 0, 2]"): ["MBConvBlock"],
+    MBCONV.replace("pads = [1, 1, 1, 1]", 'auto_pad = "SAME_UPPER", strides = [2, 2]').replace("Add (x, p)", "Identity (p)"): ["MBConvBlock"],
+    MBCONV.replace("pads = [1, 1, 1, 1]", "strides = [2, 2]")
+    .replace("(r, dw)", "(i, dw)")
+    .replace("d = ", "i = Pad (r, corner)  d = ")
+    .replace("Add (x, p)", "Identity (p)"): ["MBConvBlock"],
     MBCONV.replace("pads = [1, 1, 1, 1]", "pads = [0, 0, 1, 1], strides = [1, 2]").replace("Add (x, p)", "Identity (p)"): ["MBConvBlock"],
     SEPARABLE: ["SeparableBlock"],
     SEPARABLE.replace("s = Relu (d)", "s = Identity (d)"): ["SeparableBlock"],
@@ -214,6 +235,10 @@ MORE = {
     FASTER_NET.replace("f, g = Split <axis = 1> (x, parts)", "f = Slice (x, zero, four, axis)  g = Slice (x, four, end, axis)"): ["FasterNetBlock"],
     FASTER_NET.replace("e = Conv (j, up, b16)", "i = Conv (j, up)  e = BatchNormalization (i, b16, b16, b16, var)"): ["FasterNetBlock"],
     DOWN: ["ConvFirstBlock"],
+    CONVNEXT_V2.replace("k = Mul (r, o)", "")
+    .replace("l = Mul (var, k)", "l = Mul (var, o)")
+    .replace("m = Add (b16, l)", "m = Add (one, l)")
+    .replace("h = Add (r, m)", "h = Mul (m, r)"): ["ConvNeXtV2Block"],
     CONVNEXT.replace("(t, ln, b8)", "(t, ln)").replace("Mul (u, gamma)", "Identity (u)"): ["ConvNeXtBlock"],
     "  ".join(f"e{i} = Conv (y{i}, up)  r{i} = Relu (e{i})  p{i} = Conv (r{i}, down)  y{i + 1} = Add (p{i}, y{i})" for i in range(3))
     .replace("y0", "x")
@@ -236,7 +261,6 @@ NOT = {
     "no activation": (FFN, "r = Relu", "r = Identity"),
     "padding that moves the map": (CONVNEXT, "pads = [3, 3, 3, 3]", "pads = [4, 4, 2, 2]"),
     "padding as wide as the window": (MBCONV, "pads = [1, 1, 1, 1]", "strides = [2, 2], pads = [3, 0, 0, 0]"),
-    "padding that depends on the size": (MBCONV, "pads = [1, 1, 1, 1]", 'strides = [2, 2], auto_pad = "SAME_UPPER"'),
     "a dense convolution of the hidden layer": (MBCONV, "group = 16> (r, dw)", "group = 1> (r, dense)"),
     "a dilated window": (FUSED_MBCONV, "pads = [1, 1, 1, 1]", "pads = [2, 2, 2, 2], dilations = [2, 2]"),
     "a stride of 3": (MBCONV, "group = 16", "group = 16, strides = [3, 3]"),
@@ -248,6 +272,9 @@ NOT = {
     "another border": (DOWN, "border", "wider"),
     "another filter": (DOWN, "blur", "other"),
     "a norm over columns": (CONVNEXT, "perm = [0, 2, 3, 1]", "perm = [0, 3, 1, 2]"),
+    "a norm over rows alone": (CONVNEXT_V2, "axes = [1, 2]", "axes = [1]"),
+    "a mean over pixels": (CONVNEXT_V2, "axes = [-1]", "axes = [1]"),
+    "norms of another tensor": (CONVNEXT_V2, "g = ReduceL2 <axes = [1, 2]> (r)", "g = ReduceL2 <axes = [1, 2]> (a)"),
     "a transposed map": (CONVNEXT, "perm = [0, 3, 1, 2]", "perm = [0, 3, 2, 1]"),
 }
 
@@ -288,7 +315,7 @@ def test_where_the_kernel_cannot_run():
     said = []
     for fuse in ("always", False):
         open_channels = refconv.load(model(MBCONV, "float[N,K,H,W] x"), fuse=fuse)
-        with pytest.raises(ValueError, match=r"\(tensor r\) of x \[2x4x7x5\]: weight \[16, 8, 1, 1\]") as error:
+        with pytest.raises(ValueError, match=r"\(tensor r\) of x \[2x4x7x5\]: up \[16x8x1x1\]") as error:
             open_channels(x[:, :4])
         said.append(str(error.value))
     assert said[0] == said[1]
@@ -357,3 +384,16 @@ def test_weights_that_are_not_finite():
     fused, layers = (refconv.load(model(MBCONV, **arrays), threads=1, fuse=fuse)(x) for fuse in ("always", False))
     assert np.isnan(layers[:, :, 0]).all()
     assert np.array_equal(np.isnan(fused), np.isnan(layers))
+
+
+def test_padding_that_sizes_decide():
+    """TensorFlow's SAME at stride 2: other padding on even maps than on odd ones, a block on either; told by load where the file has the sizes."""
+    body = MBCONV.replace("pads = [1, 1, 1, 1]", 'auto_pad = "SAME_UPPER", strides = [2, 2]').replace("Add (x, p)", "Identity (p)")
+    net = refconv.load(model(body), threads=1, fuse="always")
+    for size, pads in ((6, (0, 0, 1, 1)), (7, None)):
+        (call,) = block_calls(net, (1, C, size, size))
+        assert call.step.attributes["record"].pads == pads
+        x = whole((1, C, size, size), 20)
+        assert np.array_equal(net(x), by_onnx(model(body), x=x)[0])
+    fixed = refconv.load(model(body, inputs="float[1,8,6,6] x"), threads=1, fuse="always")
+    assert found(fixed, (1, C, 6, 6)) == ["MBConvBlock"]

@@ -31,10 +31,15 @@ def test_operators_that_there_are_not_are_listed_together():
 
 CASES = {
     # what is wrong: (inputs, body, arrays, words of the error)
-    "weight of other channels": (X, "y = Conv (x, v)", {"v": whole((8, 4, 1, 1))}, r"Conv y \(tensor y\) of x \[1x8x6x6\]: weight \[8, 4, 1, 1\]"),
+    "weight of other channels": (
+        X,
+        "y = Conv (x, v)",
+        {"v": whole((8, 4, 1, 1))},
+        r"Conv y \(tensor y\) of x \[1x8x6x6\], v \[8x4x1x1\]: v \[8x4x1x1\]",
+    ),
     "weight of other axes": (X, "y = Conv (x, v)", {"v": whole((8, 8, 3))}, "y"),
-    "bias of other length": (X, "y = Conv (x, w, v)", {**W, "v": whole((7,))}, r"Conv y \(tensor y\).*bias \[7\]: must be \[8\]"),
-    "kernel_shape": (X, "y = Conv <kernel_shape = [5, 5]> (x, w)", W, r"kernel_shape = \[5, 5\]: must be that of the weight"),
+    "bias of other length": (X, "y = Conv (x, w, v)", {**W, "v": whole((7,))}, r"Conv y \(tensor y\).*v \[7\]: must be \[8\]"),
+    "kernel_shape": (X, "y = Conv <kernel_shape = [5, 5]> (x, w)", W, r"kernel_shape = \[5, 5\]: must be that of w \[8x8x3x3\]"),
     "negative stride": (X, "y = Conv <strides = [0, 1]> (x, w)", W, "strides"),
     "window larger than the map": (X, "y = Conv (x, v)", {"v": whole((8, 8, 9, 9))}, "y"),
     "matrix of other rows": (X, "y = MatMul (x, v)", {"v": whole((5, 4))}, "y"),
@@ -42,7 +47,12 @@ CASES = {
     "concat of other maps": (X, "s = MaxPool <kernel_shape = [2, 2]> (x)  y = Concat <axis = 1> (x, s)", {}, r"Concat y \(tensor y\)"),
     "reshape to other elements": (X, "y = Reshape (x, v)", {"v": np.array([7, -1])}, "y"),
     "transpose of other axes": (X, "y = Transpose <perm = [0, 1]> (x)", {}, "y"),
-    "constants that do not fit": (X, "k = Add (v, u)  y = Mul (x, k)", {"v": whole((3,)), "u": whole((4,))}, r"Add k \(tensor k\) of \[3\] float32"),
+    "constants that do not fit": (
+        X,
+        "k = Add (v, u)  y = Mul (x, k)",
+        {"v": whole((3,)), "u": whole((4,))},
+        r"Add k \(tensor k\) of v \[3\], u \[4\]: operands are v 3, u 4",
+    ),
     "shape that depends on data": (X, "n = NonZero (x)  y = Cast <to = 1> (n)", {}, r"operators that there are not: NonZero n of x \[1, 8, 6, 6\]"),
     "flag that is none": (X, "y = MaxPool <kernel_shape = [2, 2], ceil_mode = -1> (x)", {}, "MaxPool y: ceil_mode = -1: must be 0 or 1"),
     "cycle": (X, "a = Add (x, b)  b = Relu (a)  y = Neg (b)", {}, "reads what is made from it"),
@@ -113,6 +123,14 @@ def test_values_that_decide_shapes_and_cannot_be_read():
     for call in (net, net.schedule_for):
         with pytest.raises(TypeError, match=r"^sizes of type Unreadable: cannot be read as an array: it requires gradients$"):
             call(whole((1, 8)) if call is net else (1, 8), Unreadable())
+
+
+def test_a_size_called_by_a_question_mark_is_any():
+    """PaddlePaddle calls all sizes that it leaves open so."""
+    graph = network("float[N,8,M,K] x", Y, "y = Relu (x)")
+    for dim in graph.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_param = "?"
+    assert refconv.load(graph)(whole((1, 8, 6, 5))).shape == (1, 8, 6, 5)
 
 
 def test_files(tmp_path):
@@ -217,3 +235,61 @@ def test_a_damaged_graph_is_refused_or_right(data):
     largest = np.abs(expected[np.isfinite(expected)]).max(initial=1)
     assert made.shape == expected.shape
     np.testing.assert_allclose(made, expected, rtol=0, atol=2e-5 * largest)
+
+
+WEIGHTS = {
+    # what is wrong with a weight, where the file leaves batch and map open: (body, arrays, words of the error)
+    "channels": (
+        "y = Conv (x, w)",
+        {"w": (6, 4, 1, 1)},
+        r"Conv y \(tensor y\) of x \[\?x8x\?x\?\], w \[6x4x1x1\]: w \[6x4x1x1\] with group = 1: .* 8 ch",
+    ),
+    "channels behind": (
+        "a = Relu (x)  b = Conv (a, k)  y = Conv (b, w)",
+        {"k": (6, 8, 1, 1), "w": (6, 8, 1, 1)},
+        "must take the 6 channels of its input",
+    ),
+    "groups": ("y = Conv <group = 3> (x, w)", {"w": (6, 8, 1, 1)}, "group = 3: must take the 8 channels"),
+    "outputs": ("y = Conv <group = 2> (x, w)", {"w": (5, 4, 1, 1)}, "must make a multiple of 2 channels"),
+    "axes": ("y = Conv (x, w)", {"w": (6, 8, 1)}, "must have 4 axes"),
+    "bias": ("y = Conv (x, w, b)", {"w": (6, 8, 1, 1), "b": (5,)}, r"b \[5\]: must be \[6\], one for each output channel"),
+    "transposed": ("y = ConvTranspose (x, w)", {"w": (4, 6, 2, 2)}, "must take the 8 channels of its input"),
+    "transposed bias": ("y = ConvTranspose (x, w, b)", {"w": (8, 6, 2, 2), "b": (8,)}, r"b \[8\]: must be \[6\]"),
+    "norm": ("y = BatchNormalization (x, s, s, m, s)", {"s": (8,), "m": (7,)}, r"m \[7\]: must be \[8\], one for each channel of x \[\?x8x\?x\?\]"),
+    "norm behind": ("a = Conv (x, w)  y = BatchNormalization (a, s, s, s, s)", {"w": (6, 8, 1, 1), "s": (8,)}, r"s \[8\]: must be \[6\]"),
+    "instances": ("y = InstanceNormalization (x, s, m)", {"s": (8,), "m": (1,)}, r"m \[1\]: must be \[8\]"),
+    "layers": ("y = LayerNormalization <axis = 1> (x, s)", {"s": (4, 1, 1)}, r"s \[4x1x1\]: must be \[\?x8x\?x\?\], or 1, from the last size on"),
+    "slopes": ("y = PRelu (x, s)", {"s": (7, 1, 1)}, r"s \[7x1x1\]: must be"),
+    "sum": ("y = Add (x, s)", {"s": (7, 1, 1)}, r"operands are x \?x8x\?x\?, s 7x1x1: must be the same, or 1"),
+    "columns": ("f = GlobalAveragePool (x)  g = Flatten (f)  y = Gemm (g, s)", {"s": (9, 4)}, r"s is 9x4: must have as many columns as rows"),
+    "columns added": ("f = GlobalAveragePool (x)  g = Flatten (f)  y = Gemm (g, s, b)", {"s": (8, 4), "b": (5,)}, r"b \[5\]: must be \[\?x4\], or 1"),
+    "concat": ("y = Concat <axis = 2> (x, s)", {"s": (1, 7, 2, 2)}, "must be the same but along axis 2"),
+}
+
+
+@pytest.mark.parametrize("case", WEIGHTS)
+def test_weights_that_do_not_fit_are_told_by_load(case):
+    """Whatever the sizes are that the file leaves open."""
+    body, shapes, words = WEIGHTS[case]
+    with pytest.raises(ValueError, match=f"^cannot be run: .*{words}") as error:
+        refconv.load(network("float[N,8,H,W] x", Y, body, {name: whole(shape) for name, shape in shapes.items()}))
+    assert "\n" not in str(error.value)
+    assert "NumPy" not in str(error.value)
+
+
+def test_a_fault_that_only_sizes_tell_is_told_in_the_same_words():
+    """By the first call; and the rest of a network that is only looked at is there."""
+    body = "a = BatchNormalization (x, s, s, s, s)  y = Relu (a)"
+    model = network("float[N,C,H,W] x", Y, body, {"s": whole((7,))})
+    with pytest.raises(ValueError, match=r"^cannot be run: BatchNormalization a \(tensor a\) of x \[1x8x6x6\], .*: s \[7\]: must be \[8\]"):
+        refconv.load(model).schedule_for((1, 8, 6, 6))
+    assert refconv.load(model)(np.zeros((1, 7, 2, 2), np.float32)).shape == (1, 7, 2, 2)
+    of_eight = network("float[N,8,H,W] x", f"{Y}, float[a,b,c,d] z", f"{body}  z = Relu (x)", {"s": whole((7,))})
+    schedule = refconv.load(of_eight, strict=False).schedule_on(refconv.host.target(), (1, 8, 6, 6), strict=False)
+    assert [node.op for node in schedule.missing] == ["BatchNormalization", "activation"]  # of which the sizes do not follow
+
+
+def test_options_of_load():
+    for name, value in (("fuse", "x"), ("fuse", 1), ("strict", 1), ("threads", 0)):
+        with pytest.raises(ValueError, match=f"{name} = {value!r}: must be"):
+            refconv.load("none.onnx", **{name: value})

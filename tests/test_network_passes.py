@@ -225,3 +225,56 @@ def test_a_branch_that_sizes_decide():
     for n in (1, 3, 1):
         x = whole((n, C, 5, 4), n)
         assert np.array_equal(net(x), np.maximum(x[0] if n == 1 else x, 0))
+
+
+def test_products_with_one_are_the_tensor():
+    """But not with a one that gives the tensor another rank, nor where the product is an output."""
+    body = "a = Conv (x, w)  b = Mul (one, a)  c = Div (b, one)  d = Relu (c)  e = Mul (d, ranked)  f = Div (one, e)  y = Mul (f, one)"
+    graph = network(X, "float[a,b,c,d,e] y", body, {**W, "one": np.float32(1), "ranked": np.ones((1,) * 5, np.float32)})
+    net = refconv.load(graph, threads=1)
+    assert calls(net) == ["conv+relu", "Mul", "Div", "Mul"]
+    assert same(graph, net, whole((2, C, 5, 4), 5))
+
+
+PADS = {
+    # body: (calls, opset)
+    "a = Pad (x, around)  y = Conv (a, three)": (["conv"], 17),
+    "a = Pad (x, around, zero)  y = Conv <pads = [1, 0, 0, 1]> (a, three)": (["conv"], 17),
+    'a = Pad (x, around, zero)  b = Conv <auto_pad = "VALID"> (a, three)  y = Relu (b)': (["conv+relu"], 17),
+    "a = Pad (x, two_sides, , spatial)  y = Conv (a, three)": (["conv"], 18),
+    "a = Pad (x, around, two)  y = Conv (a, three)": (["Pad", "Identity", "conv"], 17),
+    "a = Pad (x, channels)  y = Conv (a, wide)": (["Pad", "Identity", "conv"], 17),
+    'a = Pad <mode = "edge"> (x, around)  y = Conv (a, three)': (["Pad", "Identity", "conv"], 17),
+    "a = Pad (x, around)  b = Conv (a, three)  c = ReduceSum <keepdims = 1> (a)  y = Add (b, c)": (None, 17),
+}
+
+
+@pytest.mark.parametrize("body", PADS)
+def test_a_pad_of_zeros_is_the_convolutions(body):
+    """And only one of zeros, of rows and columns, that nothing else takes."""
+    arrays = {"three": whole((C, C, 3, 3), 3), "wide": whole((C, C + 2, 1, 1), 4), "zero": np.float32(0), "two": np.float32(2)}
+    arrays |= {
+        "around": np.int64([0, 0, 1, 0, 0, 0, 2, 1]),
+        "channels": np.int64([0, 1, 0, 0, 0, 1, 0, 0]),
+        "less": np.int64([0, 0, -1, 1, 0, 0, 1, 0]),
+    }
+    arrays |= {"two_sides": np.int64([1, 0, 2, 1]), "spatial": np.int64([2, 3])}
+    expected, opset = PADS[body]
+    graph = network(X, Y, body, arrays, opset)
+    net = refconv.load(graph, threads=1)
+    assert same(graph, net, whole((2, C, 5, 4), 5))
+    found = calls(net)
+    assert ("Pad" in found) if expected is None else (found == expected)
+
+
+def test_pads_that_exporters_compute_of_constants():
+    """timm writes TensorFlow's SAME so: sizes through Ceil, Clip, Div and Cast."""
+    body = """
+        c = Ceil (five)  d = Sub (c, one)  e = Mul (d, two)  f = Clip (e, one, seven)  g = Div (f, seven)  h = Cast <to = 7> (g)
+        k = Concat <axis = 0> (none, none, h, h, none, none, h, h)  a = Pad (x, k)  y = Conv (a, three)
+    """
+    numbers = {"five": np.float32([4.5]), "one": np.float32(1), "two": np.float32(2), "seven": np.float32(7), "none": np.int64([0])}
+    graph = network(X, Y, body, {**numbers, "three": whole((C, C, 3, 3), 3)})
+    net = refconv.load(graph, threads=1)
+    assert calls(net) == ["conv"]
+    assert same(graph, net, whole((2, C, 5, 4), 5))

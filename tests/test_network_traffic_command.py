@@ -1,5 +1,7 @@
 """`python -m sim.network`: JSON, tables, and what it refuses."""
 
+import csv
+import io
 import json
 
 import pytest
@@ -40,6 +42,23 @@ def test_json_has_totals_kinds_and_a_record_a_call(path):
         assert {"kernel", "tiling", "op", "output", "kinds", "levels", "tensors", "intensity", "bound_bytes"} <= set(step)
 
 
+def test_csv_is_a_row_a_call(path):
+    """Of one set of columns, whatever a call's buffers are; what JSON says of it."""
+    arguments = path, "--machine", "textbook-45nm", "--batch", "2"
+    status, out, err = network_command(*arguments, "--csv")
+    assert (status, err) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    _, made, _ = network_command(*arguments, "--json")
+    steps = json.loads(made)["network"]["steps"]
+    assert [(row["name"], row["op"], row["output"]) for row in rows] == [("c", "conv", "2x16x8x8"), ("y", "GlobalAveragePool", "2x16x1x1")]
+    for row, step in zip(rows, steps, strict=True):
+        assert None not in row and None not in row.values()
+        assert (int(row["macs"]), int(row["dram_read_bytes"])) == (step["macs"], step["dram"]["read_bytes"])
+        for kind in ("input", "activation", "weight", "workspace", "output"):
+            assert int(row[f"{kind}_read_bytes"]) == step["kinds"].get(kind, {"read_bytes": 0})["read_bytes"]
+        assert float(row["energy_pj"]) == pytest.approx(step["energy"]["total_pj"])
+
+
 def test_the_table_says_it(path):
     status, out, err = network_command(path, "--machine", "textbook-45nm", "--input-shape", "1x16x8x8", "--warm")
     assert (status, err) == (0, "")
@@ -63,6 +82,7 @@ def test_the_table_says_it(path):
         (["PATH", "--input-shape", "1x16x8x9", "--machine", "zen4"], "image of shape (1, 16, 8, 9): must be [N, 16, 8, 8]"),
         (["PATH", "--limit", "10", "--machine", "zen4"], "legal: a larger --limit"),
         (["PATH", "--cores", "2"], "--cores"),
+        (["PATH", "--csv", "--json"], "not allowed with"),
     ],
 )
 def test_bad_input_is_one_line(path, arguments, words):

@@ -46,6 +46,28 @@ def test_nothing_is_left_to_be_compiled(monkeypatch):
         refconv.load(graph, threads=1).compile(SHAPE)
 
 
+RUN = """
+import sys
+import numpy as np
+import refconv
+
+net = refconv.load(sys.argv[1], threads=1)
+for n in (1, 2):
+    net(np.zeros((n, 8, 6, 6), np.float32))
+"""
+
+
+def test_a_call_that_waits_for_the_compiler_says_so_once_where_no_terminal_shows_it(tmp_path):
+    """And one that finds its code on disk says nothing, nor does what compiles ahead."""
+    path = saved(model("y = Sigmoid (x)", inputs="float[N,8,6,6] x"), tmp_path / "net.onnx")
+    environment = {**os.environ, "REFCONV_CACHE_DIR": str(tmp_path / "code")}
+    run = lambda: subprocess.run([sys.executable, "-c", RUN, path], cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stderr
+    first = run().splitlines()
+    assert len(first) == 1
+    assert first[0].startswith("refconv: compiling kernels for this CPU, of this network 1 at most")
+    assert run() == ""
+
+
 def test_shapes_are_checked():
     net = refconv.load(model(BLOCK.replace("b = Add", "y = Add")), threads=1)
     with pytest.raises(ValueError, match=r"x of shape \(2, 9, 7, 5\): must be \[N, 8, H, W\]"):

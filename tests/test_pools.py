@@ -8,11 +8,12 @@ from networks import by_onnx, network, whole
 from test_instructions import both
 
 import refconv
+from refconv.kernels.map_gates import map_gates
 from refconv.kernels.map_mean import map_mean
 from refconv.kernels.pool_windows import pool_windows
 from refconv.operators.windows import average_pool, axes_of, max_pool
 from refconv.ops.pools import pooler
-from refconv.problem.pools import MapMean, Mean, Pool
+from refconv.problem.pools import MapGates, MapMean, Mean, Pool
 
 CHANNELS = st.sampled_from([1, 3, 8, 16, 17, 40, 129])
 DTYPE = st.sampled_from([np.float32, np.float64])
@@ -76,6 +77,7 @@ def test_compiled_kernels_are_their_definition(channels):
     for dtype in (np.float32, np.float64):
         x = whole((2, 5, 4, channels), channels).astype(dtype).reshape(-1)
         both(map_mean, [x, np.zeros(2 * channels, dtype)], MapMean(2, 20, channels))
+        both(map_gates, [x, whole((2 * channels,), 1).astype(dtype), np.zeros_like(x)], MapGates(2, 20, channels))
         x[::7] = np.nan
         for mean in (None, Mean(0)):
             both(pool_windows, [x, np.zeros(2 * 3 * 2 * channels, dtype)], Pool(2, channels, *axes, mean))
@@ -108,3 +110,40 @@ def test_networks_pool_by_kernels_what_lies_channels_last(body, made):
     np.testing.assert_allclose(net(x), by_onnx(model, x=x)[0], rtol=3e-7)
     kernels = [call.kernel for call in net.schedule.calls]
     assert ("pooled" in kernels, "numpy" in kernels) == (body in BY_KERNEL, body in BY_NUMPY)
+
+
+def test_nan_is_the_largest_with_and_without_its_place():
+    """ONNX leaves that open: torch's way, and the same by kernel, by NumPy and with the second output; of several the last has the place."""
+    x = np.float32([[3, np.nan, 1, 2], [5, 4, 9, 8], [np.nan, 1, 2, np.nan], [0, -np.inf, 0, np.nan]])[None, None]
+    expected, where = np.float32([[[[np.nan, 9], [np.nan, np.nan]]]]), np.array([[[[1, 6], [8, 15]]]])
+    for layout in (x, np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)):
+        np.testing.assert_array_equal(max_pool(layout, kernel_shape=[2, 2], strides=[2, 2]), expected)
+        values, places = max_pool(layout, kernel_shape=[2, 2], strides=[2, 2], outputs=2)
+        np.testing.assert_array_equal(values, expected)
+        np.testing.assert_array_equal(places, where)
+
+
+GATED = {
+    # body: what multiplies
+    "g = GlobalAveragePool (a)  y = Mul (a, g)": "gated_map",
+    "g = GlobalAveragePool (a)  y = Mul (g, a)": "gated_map",
+    "g = GlobalAveragePool (a)  m = Mul (a, g)  n = Mul (m, g)  y = Add (n, a)": "gated_map",
+    "t = Transpose <perm = [0, 2, 3, 1]> (a)  g = ReduceMean (t, within)  y = Mul (t, g)": "gated_map",
+    "g = ReduceMax <axes = [0, 2, 3]> (a)  y = Mul (a, g)": "numpy",  # one for all images
+    "g = ReduceMax <axes = [2]> (a)  y = Mul (a, g)": "numpy",  # one for each column
+    "y = Mul (x, k)": "numpy",  # which lies as it was given
+}
+
+
+@pytest.mark.parametrize("body", GATED)
+def test_gates_by_the_kernel_where_the_map_lies_channels_last(body):
+    """To the bits of NumPy, and in the memory of the map where nothing reads that again."""
+    opset = 13 if "axes" in body else 18
+    first = "" if "(x" in body else "a = Conv (x, w)"
+    model = network("float[2,8,5,6] x", "float[p,q,r,s] y", f"{first} {body}", W | {"k": whole((2, 8, 1, 1), 3)}, opset=opset)
+    x, net = whole((2, 8, 5, 6)), refconv.load(model, threads=1)
+    np.testing.assert_allclose(net(x), by_onnx(model, x=x)[0], rtol=3e-7)
+    products = [call for call in net.schedule.calls if call.step.op == "Mul"]
+    assert {call.kernel for call in products} == {GATED[body]}
+    if len(products) == 1 and GATED[body] == "gated_map":
+        assert net.schedule.tensors[products[0].out].buffer == net.schedule.tensors[products[0].sources[0]].buffer

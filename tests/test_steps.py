@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import refconv
 from refconv import reference
-from refconv.bench.blocks import CASES, weights
+from refconv.bench.blocks import CASES, Case, weights
 from refconv.bench.peers.steps import PeerBlock
 from refconv.networks import network
 from refconv.ops.steps import run_graph
@@ -141,6 +141,12 @@ class NumPyPeer(PeerBlock):
     def scaled(self, x, weight):
         return x * (self.arrays[weight] if self.linear else by_channel(self.arrays[weight]))
 
+    def shifted(self, x, bias):
+        return x + (self.arrays[bias] if self.linear else by_channel(self.arrays[bias]))
+
+    def response(self, x, weight, eps):
+        return reference.response_gates(x, self.arrays[weight], eps)
+
     def mean(self, x):
         return x.mean(axis=(2, 3), keepdims=True)
 
@@ -163,9 +169,10 @@ def test_a_peer_walks_the_graph(kind, linear):
     """With matrices on channels first, and on channels last, where the layout changes no more often than it must."""
     if linear and kind not in (refconv.FFNBlock, refconv.ConvNeXtBlock):
         pytest.skip("linear layers are for blocks of matrices on the whole")
-    case = next(case for case in CASES if case.kind is kind)._replace(c=8, size=7)
+    cases = [*CASES, Case(refconv.ConvNeXtV2Block, 8, 7, 4, "gelu", 7)]
+    case = next(case for case in cases if case.kind is kind)._replace(c=8, size=7)
     record, x = weights(case, np.float64), np.random.default_rng(0).standard_normal((2, 8, 7, 7))
     peer = NumPyPeer(record, linear)
     np.testing.assert_allclose(peer.forward(x), reference.block(x, record), rtol=1e-12, atol=1e-12)
     moves = [name for name, *_ in peer.calls if name.startswith("to_")]
-    assert moves == (["to_last", "to_first"] if linear or kind is refconv.ConvNeXtBlock else [])
+    assert moves == (["to_last", "to_first"] if linear or kind in (refconv.ConvNeXtBlock, refconv.ConvNeXtV2Block) else [])

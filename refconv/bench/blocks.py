@@ -20,6 +20,7 @@ from refconv.ops.prepare import prepare
 from refconv.problem.blocks import (
     ConvFirstBlock,
     ConvNeXtBlock,
+    ConvNeXtV2Block,
     FasterNetBlock,
     FFNBlock,
     FusedMBConvBlock,
@@ -103,8 +104,12 @@ def weights(case, dtype=np.float32):
     if kind is not FFNBlock:
         rows, width = (c, case.g) if kind in (ConvFirstBlock, ConvNeXtBlock) else (hidden, c if kind is FusedMBConvBlock else case.g)
         fields |= {"conv_weight": matrix(rows, width, *kernel), "conv_bias": vector(rows)}
+    if kind in (ConvNeXtBlock, ConvNeXtV2Block):
+        fields |= {"norm_weight": vector(c, 1), "norm_bias": vector(c)}
     if kind is ConvNeXtBlock:
-        fields |= {"norm_weight": vector(c, 1), "norm_bias": vector(c), "scale": vector(c, 1)}
+        fields["scale"] = vector(c, 1)
+    if kind is ConvNeXtV2Block:
+        fields |= {"response_weight": vector(hidden, 1), "response_bias": vector(hidden)}
     if case.squeezed:
         narrow = case.squeezed
         pair = {"reduce_weight": matrix(narrow, hidden), "reduce_bias": vector(narrow)}

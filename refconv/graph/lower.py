@@ -7,10 +7,11 @@ import numpy as np
 from refconv import host
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
-from refconv.graph.calls import ACTIVATED, CONVERT, MISSING, NUMPY, POOLED, NetworkCall, Tensor
+from refconv.graph.calls import ACTIVATED, CONVERT, GATED, MISSING, NUMPY, POOLED, NetworkCall, Tensor
 from refconv.graph.lower_blocks import add_block, block_fits, block_shape, reads_channels_last, steps_within
-from refconv.graph.lower_pools import POOLS, pooled
+from refconv.graph.lower_pools import POOLS, gated, pooled
 from refconv.graph.model import OtherNode, printable, sizes_text
+from refconv.graph.operands import Sizes, conv_fault, vector_fault
 from refconv.kernels import kernel_for
 from refconv.operators import OPERATORS, VALUES_NEEDED, bound
 from refconv.operators.types import NotSupported, axis_in
@@ -31,7 +32,7 @@ class Calls:
     """Steps turned into calls, one after another. target: as of network_schedule; missing: OtherNodes of what has been left out."""
 
     def __init__(self, sized, threads, target=None):
-        self.network, self.shapes, self.dtypes, self.values = sized
+        self.network, self.shapes, self.dtypes, self.values, self.faults = sized
         self.threads, self.target, self.calls, self.tensors, self.constants, self.wrong, self.missing = threads, target, [], {}, {}, [], []
         self.made = {step.name for whole in self.network.steps for step in (whole, *steps_within(whole))}
 
@@ -113,6 +114,8 @@ class Calls:
                 if name in self.made or name in self.values:  # what makes it is at fault, and has been told
                     return self._leave_out(step, f"needs the sizes of {printable(name)}, which is missing")
                 raise ValueError(f"nothing makes {printable(name)}")
+        if step.name in self.faults:
+            raise ValueError(self.faults[step.name])
         shape, dtype = self.shapes.get(step.name), self.dtypes.get(step.name)
         if step.name not in self.shapes and step.op in _SHAPES:
             shape, dtype = _SHAPES[step.op](self, step, *(source.shape for source in sources if source)), sources[0].dtype
@@ -133,8 +136,10 @@ class Calls:
         try:
             with np.errstate(all="ignore"):
                 _bound(self, step)[0](*arrays)
+        except NotSupported as error:
+            return str(error)
         except Exception as error:  # whatever NumPy raises where sizes do not fit
-            return str(error).partition("\n")[0]
+            return f"does not take operands of these sizes (NumPy: {str(error).partition(chr(10))[0]})"
         return ""
 
     def call(self, step, kernel, sources, out, **more):
@@ -211,11 +216,15 @@ def _first(made):
 
 
 def _numpy(builder, step, sources, out):
-    """An operator by NumPy, or by a kernel of pooling where there is one for it."""
+    """An operator by NumPy, or by a kernel of pooling or gating where there is one for it."""
     run = _bound(builder, step)
     if step.op in POOLS and (found := pooled(builder, step, sources[0], out)):
         made, order = found
         return builder.call(step, POOLED, step.sources, out._replace(order=order), run=made)
+    if step.op == "Mul" and (found := gated(sources, out)):
+        which, maps = found
+        named = step.sources[::-1] if which else step.sources
+        return builder.call(step, GATED, named, out._replace(order=sources[which].order), run=maps)
     macs = _MACS.get(step.op, lambda *shapes: 0)([source.shape for source in sources if source is not None], out.shape)
     builder.call(step, NUMPY, step.sources, _as_its_sources(sources, out), run=run, macs=macs)
     return None
@@ -253,15 +262,11 @@ def conv_shape(problem, x):
 
 def conv_problem(builder, step, x):
     """The Conv2d of a "conv" on an input of shape x; ValueError says what does not fit."""
-    weight = builder.network.parameters[step.parameters["weight"]]
-    given = step.attributes
-    if len(x) != weight.ndim:
-        raise ValueError(f"weight {list(weight.shape)}: must have {len(x)} axes, as its input has")
-    groups, kernel = given["group"], given["kernel_shape"] or list(weight.shape[2:])
-    if list(kernel) != list(weight.shape[2:]):
-        raise ValueError(f"kernel_shape = {list(kernel)}: must be that of the weight, {list(weight.shape[2:])}")
-    if groups < 1 or x[1] != weight.shape[1] * groups or len(weight) % groups:
-        raise ValueError(f"weight {list(weight.shape)} with group = {groups}: must take the {x[1]} channels of its input")
+    weight, bias = (_parameter(builder, step, role) for role in ("weight", "bias"))
+    given, kernel = step.attributes, list(weight.sizes[2:])
+    fault = conv_fault(Sizes(step.sources[0], x), weight, bias, groups := given["group"], given["kernel_shape"])
+    if fault:
+        raise ValueError(fault)
     axes = axes_of(x[2:], kernel, given["strides"], given["pads"], given["dilations"], given["auto_pad"])
     if len(axes) == 1:  # a line is a map of one row
         axes = [axes[0]._replace(size=1, taps=1, stride=1, dilation=1, before=0, after=0, count=1), *axes]
@@ -269,9 +274,15 @@ def conv_problem(builder, step, x):
     if min(rows.count, columns.count) < 1:
         raise ValueError(f"a window of {list(kernel)} is larger than the map: must fit into it and its padding")
     return Conv2d(
-        *(x[0], x[1], rows.size, columns.size, len(weight), rows.taps, columns.taps, rows.stride, columns.stride),
+        *(x[0], x[1], rows.size, columns.size, weight.sizes[0], rows.taps, columns.taps, rows.stride, columns.stride),
         *(rows.before, columns.before, rows.after, columns.after, rows.dilation, columns.dilation, groups),
     )
+
+
+def _parameter(builder, step, role):
+    """The Sizes of a step's weight or bias."""
+    array = builder.network.parameters.get(step.parameters.get(role))
+    return Sizes(step.parameters.get(role, role), None if array is None else array.shape)
 
 
 def _product(builder, step, sources, out):
@@ -306,8 +317,8 @@ def _kernel(builder, step, problem, made, order, out):
     for name, array in (("weight", weight), ("bias", bias)):
         if array is not None and array.dtype != x.dtype:
             raise ValueError(f"{name} of {array.dtype}: must be {x.dtype} as its input")
-    if bias is not None and bias.shape != (len(weight),):
-        raise ValueError(f"bias {list(bias.shape)}: must be [{len(weight)}], one for each output channel")
+    if fault := vector_fault(_parameter(builder, step, "bias"), len(weight), "output channel"):
+        raise ValueError(fault)
     for name in residual:
         if builder.tensors[name].dtype != x.dtype:
             raise ValueError(f"{printable(name)} of {builder.tensors[name].dtype}: must be {x.dtype} as its input")

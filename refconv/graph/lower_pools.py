@@ -1,11 +1,11 @@
-"""Operators that pool maps: which of them a kernel runs, on tensors that lie channels-last. All others are NumPy's."""
+"""Operators that pool or gate maps: which of them a kernel runs, on tensors that lie channels-last. All others are NumPy's."""
 
 import math
 
 from refconv.graph import orders
 from refconv.operators.types import axis_in
 from refconv.operators.windows import axes_of
-from refconv.problem.pools import MapMean, Mean, Pool, in_kernels
+from refconv.problem.pools import MapGates, MapMean, Mean, Pool, in_kernels
 
 
 def pooled(builder, step, x, out):
@@ -16,6 +16,19 @@ def pooled(builder, step, x, out):
     if len(x.shape) != 4 or x.buffer is None or not in_kernels(x.dtype) or x.dtype != out.dtype or 0 in (*x.shape, *out.shape):
         return None
     return POOLS[step.op](builder, step, x, out)
+
+
+def gated(sources, out):
+    """(which source is the map, its MapGates) where one of two is a map and the other has a factor for each channel of each image; else None."""
+    for i, (x, gates) in enumerate((sources, sources[::-1]) if len(sources) == 2 else ()):
+        known = x is not None and gates is not None and x.buffer is not None and x.dtype == gates.dtype == out.dtype and in_kernels(x.dtype)
+        if not known or len(x.shape) != 4 or x.shape != out.shape or len(gates.shape) != 4 or 0 in x.shape:
+            continue
+        outer, *between, inner = x.order
+        wanted = [1 if axis in between else size for axis, size in enumerate(x.shape)]
+        if list(gates.shape) == wanted and x.shape != gates.shape and orders.same(gates.order, x.order, gates.shape):
+            return i, MapGates(x.shape[outer], math.prod(x.shape[axis] for axis in between), x.shape[inner])
+    return None
 
 
 def _mean(builder, step, x, out):

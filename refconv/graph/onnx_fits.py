@@ -32,9 +32,15 @@ def check_fits(graph):
 
 
 def operand(graph, node, i):
-    """(name, shape) of an input as far as it is known."""
+    """(name, shape) of an input; the shape is None where a size is not known."""
+    name, shape = partly(graph, node, i)
+    return name, None if shape is None or None in shape else shape
+
+
+def partly(graph, node, i):
+    """(name, shape) of an input as far as it is known: None among its sizes, or instead of it."""
     name = node.input[i] if i < len(node.input) else ""
-    return printable(name), graph.shape(name) if name else None
+    return printable(name), graph.known.shapes.get(name) if name else None
 
 
 def given_sizes(graph, node, attribute):
@@ -73,16 +79,16 @@ def reshape(graph, node):
 
 def split(graph, node):
     """Why a Split does not fit: its sizes must add up to that of the axis."""
-    name, before = operand(graph, node, 0)
+    name, before = partly(graph, node, 0)
     sizes, axis = given_sizes(graph, node, "split"), attributes(node).get("axis", 0)
-    if before is None or sizes is None or not isinstance(axis, int) or not -len(before) <= axis < len(before) or sum(sizes) == before[axis]:
+    if before is None or sizes is None or not isinstance(axis, int) or not -len(before) <= axis < len(before) or before[axis] in (None, sum(sizes)):
         return None
     return f"{name} is {sizes_text(before)}, its sizes along axis {axis} are {', '.join(map(str, sizes))}: must add up to {before[axis]}"
 
 
 def expand(graph, node):
     """Why an Expand does not fit: a size must be that of its input, or one of both 1."""
-    name, before = operand(graph, node, 0)
+    name, before = partly(graph, node, 0)
     sizes = given_sizes(graph, node, "shape")
     if before is None or sizes is None or broadcasts([before, sizes]):
         return None
@@ -92,7 +98,7 @@ def expand(graph, node):
 def elementwise(graph, node):
     """Why operands cannot be broadcast."""
     since = BROADCAST_SINCE if graph.opset is None else graph.opset
-    shapes = [graph.shape(name) for name in node.input if name]
+    shapes = [graph.known.shapes.get(name) for name in node.input if name]
     if since < BROADCAST_SINCE or broadcasts([shape for shape in shapes if shape is not None]):
         return None
     told = ", ".join(f"{printable(name)} {'?' if shape is None else sizes_text(shape)}" for name, shape in zip(node.input, shapes, strict=False))
@@ -100,18 +106,22 @@ def elementwise(graph, node):
 
 
 def broadcasts(shapes):
-    """Whether shapes can be broadcast to one."""
-    return all(len({shape[-i] for shape in shapes if len(shape) >= i and shape[-i] != 1}) < 2 for i in range(1, 1 + max(map(len, shapes), default=0)))
+    """Whether shapes can be broadcast to one, as far as they are known."""
+    return all(
+        len({shape[-i] for shape in shapes if len(shape) >= i and shape[-i] not in (1, None)}) < 2
+        for i in range(1, 1 + max(map(len, shapes), default=0))
+    )
 
 
 def concat(graph, node):
     """Why values cannot be joined: sizes must agree along all axes but one."""
-    shapes, axis = [graph.shape(name) for name in node.input], attributes(node).get("axis", 1)
+    shapes, axis = [graph.known.shapes.get(name) for name in node.input], attributes(node).get("axis", 1)
     known = [shape for shape in shapes if shape is not None]
     if not known or not isinstance(axis, int) or not -len(known[0]) <= axis < len(known[0]):
         return None
     axis %= len(known[0])
-    if len({(*shape[:axis], *shape[axis + 1 :]) if len(shape) > axis else shape for shape in known}) == 1:
+    others = [{*sizes} - {None} for i, sizes in enumerate(zip(*known, strict=False)) if i != axis]
+    if len(set(map(len, known))) == 1 and all(len(sizes) < 2 for sizes in others):
         return None
     told = ", ".join(f"{printable(name)} {'?' if shape is None else sizes_text(shape)}" for name, shape in zip(node.input, shapes, strict=True))
     return f"operands are {told}: must be the same but along axis {axis}"
@@ -119,7 +129,7 @@ def concat(graph, node):
 
 def multiplied(graph, node):
     """Why two operands have no product."""
-    (a, one), (b, other) = operand(graph, node, 0), operand(graph, node, 1)
+    (a, one), (b, other) = partly(graph, node, 0), partly(graph, node, 1)
     if not one or not other or oriented([one, other], attributes(node)) is not None:
         return None
     return f"{a} is {sizes_text(one)}, {b} is {sizes_text(other)}: must have as many columns as rows, and batches that are the same or 1"

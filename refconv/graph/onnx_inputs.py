@@ -67,8 +67,10 @@ def set_inputs(graph, weights, input_shapes, batch, notes):
 
 
 def symbol_of(dim):
-    """The name of a size that is not known; None where it is known."""
-    return None if dim.HasField("dim_value") and dim.dim_value > 0 else dim.dim_param
+    """The name of a size that is not known; None where it is known. One without a letter or digit is no name: PaddlePaddle's "?" is any size."""
+    if dim.HasField("dim_value") and dim.dim_value > 0:
+        return None
+    return dim.dim_param if any(map(str.isalnum, dim.dim_param)) else UNNAMED
 
 
 def listed(inputs):

@@ -31,13 +31,15 @@ def operands(node, shapes):
 def oriented(shapes, given):
     """Shapes of two operands as matrices, (rows, inner) and (inner, columns); a vector has one row or column. None where they do not fit.
 
+    A size that is None, not known, fits any.
+
     given: attributes of the node.
     """
     if not all(shapes):
         return None
     a, b = (turned(shape, *map(given.get, names)) for shape, names in zip(shapes, TRANSPOSED, strict=True))
     a, b = (1, *a) if len(a) == 1 else a, (*b, 1) if len(b) == 1 else b
-    return (a, b) if a[-1] == b[-2] and broadcast(a[:-2], b[:-2]) is not None else None
+    return (a, b) if (a[-1] == b[-2] or None in (a[-1], b[-2])) and broadcast(a[:-2], b[:-2]) is not None else None
 
 
 def turned(shape, transposed, batch_transposed):
@@ -51,7 +53,7 @@ def turned(shape, transposed, batch_transposed):
 def broadcast(one, other):
     """[(size of one, size of other)] of batch dimensions from the last on, 1 where there is none; None where they do not fit."""
     pairs = list(zip_longest(reversed(one), reversed(other), fillvalue=1))
-    return pairs if all(a == b or 1 in (a, b) for a, b in pairs) else None
+    return pairs if all(a == b or 1 in (a, b) or None in (a, b) for a, b in pairs) else None
 
 
 def product_sizes(node, shapes):

@@ -9,15 +9,19 @@ from typing import NamedTuple
 import numpy as np
 
 from refconv.graph.model import printable, sizes_text
-from refconv.graph.network import Network, NetworkInput, shape_text
+from refconv.graph.network import Network, NetworkInput, shape_text, with_attributes
 from refconv.graph.onnx_branches import copied, resolve
 from refconv.graph.onnx_file import checked, loaded, valid
+from refconv.graph.onnx_graph import Graph
 from refconv.graph.onnx_inputs import set_inputs, symbol_of
+from refconv.graph.onnx_operands import faults
 from refconv.graph.onnx_shapes import shapes_of
 from refconv.graph.onnx_values import PLAIN_DOMAINS, attributes, captured, check_tensor, is_plain, named, subgraphs
-from refconv.graph.passes.microsoft import EXPANDED
+from refconv.graph.operands import Sizes
+from refconv.graph.passes.microsoft import DOMAIN, EXPANDED
 from refconv.operators import OPERATORS, VALUES_NEEDED
 from refconv.operators.types import NotSupported, numpy_type
+from refconv.operators.windows import axes_of
 from refconv.problem.steps import Step
 
 SHAPE_ALONE = ("Shape", "Size")
@@ -38,12 +42,16 @@ def check_opset(opset):
 
 
 class Sized(NamedTuple):
-    """A network on inputs of known sizes. shapes: {tensor: sizes}; dtypes: {tensor: dtype}; values: {tensor: array} of small ones that follow."""
+    """A network on inputs of known sizes. shapes: {tensor: sizes}; dtypes: {tensor: dtype}; values: {tensor: array} of small ones that follow.
+
+    faults: {tensor: why its node cannot make it}.
+    """
 
     network: Network
     shapes: dict
     dtypes: dict
     values: dict
+    faults: dict
 
 
 class OnnxNetwork:
@@ -74,13 +82,19 @@ class OnnxNetwork:
         self._network, self._branches = None, False
 
     def network(self):
-        """The Network for all sizes of inputs, None where they decide branches; ValueError lists all operators that there are not."""
+        """The Network for all sizes of inputs, None where they decide branches or padding.
+
+        ValueError lists all operators that there are not; or all nodes whose weights do not fit, whatever sizes the file leaves open.
+        """
         if self._network is None and not self._branches:
             model = copied(self.model)
             with valid():
-                resolve(model, self.notes, assume=False)
+                known = resolve(model, self.notes, assume=False)
             self._branches = any(operator(node) == BRANCH for node in model.graph.node)
-            network = self._network_of(model, later=(BRANCH,))
+            network, by_sizes = with_pads(self._network_of(model, later=(BRANCH,)), known.shapes)
+            self._branches = self._branches or by_sizes
+            if self._strict:
+                refuse(network, known.shapes, faults(Graph(model, self.weights, known)))
             self._network = None if self._branches else network
         return self._network
 
@@ -97,11 +111,11 @@ class OnnxNetwork:
         with valid():
             set_inputs(model.graph, self.weights | set(values), given, None, {})
             known = resolve(model, {}, assume=False)
-        network = self.network() or self._network_of(model)
+        network = self.network() or with_pads(self._network_of(model), known.shapes)[0]
         if all(given.sizes is not None and all(isinstance(size, int) for size in given.sizes) for given in self.inputs):
             self._check_outputs(known.shapes)
         dtypes = {name: kind for name, number in known.types.items() if (kind := known_type(number)) is not None}
-        return Sized(network, known.shapes, dtypes, known.values)
+        return Sized(network, known.shapes, dtypes, known.values, faults(Graph(model, self.weights | set(values), known)))
 
     def _check_outputs(self, shapes):
         """ValueError where the file says other sizes of an output than its nodes give."""
@@ -144,6 +158,35 @@ class OnnxNetwork:
         shapes = ", ".join(f"{printable(name)} [{shape_text(known.get(name))}]" for name in node.input if name)
         domain = "" if is_plain(node) else f"{node.domain}."
         return printable(f"{domain}{node.op_type} {named(node)} of {shapes}")
+
+
+def refuse(network, shapes, found):
+    """ValueError that lists the steps of a Network which cannot be made, if there are any; found: {tensor: why}."""
+    told = []
+    for step in network.steps:
+        if step.name in found:
+            sources = ", ".join(str(Sizes(name, shapes.get(name))) for name in step.sources if name)
+            told.append(f"{printable(network.label(step))} of {sources}: {found[step.name]}")
+    if told:
+        raise ValueError(f"cannot be run: {'; '.join(told)}")
+
+
+def with_pads(network, shapes):
+    """(the Network with the padding of convolutions of several strides as numbers where it is ONNX's SAME, whether some of it is not known)."""
+    changed, is_open = {}, False
+    for step in network.steps:
+        given = step.attributes
+        strided = step.op in ("Conv", f"{DOMAIN}FusedConv") and any(stride != 1 for stride in given.get("strides", ()))
+        if not strided or given.get("auto_pad") not in (b"SAME_UPPER", b"SAME_LOWER"):
+            continue
+        sizes, kernel = (shapes.get(name, (None,))[2:] for name in step.sources[:2])
+        if not sizes or len(sizes) != len(kernel) or None in (*sizes, *kernel):
+            is_open = True
+            continue
+        axes = axes_of(sizes, kernel, given["strides"], None, given.get("dilations"), given["auto_pad"])
+        pads = [*(axis.before for axis in axes), *(axis.after for axis in axes)]
+        changed[step.name] = with_attributes(step, auto_pad=b"NOTSET", pads=pads)
+    return network.changed(changed), is_open
 
 
 def operator(node):

@@ -168,6 +168,22 @@ def _scale(writer, step):
     writer.node("Mul", [*step.sources, *writer.array(step, "weight", lambda array: array[:, None, None])], step.name)
 
 
+def _shift(writer, step):
+    writer.node("Add", [*step.sources, *writer.array(step, "bias", lambda array: array[:, None, None])], step.name)
+
+
+def _response(writer, step):
+    """1 + weight * norm / (mean + eps)"""
+    part = lambda role: f"{step.name}.{role}"
+    axes = [writer.constant(f"{name}.axes", np.array(axes)) for name, axes in (("map", [2, 3]), ("channels", [CHANNELS]))]
+    writer.node("ReduceL2", [*step.sources, axes[0]], part("norm"), keepdims=1)
+    writer.node("ReduceMean", [part("norm"), axes[1]], part("mean"), keepdims=1)
+    writer.node("Add", [part("mean"), writer.constant(part("eps"), np.float32(step.attributes["eps"]))], part("least"))
+    writer.node("Div", [part("norm"), part("least")], part("relative"))
+    writer.node("Mul", [part("relative"), *writer.array(step, "weight", lambda array: array[:, None, None])], part("weighted"))
+    writer.node("Add", [part("weighted"), writer.constant("one", np.float32(1))], step.name)
+
+
 def _gemm(writer, step):
     flat = f"{step.name}.flat"
     writer.node("Flatten", step.sources, flat)
@@ -189,6 +205,8 @@ _WRITE = {
     "concatenate": functools.partial(_plain, op="Concat", axis=CHANNELS),
     "activation": _activation,
     "scale": _scale,
+    "shift": _shift,
+    "response": _response,
     "multiply": functools.partial(_plain, op="Mul"),
     "add": functools.partial(_plain, op="Add"),
 }

@@ -10,6 +10,7 @@ from refconv.kernels import (
     conv2d,
     conv_first,
     conv_first_down,
+    conv_first_hidden,
     depthwise,
     depthwise_rows,
     few_outputs,
@@ -20,13 +21,23 @@ from refconv.kernels import (
     mbconv,
     partial,
     pointwise,
+    response,
     separable,
     spread,
     squeeze_excite,
 )
 from refconv.parts.operands import LayerOperands
 from refconv.problem.activations import NO_ACTIVATION
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FFNBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
+from refconv.problem.blocks import (
+    ConvFirstBlock,
+    ConvNeXtBlock,
+    ConvNeXtV2Block,
+    FasterNetBlock,
+    FFNBlock,
+    FusedMBConvBlock,
+    MBConvBlock,
+    SeparableBlock,
+)
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.tiling import blocks, layers
 from refconv.tiling.checked import checked
@@ -166,7 +177,9 @@ KERNELS = {
         _block("fused_mbconv", fused_mbconv, blocks.fused_mbconv_tiling, (FusedMBConvBlock,), recomputed_macs=fused_mbconv.recomputed_macs),
         _block("mbconv", mbconv, blocks.mbconv_tiling, (MBConvBlock,), recomputed_macs=mbconv.recomputed_macs, halo=True),
         _block("separable", separable, blocks.separable_tiling, (SeparableBlock,), recomputed_macs=separable.recomputed_macs),
+        _block("conv_first_hidden", conv_first_hidden, blocks.conv_first_tiling, (ConvNeXtV2Block,)),
         _block("gated", gated, blocks.gated_tiling),
+        _block("response", response, blocks.gate_tiling, from_workspace=("pooled",)),
         _block("squeeze_excite", squeeze_excite, blocks.gate_tiling, from_workspace=("pooled",)),
     )
 }

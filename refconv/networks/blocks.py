@@ -12,6 +12,7 @@ from refconv.elements import element
 from refconv.problem.blocks import (
     ConvFirstBlock,
     ConvNeXtBlock,
+    ConvNeXtV2Block,
     FasterNetBlock,
     FFNBlock,
     FusedMBConvBlock,
@@ -57,7 +58,7 @@ def _separable(c, k, **changed):
     return {**_conv(c, 1, 3), "project_weight": (k, c), "project_bias": (k,), **changed}
 
 
-_NORM = {"norm_weight": (96,), "norm_bias": (96,), "scale": (96,)}
+_NORM = {"norm_weight": (96,), "norm_bias": (96,)}
 
 
 def _se(c, squeezed):
@@ -85,8 +86,15 @@ BLOCK_PRESETS = {
             "convnext",
             ConvNeXtBlock,
             56,
-            {**_conv(96, 1, 7), **_NORM, **_feed_forward(96, 384)},
+            {**_conv(96, 1, 7), **_NORM, "scale": (96,), **_feed_forward(96, 384)},
             "ConvNeXt-T stage 1 (arXiv 2201.03545), 96 channels, depthwise 7x7, alpha 4, 56x56",
+        ),
+        BlockPreset(
+            "convnextv2",
+            ConvNeXtV2Block,
+            56,
+            {**_conv(96, 1, 7), **_NORM, **_feed_forward(96, 384), "response_weight": (384,), "response_bias": (384,)},
+            "ConvNeXt-V2-T stage 1 (arXiv 2301.00808), as convnext with global response normalisation instead of layer scale",
         ),
         BlockPreset(
             "mbconv",

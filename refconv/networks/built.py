@@ -5,7 +5,7 @@ from functools import cached_property
 
 from refconv.graph.onnx_writer import written
 from refconv.networks.random_weights import random_parameters
-from refconv.ops.network import load
+from refconv.ops.network import check_options, load
 from refconv.problem.conv import is_integer
 
 BUILT_SIZE = 224
@@ -60,6 +60,7 @@ def build_network(network, seed=0, size=BUILT_SIZE, batch=1, **options):
         raise ValueError(f"seed = {seed!r}: must be an integer of 0 or more")
     if not is_integer(batch) or batch < 1:
         raise ValueError(f"batch = {batch!r}: must be an integer of 1 or more")
+    check_options(**options)
     shape = network.shape(batch, size)
     network.steps(batch, size)  # raises where the size is not legal
     graph = network.graph._replace(parameters=random_parameters(network.graph, seed))

@@ -11,7 +11,16 @@ refconv.problem.activations.
 from typing import Any, NamedTuple
 
 from refconv.networks.draft import zeros
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FusedMBConvBlock, MBConvBlock, SqueezeExcite
+from refconv.problem.blocks import (
+    ConvFirstBlock,
+    ConvNeXtBlock,
+    ConvNeXtV2Block,
+    FasterNetBlock,
+    FusedMBConvBlock,
+    MBConvBlock,
+    SeparableBlock,
+    SqueezeExcite,
+)
 
 LAYER_NORM_EPS = 1e-6
 """Of ConvNeXt."""
@@ -174,30 +183,19 @@ class MBConv(NamedTuple):
 
     def draw(self, draft):
         """expand, conv, those of squeeze-excitation, project, each with its activation; the sum."""
-        if self.hidden != draft.channels:
-            draft.residual_block(self._record(draft.channels), ("expand", "conv", "project"))
-            return
-        x, gates = draft.branch(), self._squeeze_excite()
-        draft.conv("conv", self.hidden, (self.kernel,) * 2, self.stride, groups=self.hidden)
-        draft.activation(self.activation)
-        if gates:
-            draft.squeeze_excite(gates)
-        draft.conv("project", self.channels)
-        if (self.stride, x[1]) == (1, self.channels):
-            draft.add("added", x[0])
+        expanded = self.hidden != draft.channels
+        draft.residual_block(self._record(draft.channels, expanded), ("expand", "conv", "project") if expanded else ("conv", "project"))
 
-    def _squeeze_excite(self):
-        return _squeeze_excite(self.hidden, self.squeezed, self.squeezed_activation, self.gate) if self.squeezed else None
-
-    def _record(self, c):
-        return MBConvBlock(
-            expand_weight=zeros(self.hidden, c),
-            expand_bias=zeros(self.hidden),
+    def _record(self, c, expanded):
+        own = {"expand_weight": zeros(self.hidden, c), "expand_bias": zeros(self.hidden)} if expanded else {}
+        gates = _squeeze_excite(self.hidden, self.squeezed, self.squeezed_activation, self.gate) if self.squeezed else None
+        return (MBConvBlock if expanded else SeparableBlock)(
+            **own,
             conv_weight=zeros(self.hidden, 1, self.kernel, self.kernel),
             conv_bias=zeros(self.hidden),
             project_weight=zeros(self.channels, self.hidden),
             project_bias=zeros(self.channels),
-            se=self._squeeze_excite(),
+            se=gates,
             stride=self.stride,
             activation=self.activation,
         )
@@ -232,12 +230,21 @@ class FusedMBConv(NamedTuple):
 
 
 class ConvNeXt(NamedTuple):
-    """ConvNeXt's block: depthwise 7x7, LayerNorm, 1x1 to four times the channels, GELU, 1x1, layer scale, x added; all convolutions with a bias."""
+    """ConvNeXt's block: depthwise 7x7, LayerNorm, 1x1 to four times the channels, GELU, 1x1, layer scale, x added; all convolutions with a bias.
+
+    responds: ConvNeXt-V2's, with global response normalisation before the last 1x1 and without layer scale.
+    """
+
+    responds: bool = False
 
     def draw(self, draft):
-        """conv, norm, expand, project, layer scale, the sum."""
+        """conv, norm, expand, the response and what it gates, project, layer scale, the sum."""
         c = draft.channels
-        record = ConvNeXtBlock(
+        if self.responds:
+            own = {"response_weight": zeros(4 * c), "response_bias": zeros(4 * c)}
+        else:
+            own = {"scale": zeros(c)}
+        record = (ConvNeXtV2Block if self.responds else ConvNeXtBlock)(
             conv_weight=zeros(c, 1, 7, 7),
             conv_bias=zeros(c),
             norm_weight=zeros(c),
@@ -246,8 +253,8 @@ class ConvNeXt(NamedTuple):
             expand_bias=zeros(4 * c),
             project_weight=zeros(c, 4 * c),
             project_bias=zeros(c),
-            scale=zeros(c),
             eps=LAYER_NORM_EPS,
+            **own,
         )
         draft.residual_block(record)
 

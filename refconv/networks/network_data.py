@@ -1,5 +1,6 @@
 """A network as data: its stages, what follows from them (graph, sizes, parameters, MACs), and what has been published about it."""
 
+import bisect
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -87,7 +88,17 @@ class Network:
         try:
             return self.graph.sized(*shape)
         except ValueError as error:
-            raise ValueError(f"n = {n}, size = {shape[1]}: not legal for {self.name}: {error}") from None
+            least = bisect.bisect_left(range(self.size), True, key=self._is_legal)
+            told = f"; size must be {least} or more" if shape[1] < least else ""
+            raise ValueError(f"n = {n}, size = {shape[1]}: not legal for {self.name}: {error}{told}") from None
+
+    def _is_legal(self, size):
+        """Whether images of size x size pixels leave every step some pixels; those of larger ones do then, too."""
+        try:
+            self.graph.sized(1, size, size, IMAGE_CHANNELS)
+        except ValueError:
+            return False
+        return True
 
     def macs(self, size=None):
         """Multiply-adds of the convolutions and matrix products for one image of size x size pixels; a pool, norm, activation or sum has none."""

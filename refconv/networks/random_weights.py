@@ -55,6 +55,11 @@ def random_parameters(graph, seed):
             give(step, "weight", SPREAD, 1.0)
             give(step, "bias", SPREAD)
             return x if step.op == "scale" else (x - x.mean()) / x.std()
+        if step.op == "shift":
+            give(step, "bias", SPREAD)
+            return x
+        if step.op == "response":  # norms beside their mean are about 1
+            return 1 + elements.choice(give(step, "weight", SPREAD), DRAWS)
         return _ELEMENTS[step.op](step, elements, *tensors)
 
     graph.run(elements.standard_normal(DRAWS), make)

@@ -1,6 +1,8 @@
 """Resize and Upsample: every axis by itself, an output element being a weighted sum of a few input elements along it.
 
-Source: the ONNX operator's text; where an output element lies among the input elements is `coordinate_transformation_mode`.
+Source: the ONNX operator's text; where an output element lies among the input elements is `coordinate_transformation_mode`. Places are computed in
+float64, as by onnx's reference; onnxruntime computes them in float32, and where one lies within a rounding of a tie or a whole number it takes the
+neighbouring element (nearest, floor, scale 0.6: output 3 lies at 3 / 0.6f = 4.9999998, which it rounds to 5).
 """
 
 import numpy as np

@@ -78,7 +78,10 @@ def _blank(x, axes, value, out):
 
 
 def max_pool(x, *, kernel_shape, strides=None, pads=None, dilations=None, auto_pad=b"NOTSET", ceil_mode=0, storage_order=0, outputs=1, out=None):
-    """The largest of each window, padding left out; and where it lies in x as a flat array (storage_order 1: with columns before rows)."""
+    """The largest of each window, padding left out; and where it lies in x as a flat array (storage_order 1: with columns before rows).
+
+    A NaN is the largest, and of several the last, as in torch: ONNX does not say, and its reference and onnxruntime keep one only here and there.
+    """
     axes = axes_of(x.shape[2:], kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
     least = -np.inf if x.dtype.kind not in "iu" else np.iinfo(x.dtype).min
     largest = _blank(x, axes, least, out if outputs == 1 else None)
@@ -90,7 +93,7 @@ def max_pool(x, *, kernel_shape, strides=None, pads=None, dilations=None, auto_p
     numbers = np.arange(x.size).reshape([x.shape[i] for i in order]).transpose(np.argsort(order))
     places = np.zeros(largest.shape, np.int64)
     for _, windows, elements in taps(axes):
-        better = x[elements] > largest[windows]
+        better = ~(x[elements] <= largest[windows]) & (np.isnan(x[elements]) | ~np.isnan(largest[windows]))
         largest[windows] = np.where(better, x[elements], largest[windows])
         places[windows] = np.where(better, numbers[elements], places[windows])
     return largest, places

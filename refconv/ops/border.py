@@ -70,7 +70,7 @@ def block_pixels_touched(block, size, mask):
     """The output pixels (P, Q) of a residual block on a map of `size` (h, w) that are NaN in every channel; mask: of its convolution's weight.
 
     A NaN of the convolution is in all channels after the next matrix product; in the pixels around it where ConvFirst of stride 2 blurs the
-    map; and in the whole map where squeeze-excitation takes its mean.
+    map; and in the whole map where squeeze-excitation takes its mean, or a response its norm.
     """
     (h, w), ops = size, {step.op for step in block.graph.steps}
     pixels = touched_by_padding(dict(block.layers(1, h, w))["conv"], mask).any(axis=2)
@@ -78,4 +78,4 @@ def block_pixels_touched(block, size, mask):
         padded = np.pad(pixels, 1, "reflect")
         last_row, last_column = 2 * -(-h // 2) - 1, 2 * -(-w // 2) - 1
         pixels = np.any([padded[r : r + last_row : 2, s : s + last_column : 2] for r in range(3) for s in range(3)], axis=0)
-    return np.broadcast_to(pixels.any(), pixels.shape) if "mean" in ops else pixels
+    return np.broadcast_to(pixels.any(), pixels.shape) if {"mean", "response"} & ops else pixels

@@ -36,6 +36,7 @@ def load(source, *, threads=None, fuse=True, strict=True):
 
     Returns a Net. ValueError says what is wrong with the file, or lists the operators that there are not, with the shapes of what they read.
     """
+    check_options(threads=threads, fuse=fuse, strict=strict)
     path = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
     try:
         if path and not os.path.isfile(path):
@@ -45,6 +46,13 @@ def load(source, *, threads=None, fuse=True, strict=True):
         raise ValueError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}" if path else str(error)) from None
+
+
+def check_options(*, threads=None, fuse=True, strict=True):
+    """TypeError or ValueError unless `load` takes these."""
+    one_of("fuse", fuse, (True, False, ALWAYS))
+    one_of("strict", strict, (True, False))
+    thread_count(threads)
 
 
 class Net:
@@ -59,13 +67,11 @@ class Net:
     """
 
     def __init__(self, file, threads, path="", fuse=True):
-        one_of("fuse", fuse, (True, False, ALWAYS))
         self._file, self._threads, self._path, self._fuse = file, threads, path, fuse
         network = file.network()
         self._network, self._packed = network and improved(network, fuse), {}
         self._programs, self._last = Recent(MOST_SCHEDULES), None
         self.inputs, self.outputs, self.notes = tuple(given.name for given in file.inputs), file.outputs, tuple(file.notes)
-        thread_count(threads)
 
     @property
     def path(self):

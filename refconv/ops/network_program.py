@@ -10,9 +10,10 @@ import numpy as np
 
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
-from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, POOLED, SUM
+from refconv.graph.calls import ACTIVATED, CONVERT, GATED, NUMPY, POOLED, SUM
 from refconv.graph.model import printable
 from refconv.graph.network_schedule import network_schedule
+from refconv.jit import compiling
 from refconv.operators.types import NotSupported
 from refconv.ops.blocks import block_program
 from refconv.ops.border import block_border_marker, border_marker
@@ -20,7 +21,7 @@ from refconv.ops.convert import copy_transposed, ready
 from refconv.ops.layers import PackedWeight
 from refconv.ops.pools import pooler
 from refconv.ops.steps import activator
-from refconv.plan import LayerProgram, plan_of, scratch
+from refconv.plan import LayerProgram, plan_of, scratch, signature_of
 
 
 class CallTime(NamedTuple):
@@ -43,7 +44,8 @@ class NetworkProgram:
 
     def run(self, given):
         """The output, or outputs, for {name: array}."""
-        inputs, calls, runs, outputs = self.bound()
+        with compiling.announced(self._told):
+            inputs, calls, runs, outputs = self.bound()
         for name, copy in inputs:
             copy(given[name])
         done = 0
@@ -56,6 +58,19 @@ class NetworkProgram:
                 raise ValueError(f"{printable(self.network.label(calls[done].step))}: {error}") from error
         made = tuple(copy() for copy in outputs)
         return made[0] if len(made) == 1 else made
+
+    def _told(self):
+        """What is said where a call has to wait for the compiler."""
+        variants = set()
+        for made in self.schedule.calls:
+            dtype = self.schedule.tensors[made.out].dtype
+            variants |= {(call.kernel.name, signature_of(call, element(dtype))) for call in made.kernel_calls}
+            if made.kernel in (ACTIVATED, CONVERT, GATED, POOLED):
+                variants.add((made.kernel, dtype, made.step.attributes.get("kind"), type(made.run)))
+        return (
+            f"refconv: compiling kernels for this CPU, of this network {len(variants)} at most, 1 to 15 s each, once; they are kept. "
+            "Ahead of the first call: python -m refconv.warm --model, or net.compile(shape)"
+        )
 
     def call_times(self, given):
         """CallTimes for {name: array}."""
@@ -113,8 +128,9 @@ class NetworkProgram:
             return functools.partial(_copier(out, self.schedule.tensors[call.sources[0]].order, order), sources[0], out)
         if call.kernel == ACTIVATED:
             return activator(_flat(sources[0], order), _flat(out, order), call.step.attributes["kind"])
-        if call.kernel == POOLED:
-            return pooler(_flat(sources[0], self.schedule.tensors[call.sources[0]].order), _flat(out, order), call.run)
+        if call.kernel in (GATED, POOLED):
+            x, *gates = (_flat(source, self.schedule.tensors[name].order) for source, name in zip(sources, call.sources, strict=True) if name)
+            return pooler(x, _flat(out, order), call.run, *gates[: call.kernel == GATED])  # a mean's second source is its axes
         if call.kernel == NUMPY:
             function, writes = call.run
             return functools.partial(_written if writes else _computed, function, sources, out)

@@ -54,6 +54,13 @@ def _mean(x, parameters, attributes, options):
     return x.astype(element(x.dtype).work).mean(axis=(1, 2), keepdims=True).astype(x.dtype)
 
 
+def _response(x, parameters, attributes, options):
+    wide = x.astype(element(x.dtype).work)
+    norms = np.sqrt((wide * wide).sum(axis=(1, 2), keepdims=True))
+    relative = norms / (norms.mean(axis=3, keepdims=True) + wide.dtype.type(attributes["eps"]))
+    return (1 + relative * parameters["weight"]).astype(x.dtype)
+
+
 def _max_pool(x, parameters, attributes, options):
     (top, left, bottom, right), size, stride = attributes["pads"], attributes["size"], attributes["stride"]
     if in_kernels(x.dtype):
@@ -102,6 +109,8 @@ _RUN = {
     "concatenate": lambda x, y, parameters, attributes, options: np.concatenate([x, y], axis=3),
     "activation": _activation,
     "scale": lambda x, parameters, attributes, options: x * parameters["weight"],
+    "shift": lambda x, parameters, attributes, options: x + parameters["bias"],
+    "response": _response,
     "multiply": lambda x, gates, parameters, attributes, options: x * gates,
     "add": lambda x, y, parameters, attributes, options: x + y,
 }

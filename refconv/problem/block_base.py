@@ -189,10 +189,10 @@ def check_groups(block):
         raise ValueError(f"conv_weight of shape {block.conv_weight.shape}: must be (C, g, R, S), C a multiple of the group width g")
 
 
-def check_eps(eps):
-    """ValueError unless eps is a finite number above 0."""
+def check_eps(eps, name="eps"):
+    """ValueError unless eps, called so, is a finite number above 0."""
     if isinstance(eps, bool) or not isinstance(eps, int | float | np.integer | np.floating) or not 0 < eps < math.inf:
-        raise ValueError(f"eps = {eps!r}: must be a finite number above 0")
+        raise ValueError(f"{name} = {eps!r}: must be a finite number above 0")
 
 
 def keeps_shape(block):

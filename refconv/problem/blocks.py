@@ -191,6 +191,51 @@ class ConvNeXtBlock(Block):
 
 
 @record
+class ConvNeXtV2Block(Block):
+    """ConvNeXt-V2: x + project(respond(activation(expand(norm(conv(x)))))), respond being global response normalisation instead of layer scale:
+
+    respond(h) = h * (1 + response_weight * g / (mean of g over channels + response_eps)) + response_bias, g the norm of each channel over the map.
+
+    response_weight (hidden,), response_bias (hidden,) or None; the other fields as of a ConvNeXtBlock. Source: Woo et al., "ConvNeXt V2" (arXiv
+    2301.00808), whose gamma and beta these are.
+    """
+
+    conv_weight: np.ndarray
+    conv_bias: np.ndarray | None
+    norm_weight: np.ndarray
+    norm_bias: np.ndarray | None
+    expand_weight: np.ndarray
+    expand_bias: np.ndarray | None
+    response_weight: np.ndarray
+    response_bias: np.ndarray | None
+    project_weight: np.ndarray
+    project_bias: np.ndarray | None
+    eps: float = 1e-6
+    response_eps: float = 1e-6
+    activation: str = "gelu"
+
+    groups = property(lambda self: self.c, doc="Of the conv.")
+
+    def __post_init__(self):
+        normed = {"conv_weight": "C 1 R S", "conv_bias": "C", "norm_weight": "C", "norm_bias": "C"}
+        expanded = {"expand_weight": "hidden C", "expand_bias": "hidden", "response_weight": "hidden", "response_bias": "hidden"}
+        check_arrays(self, **normed, **expanded, project_weight="C hidden", project_bias="C")
+        check_eps(self.eps)
+        check_eps(self.response_eps, "response_eps")
+        one_of("activation", self.activation, ACTIVATIONS)
+
+    def steps(self):
+        """conv, norm, expand, the response and what it gates, project."""
+        made = [conv("conv", INPUT, self.conv_weight.shape[2:], 1, self.c), norm("norm", "conv", self.eps), conv("expand", "norm")]
+        made += [activation("expand", self.activation)]
+        made += [Step("response", "response", ("expand_activation",), {"weight": "response_weight"}, {"eps": self.response_eps})]
+        made += [Step("gated", "multiply", ("expand_activation", "response"))]
+        if self.response_bias is not None:
+            made += [Step("shifted", "shift", ("gated",), {"bias": "response_bias"})]
+        return [*made, *self._projected(made[-1].name)]
+
+
+@record
 class MBConvBlock(Block):
     """MBConv: x + project(se(activation(conv(activation(expand(x)))))), conv grouped (g = 1: depthwise), of `stride`.
 

@@ -64,6 +64,19 @@ class GateProblem(NamedTuple):
     k = property(lambda self: self.hidden, doc="Gates of an image.")
 
 
+class ResponseProblem(NamedTuple):
+    """n images of `hidden` channels whose norms, from sums in `parts` parts, are taken relative to their mean + eps."""
+
+    n: int
+    hidden: int
+    parts: int
+    eps: float
+
+    p = property(lambda self: 1, doc="Gates are the same for all rows.")
+    q = property(lambda self: 1, doc="And columns.")
+    k = property(lambda self: self.hidden, doc="Gates of an image.")
+
+
 @routine
 def _spatial(block, c, k, groups):
     """The block's convolution, of c to k channels."""

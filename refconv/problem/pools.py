@@ -1,11 +1,19 @@
-"""Pooling of maps that lie channels-last, as numbers: what is computed by kernels that stand beside the table (kernels/map_mean.py,
-kernels/pool_windows.py)."""
+"""Pooling and gating of maps that lie channels-last, as numbers: what is computed by kernels that stand beside the table (kernels/map_mean.py,
+kernels/pool_windows.py, kernels/map_gates.py)."""
 
 from typing import Any, NamedTuple
 
 
 class MapMean(NamedTuple):
     """The mean of each channel over all pixels of an image: (n, pixels, channels) to (n, channels)."""
+
+    n: int
+    pixels: int
+    channels: int
+
+
+class MapGates(NamedTuple):
+    """Each channel of each image times a gate: (n, pixels, channels) by (n, channels)."""
 
     n: int
     pixels: int
@@ -32,5 +40,5 @@ class Pool(NamedTuple):
 
 
 def in_kernels(dtype):
-    """Whether the kernels pool elements of a dtype; all others are NumPy's."""
+    """Whether the kernels pool and gate elements of a dtype; all others are NumPy's."""
     return dtype.name in ("float32", "float64")

@@ -14,6 +14,9 @@ Tensors are NHWC. A step takes the outputs of others and makes one tensor; run l
     "concatenate"   x, y                                               the channels of one after those of the other
     "activation"    x                        kind                      of every element; kind: a name of refconv.problem.activations
     "scale"         x         weight                                   times a vector of c factors
+    "shift"         x         bias                                     plus a vector of c numbers
+    "response"      x         weight         eps                       gates (n, 1, 1, c): 1 + weight * norm / (mean of norm over c + eps), norm
+                                                                       being the root of the sum of squares of a channel over the map
     "multiply"      x, gates                                           times gates of (n, h, w, c) or (n, 1, 1, c)
     "add"           x, y                                               the sum
 """
@@ -32,7 +35,7 @@ INPUT = "input"
 BLUR = np.outer([1, 2, 1], [1, 2, 1]) / 16
 """The filter of a "blur_pool"."""
 CONVOLUTIONS = ("conv", "partial_conv")
-WHILE_READING = ("multiply", "concatenate", "pad")
+WHILE_READING = ("multiply", "shift", "concatenate", "pad")
 WHILE_STORING = ("activation", "scale", "add")
 """What needs one element of each source for one of its output, so that it could happen as the step after it reads, or as the step before stores."""
 
@@ -122,7 +125,9 @@ class Graph(NamedTuple):
 
         for step in self.steps:
             folded = step.op == "scale" and ops.get(step.sources[0]) == "conv" and len(takers[step.sources[0]]) == 1
-            roles = {"conv": ("bias",), "partial_conv": ("bias",), "norm": ("weight", "bias"), "scale": ("weight",)}.get(step.op, ())
+            roles = {"conv": ("bias",), "partial_conv": ("bias",), "norm": ("weight", "bias"), "scale": ("weight",), "shift": ("bias",)}.get(
+                step.op, ()
+            )
             if roles and (folded or reaches(step.name)):
                 found.update(step.parameters[role] for role in roles)
         return found & set(self.parameters)
@@ -155,6 +160,12 @@ class Graph(NamedTuple):
                 stored[step.name] = step.name
                 groups[step.name] = [step]
 
+        def through(source):
+            """The steps that happen as a step reads `source`."""
+            if source in stored:
+                return []
+            return [sized[source].step, *(step for inner in sized[source].step.sources for step in through(inner))]
+
         def read_by(source):
             """The tensors that are read where a step takes `source`."""
             if source in stored:
@@ -165,7 +176,8 @@ class Graph(NamedTuple):
         for name, (step, *after) in groups.items():
             source, *besides = read_by(step.sources[0])
             besides += [tensor for other in after for more in other.sources[1:] for tensor in read_by(more)]
-            parameters = tuple(array for one in (step, *after) for array in one.parameters.values() if array in self.parameters)
+            merged = *through(step.sources[0]), step, *after
+            parameters = tuple(array for one in merged for array in one.parameters.values() if array in self.parameters)
             problem, last = sized[name].problem if step.op in CONVOLUTIONS else None, after[-1].name if after else name
             own = problem.compulsory["input"] if problem else elements[source]
             read, besides = own + sum(elements[tensor] for tensor in besides), tuple(stored[tensor] for tensor in besides)
@@ -267,6 +279,8 @@ _SHAPES = {
     "concatenate": lambda graph, step, one, other: (None, (*one[:3], one[3] + other[3])),
     "activation": lambda graph, step, shape: (None, shape),
     "scale": lambda graph, step, shape: (None, shape),
+    "shift": lambda graph, step, shape: (None, shape),
+    "response": lambda graph, step, shape: (None, (shape[0], 1, 1, shape[3])),
     "multiply": lambda graph, step, shape, gates: (None, shape),
     "add": lambda graph, step, one, other: (None, one),
 }

@@ -31,8 +31,9 @@ def sum_of_lanes(builder, vector):
 
 
 def square_root(builder, value):
-    """The square root of a scalar."""
-    suffix = "f32" if isinstance(value.type, ir.FloatType) else "f64"
+    """The square root of a scalar, or of every lane of a vector."""
+    element, lanes = (value.type.element, f"v{value.type.count}") if isinstance(value.type, ir.VectorType) else (value.type, "")
+    suffix = f"{lanes}{'f32' if isinstance(element, ir.FloatType) else 'f64'}"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(value.type, [value.type]), f"llvm.sqrt.{suffix}")
     return builder.call(function, [value])
 

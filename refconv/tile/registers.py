@@ -26,6 +26,16 @@ def multiply_row(acc, row):
     return acc * row
 
 
+def divide_row(acc, row):
+    """acc[r] / row[0] for every row r."""
+    return acc / row
+
+
+def square_roots(tile):
+    """The square root of every element."""
+    return np.sqrt(tile)
+
+
 def scaled(tile, factor):
     """Every element times a number."""
     return tile * tile.dtype.type(factor)
@@ -129,6 +139,22 @@ def _multiply_row(typing_context, acc, row):
         return elementwise(builder, acc, args[0], lambda value, r, v: builder.fmul(value, vector_at(builder, args[1], v)))
 
     return acc(acc, row), codegen
+
+
+@implement(divide_row)
+def _divide_row(typing_context, acc, row):
+    def codegen(context, builder, signature, args):
+        return elementwise(builder, acc, args[0], lambda value, r, v: builder.fdiv(value, vector_at(builder, args[1], v)))
+
+    return acc(acc, row), codegen
+
+
+@implement(square_roots)
+def _square_roots(typing_context, tile):
+    def codegen(context, builder, signature, args):
+        return elementwise(builder, tile, args[0], lambda value, r, v: square_root(builder, value))
+
+    return tile(tile), codegen
 
 
 @implement(scaled)

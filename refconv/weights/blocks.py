@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from refconv.problem.activations import ACTIVATIONS
-from refconv.problem.fused import BlockProblem, GateProblem
+from refconv.problem.fused import BlockProblem, GateProblem, ResponseProblem
 from refconv.problem.steps import CONVOLUTIONS, matrix_shape
 from refconv.weights import packed
 
@@ -15,7 +15,7 @@ _PACKED = weakref.WeakKeyDictionary()
 
 class PackedBlock(NamedTuple):
     """weights and biases as flat arrays in the order the kernel takes them; a bias that is None has no elements. gates: those of
-    squeeze-excitation, a PackedBlock too, or None. `packed_elements` has numbers of elements instead of arrays."""
+    squeeze-excitation, or the weight of a response, a PackedBlock too, or None. `packed_elements` has numbers of elements instead of arrays."""
 
     weights: tuple
     biases: tuple
@@ -23,7 +23,8 @@ class PackedBlock(NamedTuple):
 
 
 class FoldedConv(NamedTuple):
-    """A convolution of a graph, and what is folded into it: the weight and bias of a norm before it, a scale after it (None: there is none)."""
+    """A convolution of a graph, and what is folded into it: the weight and bias of a norm or a shift before it, a scale after it (None: there is
+    none). Or the response of a graph."""
 
     conv: Any
     norm: Any
@@ -31,7 +32,9 @@ class FoldedConv(NamedTuple):
 
 
 def gate_problem(block, n, parts, pixels):
-    """The GateProblem of a record's squeeze-excitation."""
+    """The GateProblem of a record's squeeze-excitation, or the ResponseProblem of its response."""
+    if getattr(block, "response_weight", None) is not None:
+        return ResponseProblem(n, block.hidden, parts, float(block.response_eps))
     return GateProblem(n, block.hidden, block.se.squeezed, parts, pixels, ACTIVATIONS[block.se.activation], ACTIVATIONS[block.se.gate])
 
 
@@ -66,16 +69,17 @@ def packed_elements(block, lanes):
 
 
 def _by_part(graph, make):
-    """The PackedBlock of a graph's convolutions, (weight, bias) of each by make(graph, FoldedConv); those that only gates depend on are its gates."""
+    """The PackedBlock of a graph's convolutions and response, (weight, bias) of each by make(graph, FoldedConv); those that only gates depend on are
+    its gates."""
     scales, steps, gating = {step.sources[0]: step for step in graph.steps if step.op == "scale"}, {}, set()
     parts = {False: [], True: []}
     for step in graph.steps:
         steps[step.name] = step
-        if step.op == "mean" or (step.op != "multiply" and gating & {*step.sources}):
+        if step.op in ("mean", "response") or (step.op != "multiply" and gating & {*step.sources}):
             gating.add(step.name)
-        if step.op in CONVOLUTIONS:
+        if step.op in (*CONVOLUTIONS, "response"):
             before = steps.get(step.sources[0])
-            norm = before if before and before.op == "norm" else None
+            norm = before if before and before.op in ("norm", "shift") else None
             parts[step.name in gating].append(make(graph, FoldedConv(step, norm, scales.get(step.name))))
     main, gates = (PackedBlock(*zip(*pairs, strict=True)) if pairs else None for pairs in parts.values())
     return main._replace(gates=gates)
@@ -90,6 +94,8 @@ def _order(graph, conv, lanes):
 def _elements(graph, folded, lanes):
     """(elements of the packed weight, of the bias) of a FoldedConv."""
     conv, norm, _ = folded
+    if conv.op == "response":
+        return graph.array(conv, "weight").size, 0
     shape, groups, order = _order(graph, conv, lanes)
     has_bias = graph.array(conv, "bias") is not None or (norm is not None and graph.array(norm, "bias") is not None)
     return packed.packed_size(shape, groups, order, lanes), shape[0] if has_bias else 0
@@ -100,10 +106,12 @@ def _packed(graph, folded, lanes):
     conv, norm, scale = folded
     weight, bias = graph.array(conv, "weight"), graph.array(conv, "bias")
     dtype = weight.dtype
+    if conv.op == "response":
+        return weight.copy(), packed.empty(0, dtype)
     if norm is not None:
         factor, shift = graph.array(norm, "weight"), graph.array(norm, "bias")
         wide = np.asarray(weight, np.float64)
-        weight = (wide * np.asarray(factor, np.float64)).astype(dtype)
+        weight = weight if factor is None else (wide * np.asarray(factor, np.float64)).astype(dtype)
         if shift is not None:
             bias = (wide @ np.asarray(shift, np.float64) + (0 if bias is None else np.asarray(bias, np.float64))).astype(dtype)
     if scale is not None:

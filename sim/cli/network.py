@@ -1,6 +1,6 @@
 """`python -m sim.network resnet50` or `FILE.onnx`: DRAM traffic of a whole network, call by call, with caches warm from one to the next.
 
-The table and JSON go to stdout, progress to stderr; bad input exits with status 2 and one line.
+The table, JSON and CSV go to stdout, progress to stderr; bad input exits with status 2 and one line.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from sim.account.trace_cost import MOST_ACCESSES
 from sim.cli import options as command
 from sim.machine.record import presets
 from sim.report.network_run import network_report
-from sim.report.output import show, write_json
+from sim.report.output import show, write_json, write_rows
+from sim.report.rows import network_rows
 
 
 def parser():
@@ -37,7 +38,9 @@ def parser():
     add("--warm", action="store_true", help="count a second run, which meets what a first has left in the caches")
     add("--strict", action="store_true", help="refuse a network with an operator that cannot be run, instead of counting the rest")
     add("--limit", type=positive, default=MOST_ACCESSES, metavar="N", help=f"accesses that the run may take by estimate (default {MOST_ACCESSES})")
-    add("--json", action="store_true", help="JSON on stdout")
+    form = result.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON on stdout")
+    form.add_argument("--csv", action="store_true", help="CSV on stdout, a row a call")
     add("--list", action="store_true", help="list networks and machines and exit")
     return result
 
@@ -60,6 +63,8 @@ def write(machine, account, arguments):
         note(f"{account.name}: {text}")
     if arguments.json:
         write_json(machine, {"network": account.as_json()}, arguments.warm)
+    elif arguments.csv:
+        write_rows(network_rows(account))
     else:
         show(machine, network_report(account, machine), arguments.warm)
 

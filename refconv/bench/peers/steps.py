@@ -9,7 +9,8 @@ class PeerBlock:
 
     A subclass provides them, on its own tensors, NCHW unless said otherwise; weight and bias are names of arrays of the record, bias None where
     there is none: conv(x, weight, bias, groups), matrix(x, weight, bias), partial_conv(x, weight, bias), norm(x, weight, bias, eps) with channels
-    last, activation(x, kind), scaled(x, weight), mean(x), multiply(x, gates), add(x, y), to_last(x), to_first(x).
+    last, activation(x, kind), scaled(x, weight), shifted(x, bias), response(x, weight, eps), mean(x), multiply(x, gates), add(x, y), to_last(x),
+    to_first(x).
     """
 
     def settle(self, record, linear=False):
@@ -20,7 +21,7 @@ class PeerBlock:
         graph, self.calls, places = record.graph, [], {}
         for step in graph.steps:
             operation, arguments = _CALLS[step.op](graph, step)
-            either = step.op in ("activation", "scale")
+            either = step.op in ("activation", "scale", "shift")
             last = places[step.sources[0]] if either else operation == "norm" or (linear and operation == "matrix")
             sources = tuple(self._placed(source, places.get(source, False), last) for source in step.sources)
             places[step.name] = last
@@ -59,6 +60,8 @@ _CALLS = {
     "norm": lambda graph, step: ("norm", (*_names(graph, step), step.attributes["eps"])),
     "activation": lambda graph, step: ("activation", (step.attributes["kind"],)),
     "scale": lambda graph, step: ("scaled", _names(graph, step)),
+    "shift": lambda graph, step: ("shifted", _names(graph, step)),
+    "response": lambda graph, step: ("response", (*_names(graph, step), step.attributes["eps"])),
     "mean": lambda graph, step: ("mean", ()),
     "multiply": lambda graph, step: ("multiply", ()),
     "add": lambda graph, step: ("add", ()),

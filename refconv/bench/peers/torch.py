@@ -111,6 +111,15 @@ class TorchBlock(PeerBlock, Module):
         """Each channel times its factor."""
         return x * (getattr(self, weight) if self.linear else getattr(self, weight)[:, None, None])
 
+    def shifted(self, x, bias):
+        """Each channel plus its number."""
+        return x + (getattr(self, bias) if self.linear else getattr(self, bias)[:, None, None])
+
+    def response(self, x, weight, eps):
+        """The gates of global response normalisation."""
+        norms = x.norm(p=2, dim=(2, 3), keepdim=True)
+        return 1 + getattr(self, weight)[:, None, None] * norms / (norms.mean(1, keepdim=True) + eps)
+
     def activation(self, x, kind):
         """The activation of every element."""
         return ACTIVATIONS[kind](x)

@@ -15,6 +15,7 @@ from refconv.graph.passes.maps import OF_CONV, OF_PRODUCT, Map, Maps
 from refconv.problem.blocks import (
     ConvFirstBlock,
     ConvNeXtBlock,
+    ConvNeXtV2Block,
     FasterNetBlock,
     FFNBlock,
     FusedMBConvBlock,
@@ -25,7 +26,7 @@ from refconv.problem.blocks import (
 from refconv.problem.steps import INPUT, Step, centred_pads, matrix_shape
 
 ONE = np.ones(1, np.float32)
-ARRAYS = {"conv_weight": (1, 1, 1, 1), "norm_weight": (1,)}
+ARRAYS = {"conv_weight": (1, 1, 1, 1), "norm_weight": (1,), "response_weight": (1,)}
 """Shapes of the fields that are weights and no matrices."""
 GATES_OF = "se_"
 """What the names of the parameters of squeeze-excitation begin with."""
@@ -53,6 +54,7 @@ RECORDS = (
     (MBConvBlock, [{"se": se, **end} for se in (GATES, None) for end in ENDS]),
     (SeparableBlock, [{"se": se, "activation": kind, **end} for se in (GATES, None) for kind in ("relu", "identity") for end in ENDS]),
     (ConvNeXtBlock, [{}]),
+    (ConvNeXtV2Block, [{}, {"response_bias": None}]),
     (FasterNetBlock, [{}]),
     (ConvFirstBlock, [{}, WIDER, {"stride": 2, "expand_weight": np.ones((1, 2), np.float32)}]),  # x is added where the channels are as many
     (FFNBlock, ENDS),
@@ -140,10 +142,12 @@ def _fields(example, stands_for, parts):
     found, fields = {}, type(example).__dataclass_fields__
     for name in fields:
         value = getattr(example, name)
-        if isinstance(value, str):
+        if name.endswith("bias") and value is None:
+            found[name] = None
+        elif isinstance(value, str):
             found[name] = stands_for.get(("kind", value), value)
-        elif name == "eps":
-            found[name] = parts["norm"].attributes["eps"]
+        elif name in ("eps", "response_eps"):
+            found[name] = parts["norm" if name == "eps" else "response"].attributes["eps"]
         elif name == "residual" or (name == "stride" and "pads" not in fields):
             found[name] = value
         elif name == "stride":

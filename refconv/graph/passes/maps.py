@@ -7,6 +7,8 @@ A block's graph knows NHWC maps alone. In a network a tensor has its axes in any
     LayerNormalization             norm, over the last axis
     GlobalAveragePool, ReduceMean  mean
     Mul                            multiply
+    Add of a constant              shift, one number for each channel
+    1 + weight * n                 response, n = ReduceL2(x) / (ReduceMean of that + epsilon)
     Concat(conv(a), b)             partial_conv of x, where a and b are the parts of a Split of x, or Slices; any other of two: concatenate
     Pad, conv                      pad, by reflection; blur_pool, where the weight is its filter
 """
@@ -17,6 +19,7 @@ import numpy as np
 
 from refconv.graph import orders
 from refconv.graph.passes.join import PRODUCERS, SUMS
+from refconv.graph.passes.responses import both_ways, relative_norm
 from refconv.problem.conv import same_pads
 from refconv.problem.steps import BLUR
 
@@ -141,6 +144,50 @@ def _elementwise(op):
     return read
 
 
+def _sum(maps, step, perm):
+    """A response, the shift of every channel by a constant, or the sum of two tensors."""
+    return _response(maps, step, perm) or _shift(maps, step, perm) or _elementwise("add")(maps, step, perm)
+
+
+def _response(maps, step, perm):
+    """1 + weight * n, of gates that have one pixel."""
+    for one, weighted in both_ways(step, "Add"):
+        array = maps.network.constant(one)
+        for weight, relative in both_ways(maps.makers.get(weighted), "Mul") if array is not None and array.size == 1 and array == 1 else ():
+            vector, divided = _by_channel(maps, weight, perm), maps.makers.get(relative)
+            norm = maps.makers.get(divided.sources[0]) if vector is not None and divided is not None else None
+            found = norm and relative_norm(maps.network, maps.makers, relative, norm.sources[0])
+            if found:
+                norm, mean, eps = found
+                lying = perm or tuple(range(MAP_AXES))
+                fits = _axes(maps, norm) == {*lying[1:3]} and _axes(maps, mean) == {lying[3]}
+                return Part("response", (maps.made(norm.sources[0], perm),), {"weight": vector}, {"eps": eps}) if fits else None
+    return None
+
+
+def _shift(maps, step, perm):
+    for name, constant in both_ways(step, "Add"):
+        vector = _by_channel(maps, constant, perm)
+        if vector is not None:
+            return Part("shift", (maps.made(name, perm),), {"bias": vector}, {})
+    return None
+
+
+def _by_channel(maps, name, perm):
+    """A constant as a number for each channel of a map whose axes are NHWC in the order `perm`; None where it is not one."""
+    array = maps.network.constant(name)
+    if array is None or array.ndim > MAP_AXES or array.size != max(array.shape, default=1):
+        return None
+    whole = array.reshape((1,) * (MAP_AXES - array.ndim) + array.shape)
+    channels = (perm or tuple(range(MAP_AXES)))[3]
+    return array.reshape(-1) if whole.shape[channels] == array.size and array.ndim else None
+
+
+def _axes(maps, step):
+    """The axes that a reduction of a map goes over."""
+    return {axis % MAP_AXES if -MAP_AXES <= axis < MAP_AXES else axis for axis in _numbers(maps, step, "axes") or ()}
+
+
 def _norm(maps, step, perm):
     vectors = [maps.network.constant(name) for name in step.sources[1:]]
     given = step.attributes
@@ -151,8 +198,7 @@ def _norm(maps, step, perm):
 
 
 def _mean(maps, step, perm):
-    rows_and_columns = {axis % MAP_AXES if -MAP_AXES <= axis < MAP_AXES else axis for axis in _numbers(maps, step, "axes") or ()}
-    whole = step.op == "GlobalAveragePool" or (rows_and_columns == {*(perm or range(MAP_AXES))[1:3]} and step.attributes.get("keepdims", 1))
+    whole = step.op == "GlobalAveragePool" or (_axes(maps, step) == {*(perm or range(MAP_AXES))[1:3]} and step.attributes.get("keepdims", 1))
     whole = whole and (perm == OF_CONV or step.op == "ReduceMean")
     return Part("mean", (maps.made(step.sources[0], perm),), {}, {}) if whole else None
 
@@ -219,7 +265,7 @@ _READ = {
     "conv": _conv,
     "product": _product,
     "activation": _elementwise("activation"),
-    **dict.fromkeys(SUMS, _elementwise("add")),
+    **dict.fromkeys(SUMS, _sum),
     "Mul": _elementwise("multiply"),
     "LayerNormalization": _norm,
     **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), _mean),
