@@ -19,6 +19,7 @@ from refconv.tile import (
     add_row,
     fused_multiply_add,
     gather_diagonals,
+    interleaved,
     load,
     outer,
     outer_sum,
@@ -314,6 +315,21 @@ def transposing(x, out, rows):
 def test_transpose(dtype):
     n = host.target().lanes(element(dtype).work.itemsize)
     both(transposing, [np.arange(n * n, dtype=dtype), np.zeros(n * n, dtype)], Static(n))
+
+
+@kernel
+def interleaving(x, out, rows):
+    n = lanes(x)
+    store(out, 0, 0, interleaved(load(rows, ONE, x, 0, n, n)), rows * n, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [2, 3])
+def test_interleaved(dtype, rows):
+    n = host.target().lanes(element(dtype).work.itemsize)
+    x = np.arange(rows * n, dtype=dtype)
+    result = both(interleaving, [x, np.zeros(rows * n, dtype)], Static(rows))[1]
+    np.testing.assert_array_equal(result.reshape(n, rows), x.reshape(rows, n).T)
 
 
 @kernel

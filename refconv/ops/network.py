@@ -19,10 +19,11 @@ from refconv.graph.passes import ALWAYS, improved
 from refconv.operators.types import NotSupported
 from refconv.ops.blocks import block_program
 from refconv.ops.border import block_border_marker, border_marker
-from refconv.ops.convert import copy_transposed, ready
+from refconv.ops.convert import copy_transposed, ready, transposing
 from refconv.ops.layers import PackedWeight
-from refconv.ops.pools import pooler
-from refconv.ops.steps import activator
+from refconv.ops.network_runs import Run, alone, chained
+from refconv.ops.pools import pooler, pooling
+from refconv.ops.steps import activating, activator
 from refconv.plan import LayerProgram, plan_of, scratch, thread_count
 from refconv.problem.block_base import one_of
 from refconv.problem.conv import is_integer
@@ -241,14 +242,13 @@ class _Program:
         inputs, calls, runs, outputs = self.bound()
         for name, copy in inputs:
             copy(given[name])
-        done = 0
+        number = 0
         with np.errstate(all="ignore"):
             try:
-                for run in runs:
+                for number, run in runs.chained:  # noqa: B007  which call an error is of
                     run()
-                    done += 1
             except (NotSupported, ValueError, TypeError, IndexError, ArithmeticError) as error:
-                raise ValueError(f"{printable(self.network.label(calls[done].step))}: {error}") from error
+                raise ValueError(f"{printable(self.network.label(calls[number].step))}: {error}") from error
         made = tuple(copy() for copy in outputs)
         return made[0] if len(made) == 1 else made
 
@@ -260,7 +260,7 @@ class _Program:
             copy(given[name])
         marks = [time.perf_counter()]
         with np.errstate(all="ignore"):
-            for run in runs:
+            for run in runs.alone:
                 run()
                 marks.append(time.perf_counter())
         return [CallTime(call, end - start, self._bytes(call)) for call, start, end in zip(calls, marks[:-1], marks[1:], strict=True)]
@@ -281,14 +281,14 @@ class _Program:
         return made
 
     def _bind(self):
-        """(functions for the inputs, calls that make something, functions for these, functions for the outputs), on an arena of this thread."""
+        """(functions for the inputs, calls that make something, their _Runs, functions for the outputs), on an arena of this thread."""
         schedule = self.schedule
         arena = scratch("network", schedule.arena_bytes, np.uint8)  # of all networks of this thread: each call fills it anew
         arrays = {name: self._view(arena, name, tensor) for name, tensor in schedule.tensors.items()}
         inputs = [(name, _entering(arrays[name], schedule.tensors[name].order)) for name in schedule.inputs]
         numbers = [i for i, call in enumerate(schedule.calls) if arrays[call.out].size]
         calls = [schedule.calls[i] for i in numbers]
-        runs = [self._bound(i, call, arrays) for i, call in zip(numbers, calls, strict=True)]
+        runs = _Runs([self._bound(i, call, arrays) for i, call in zip(numbers, calls, strict=True)])
         outputs = [_leaving(arrays[name], schedule.tensors[name].order) for name in schedule.outputs]
         return inputs, calls, runs, outputs
 
@@ -301,23 +301,23 @@ class _Program:
         return lying.transpose(np.argsort(tensor.order).tolist()) if tensor.order else lying
 
     def _bound(self, i, call, arrays):
-        """A function of no arguments that makes a call."""
+        """The Runs of a call."""
         sources, out = [arrays[name] if name else None for name in call.sources], arrays[call.out]
         order = self.schedule.tensors[call.out].order
         if call.kernel == CONVERT:
-            return functools.partial(_copier(out, self.schedule.tensors[call.sources[0]].order, order), sources[0], out)
+            return [_conversion(sources[0], out, self.schedule.tensors[call.sources[0]].order, order)]
         if call.kernel == ACTIVATED:
-            return activator(_flat(sources[0], order), _flat(out, order), call.step.attributes["kind"])
+            return [_activation(_flat(sources[0], order), _flat(out, order), call.step.attributes["kind"])]
         if call.kernel == POOLED:
-            return pooler(_flat(sources[0], self.schedule.tensors[call.sources[0]].order), _flat(out, order), call.run)
+            given = _flat(sources[0], self.schedule.tensors[call.sources[0]].order), _flat(out, order), call.run
+            return [Run(pooler(*given), functools.partial(pooling, *given))]
         if call.kernel == NUMPY:
             function, writes = call.run
-            return functools.partial(_written if writes else _computed, function, sources, out)
-        runs = self._block(i, call, sources, out, arrays) if call.block else self._kernel(i, call, sources, out)
-        return runs[0] if len(runs) == 1 else functools.partial(_all, runs)
+            return [Run(functools.partial(_written if writes else _computed, function, sources, out))]
+        return self._block(i, call, sources, out, arrays) if call.block else self._kernel(i, call, sources, out)
 
     def _block(self, i, call, sources, out, arrays):
-        """Functions that make a block's calls one after another, and passes of what comes after its own sum."""
+        """The Runs of a block: its calls, and passes of what comes after its own sum."""
         record, order = call.step.attributes["record"], self.schedule.tensors[call.out].order
         program = self._plans.get(i)
         if program is None:
@@ -327,15 +327,15 @@ class _Program:
         last = call.block.calls[-1].problem
         mark = block_border_marker(record, (last.h, last.w))
         flat, given = _flat(out, order), call.step.attributes
-        runs = [functools.partial(bound.run, _flat(sources[0], self.schedule.tensors[call.sources[0]].order), flat)]
+        runs = [_program_run(bound, _flat(sources[0], self.schedule.tensors[call.sources[0]].order), flat)]
         if mark is not None:
-            runs.append(functools.partial(mark, flat.reshape(program.out_shape)))
+            runs.append(Run(functools.partial(mark, flat.reshape(program.out_shape))))
         for op in call.after:
-            runs.append(functools.partial(np.add, out, sources[1], out=out) if op == SUM else activator(flat, flat, given[op]))
+            runs.append(Run(functools.partial(np.add, out, sources[1], out=out)) if op == SUM else _activation(flat, flat, given[op]))
         return runs
 
     def _kernel(self, i, call, sources, out):
-        """Functions that make a layer's call."""
+        """The Runs of a layer."""
         plan = self._plans.get(i)
         if plan is None:
             plan = self._plans[i] = plan_of(call.call, element(out.dtype))
@@ -345,8 +345,8 @@ class _Program:
         residual = _flat(sources[1], order) if len(sources) > 1 else plan.no_bias
         program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias), residual)
         mark = border_marker(problem, packed.not_finite)
-        runs = [functools.partial(program.run, _flat(sources[0], order), _flat(out, order))]
-        return [*runs, functools.partial(mark, _flat(out, order).reshape(plan.out_shape))] if mark is not None else runs
+        runs = [_program_run(program, _flat(sources[0], order), _flat(out, order))]
+        return [*runs, Run(functools.partial(mark, _flat(out, order).reshape(plan.out_shape)))] if mark is not None else runs
 
     def _packed_weight(self, weight, groups):
         """The PackedWeight of an array, packed once for all schedules of the network; an entry holds its array, so that no other has its id."""
@@ -357,9 +357,30 @@ class _Program:
         return known[1]
 
 
-def _all(runs):
-    for run in runs:
-        run()
+class _Runs:
+    """The calls of a network as functions: `chained` as they run, (number of a call, function) for each step; `alone`, each of them by itself."""
+
+    def __init__(self, calls):
+        self._calls = calls
+
+    @functools.cached_property
+    def chained(self):
+        return chained(self._calls)
+
+    @functools.cached_property
+    def alone(self):
+        return [alone(runs) for runs in self._calls]
+
+
+def _program_run(program, x, out):
+    """The Run of a Program or LayerProgram on flat arrays."""
+    for plan in program.plans:
+        plan.workspace  # noqa: B018  as large as it gets, before anything is laid out on it
+    return Run(functools.partial(program.run, x, out), functools.partial(program.native_calls, x, out), program.split)
+
+
+def _activation(x, out, kind):
+    return Run(activator(x, out, kind), functools.partial(activating, x, out, kind))
 
 
 def _flat(array, order):
@@ -383,21 +404,38 @@ def _check(made, out):
         raise ValueError(f"made {list(made.shape)} {made.dtype}: must be {list(out.shape)} {out.dtype}")
 
 
+def _matrices(shape, dtype, source_order, out_order):
+    """(count, rows, columns) of the matrices that are transposed where a tensor in one order is brought to another; None where NumPy copies it."""
+    kernels, plain = orders.channels_last(len(shape)), orders.plain(len(shape))
+    if len(shape) != 4 or 0 in shape or dtype.name not in ELEMENTS or {source_order, out_order} != {kernels, plain}:
+        return None
+    n, c, h, w = shape
+    return (n, h * w, c) if source_order == kernels else (n, c, h * w)
+
+
+def _conversion(source, out, source_order, out_order):
+    """The Run of a conversion between two tensors of the arena."""
+    sizes = _matrices(out.shape, out.dtype, source_order, out_order)
+    run = functools.partial(_copier(out, source_order, out_order), source, out)
+    if sizes is None:
+        return Run(run)
+    return Run(run, lambda: [transposing(_flat(source, source_order), _flat(out, out_order), sizes, element(out.dtype))])
+
+
 def _copier(like, source_order, out_order):
     """copy(source, out): the elements of a tensor in one order to one in another, both of `like`'s shape and dtype; its kernel is compiled here."""
-    kernels, plain = orders.channels_last(like.ndim), orders.plain(like.ndim)
-    if like.ndim != 4 or not like.size or like.dtype.name not in ELEMENTS or {source_order, out_order} != {kernels, plain}:
+    sizes = _matrices(like.shape, like.dtype, source_order, out_order)
+    if sizes is None:
         return lambda source, out: np.copyto(out, source)
-    n, c = like.shape[:2]
-    of_map = lambda array, order: array.reshape(n, -1, c) if order == kernels else array.reshape(n, c, -1)
+    count, lines, columns = sizes
 
     def copy(source, out):
-        rows, columns = source.transpose(source_order), out.transpose(out_order)
-        if not (rows.flags.c_contiguous and columns.flags.c_contiguous):
+        given, made = source.transpose(source_order), out.transpose(out_order)
+        if not (given.flags.c_contiguous and made.flags.c_contiguous):
             return np.copyto(out, source)
-        return copy_transposed(of_map(rows, source_order), of_map(columns, out_order))
+        return copy_transposed(given.reshape(sizes), made.reshape(count, columns, lines))
 
-    ready(like.dtype)
+    ready(like.dtype, sizes)
     return copy
 
 

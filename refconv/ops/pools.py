@@ -4,7 +4,8 @@ import functools
 
 from numba import typeof
 
-from refconv.jit import compiled
+from refconv.frames import NativeCall
+from refconv.jit import compiled, native
 from refconv.kernels.map_mean import map_mean
 from refconv.kernels.pool_windows import pool_windows
 from refconv.plan import flat
@@ -20,3 +21,9 @@ def pooler(x, out, problem):
     """
     array = flat(x.dtype)
     return functools.partial(compiled(_KERNELS[type(problem)], (array, array, typeof(problem))), x, out, problem)
+
+
+def pooling(x, out, problem):
+    """What the function of `pooler` does, as a NativeCall."""
+    array = flat(x.dtype)
+    return NativeCall(*native(_KERNELS[type(problem)], (array, array, typeof(problem))), (x, out, problem))

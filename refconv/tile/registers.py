@@ -92,6 +92,11 @@ def transpose(tile):
     return tile.T.copy()
 
 
+def interleaved(tile):
+    """One row of as many vectors as the tile, of one vector a row, has rows: result[0, l * rows + r] = tile[r, l]."""
+    return tile.T.reshape(1, -1).copy()
+
+
 def gather_steps(width, lanes):
     """[(half, source lane of each lane), ...]: what gather_diagonals adds to vector t from vector t + half, width down to 1.
 
@@ -266,3 +271,22 @@ def _transpose(typing_context, tile):
 
     if (tile.rows, tile.vectors) == (tile.lanes, 1):
         return tile(tile), codegen
+
+
+@implement(interleaved)
+def _interleaved(typing_context, tile):
+    row = tile.with_shape(1, tile.rows)
+
+    def codegen(context, builder, signature, args):
+        result, rows, n = ir.Constant(context.get_value_type(row), None), [vector_at(builder, args[0], r) for r in range(tile.rows)], tile.lanes
+        for j in range(tile.rows):
+            vector, places = rows[0], [divmod(j * n + lane, tile.rows) for lane in range(n)]
+            for r in range(1, tile.rows):  # lanes of row r come in, the others stay; those of row 0 are moved with the first
+                kept = [at if r == 1 else lane for lane, (at, _) in enumerate(places)]
+                lanes = [n + at if of == r else kept[lane] for lane, (at, of) in enumerate(places)]
+                vector = builder.shuffle_vector(vector, rows[r], int32_vector(lanes))
+            result = put(builder, result, vector, j)
+        return result
+
+    if tile.vectors == 1:
+        return row(tile), codegen
