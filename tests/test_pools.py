@@ -21,7 +21,7 @@ DTYPE = st.sampled_from([np.float32, np.float64])
 def pooled(x, shape, problem):
     """A new array of that shape, pooled from an array that lies channels-last."""
     out = np.full(shape, 9, x.dtype)
-    pooler(x.reshape(-1), out.reshape(-1), problem)()
+    pooler([x.reshape(-1)], out.reshape(-1), problem)()
     return out
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
-from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, POOLED, SUM
+from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, OF_MAPS, SUM
 from refconv.graph.model import printable
 from refconv.graph.network import input_shapes, shape_text
 from refconv.graph.network_schedule import network_schedule
@@ -308,8 +308,13 @@ class _Program:
             return [_conversion(sources[0], out, self.schedule.tensors[call.sources[0]].order, order)]
         if call.kernel == ACTIVATED:
             return [_activation(_flat(sources[0], order), _flat(out, order), call.step.attributes["kind"])]
-        if call.kernel == POOLED:
-            given = _flat(sources[0], self.schedule.tensors[call.sources[0]].order), _flat(out, order), call.run
+        if call.kernel in OF_MAPS:
+            tensors = self.schedule.tensors
+            flat = [
+                np.empty(0, out.dtype) if array is None else _flat(array, tensors[name].order)
+                for array, name in zip(sources, call.sources, strict=True)
+            ]
+            given = flat, _flat(out, order), call.run
             return [Run(pooler(*given), functools.partial(pooling, *given))]
         if call.kernel == NUMPY:
             function, writes = call.run

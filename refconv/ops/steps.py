@@ -50,7 +50,7 @@ def _mean(x, parameters, attributes, options):
     n, h, w, c = x.shape
     if in_kernels(x.dtype):
         out = empty((n, 1, 1, c), x.dtype)
-        pooler(x.reshape(-1), out.reshape(-1), MapMean(n, h * w, c))()
+        pooler([x.reshape(-1)], out.reshape(-1), MapMean(n, h * w, c))()
         return out
     return x.astype(element(x.dtype).work).mean(axis=(1, 2), keepdims=True).astype(x.dtype)
 
@@ -61,7 +61,7 @@ def _max_pool(x, parameters, attributes, options):
         n, h, w, c = x.shape
         rows, columns = axes_of((h, w), (size, size), (stride, stride), attributes["pads"])
         out = empty((n, rows.count, columns.count, c), x.dtype)
-        pooler(x.reshape(-1), out.reshape(-1), Pool(n, c, rows, columns))()
+        pooler([x.reshape(-1)], out.reshape(-1), Pool(n, c, rows, columns))()
         return out
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=x.dtype.type(-np.inf))
     return sliding_window_view(padded, (size, size), axis=(1, 2))[:, ::stride, ::stride].max(axis=(4, 5))

@@ -182,6 +182,13 @@ def load_if(builder, condition, load, kind):
     return result
 
 
+def store_masked(builder, pointer, value, mask):
+    """The lanes whose bits are set in a mask."""
+    place, align = _stored(builder, pointer, value.type)
+    stored = narrow(builder, value, pointer.type.pointee)
+    _masked(builder, "store", ir.VoidType(), [stored, place, ir.Constant(INT32, align), mask])
+
+
 def store_some(builder, pointer, value, count):
     """Store the first `count` lanes, as load_some loads them."""
     kind = value.type
@@ -190,7 +197,4 @@ def store_some(builder, pointer, value, count):
         with whole:
             store_vector(builder, value, pointer)
         with part:
-            mask = lane_mask(builder, count, kind.count)
-            place, align = _stored(builder, pointer, kind)
-            stored = narrow(builder, value, pointer.type.pointee)
-            _masked(builder, "store", ir.VoidType(), [stored, place, ir.Constant(INT32, align), mask])
+            store_masked(builder, pointer, value, lane_mask(builder, count, kind.count))
