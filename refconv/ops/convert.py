@@ -58,18 +58,20 @@ def interleave_matrices(x, out, count, rows, columns, few):
 
 def copy_transposed(source, target):
     """target[i, c, r] = source[i, r, c] for contiguous (count, rows, columns) and (count, columns, rows) arrays of one dtype."""
-    stored, sizes = element(source.dtype), source.shape
-    run, tile_rows = _kernel_for(sizes, stored)
-    entry, source, target = _entry(stored, run, tile_rows), source.reshape(-1), target.reshape(-1)
-    if entry is not plain(run):
-        source, target = source.view(stored.compiled), target.view(stored.compiled)
-    entry(source, target, *sizes, tile_rows)
+    transposer(source.dtype, source.shape)(source.reshape(-1), target.reshape(-1))
 
 
-def ready(dtype, sizes):
-    """Compile copy_transposed for a dtype and sizes, or read it from disk, ahead of its first call."""
+def transposer(dtype, sizes):
+    """A function f(source, target) of flat arrays that copies as copy_transposed; sizes: (count, rows, columns) of the source.
+
+    Its kernel is compiled here, or read from disk.
+    """
     stored = element(dtype)
-    _entry(stored, *_kernel_for(sizes, stored))
+    run, tile_rows = _kernel_for(sizes, stored)
+    entry = _entry(stored, run, tile_rows)
+    if entry is plain(run) or stored.compiled == stored.dtype:
+        return lambda source, target: entry(source, target, *sizes, tile_rows)
+    return lambda source, target: entry(source.view(stored.compiled), target.view(stored.compiled), *sizes, tile_rows)
 
 
 def transposing(source, target, sizes, stored):

@@ -82,7 +82,7 @@ def _zero(typing_context, rows, vectors, like):
 
 
 def _masks_are_instructions(buffer):
-    """Whether the target loads and stores some lanes of a vector at once: with AVX2 and AVX-512, but for halves; elsewhere that is a chain of branches."""
+    """Whether the target loads and stores some lanes of a vector at once: with AVX2 and AVX-512, but for halves. Elsewhere: a chain of branches."""
     return host.vector_unit()[0] > 16 and buffer.dtype not in MARK
 
 
