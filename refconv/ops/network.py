@@ -327,7 +327,7 @@ class _Program:
                 for array, name in zip(sources, call.sources, strict=True)
             ]
             given = flat, _flat(out, order), call.run
-            return [Run(pooler(*given), functools.partial(pooling, *given))]
+            return [Run(pooler(*given), lambda: [pooling(*given)])]
         if call.kernel == NUMPY:
             function, writes = call.run
             return [Run(functools.partial(_written if writes else _computed, function, sources, out))]
@@ -397,7 +397,7 @@ def _program_run(program, x, out):
 
 
 def _activation(x, out, kind):
-    return Run(activator(x, out, kind), functools.partial(activating, x, out, kind))
+    return Run(activator(x, out, kind), lambda: [activating(x, out, kind)])
 
 
 def _flat(array, order):
