@@ -49,7 +49,7 @@ def _schedule(builder, record, images, stored):
     return block_schedule(record, *images, stored, builder.target._replace(threads=builder.threads))
 
 
-MUCH_ELSE = {"norm", "partial_conv", "pad"}
+MUCH_ELSE = {"norm", "partial_conv", "pad", "multiply"}
 """Steps of a block's graph that are several passes of NumPy where layers run one by one."""
 
 

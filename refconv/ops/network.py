@@ -21,7 +21,7 @@ from refconv.ops.blocks import block_program
 from refconv.ops.border import block_border_marker, border_marker
 from refconv.ops.convert import transposer, transposing
 from refconv.ops.layers import PackedWeight
-from refconv.ops.network_runs import Run, alone, chained
+from refconv.ops.network_runs import Run, alone, chained, side_by_side
 from refconv.ops.pools import pooler, pooling
 from refconv.ops.steps import activating, activator
 from refconv.plan import LayerProgram, plan_of, scratch, thread_count
@@ -244,7 +244,7 @@ class _Program:
 
     def __init__(self, sized, threads, packed):
         self.network, self.schedule, self.packed = sized.network, network_schedule(sized, threads), packed
-        self._local, self._plans = threading.local(), {}
+        self._local, self._laying, self._plans, self._biases = threading.local(), threading.Lock(), {}, {}
         whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
         if whole and self.schedule.peak_bytes > whole:
             raise ValueError(f"these sizes need {self.schedule.peak_bytes:,} bytes: must be at most the {whole:,} of this computer's memory")
@@ -295,6 +295,9 @@ class _Program:
     def _bind(self):
         """(functions for the inputs, calls that make something, their _Runs, functions for the outputs), on an arena of this thread."""
         schedule = self.schedule
+        with self._laying:
+            if not self._plans:
+                self._lay_weights()
         arena = scratch("network", schedule.arena_bytes, np.uint8)  # of all networks of this thread: each call fills it anew
         arrays = {name: self._view(arena, name, tensor) for name, tensor in schedule.tensors.items()}
         inputs = [(name, _entering(arrays[name], schedule.tensors[name].order)) for name in schedule.inputs]
@@ -336,9 +339,7 @@ class _Program:
     def _block(self, i, call, sources, out, arrays):
         """The Runs of a block: its calls, and passes of what comes after its own sum."""
         record, order = call.step.attributes["record"], self.schedule.tensors[call.out].order
-        program = self._plans.get(i)
-        if program is None:
-            program = self._plans[i] = block_program(record, call.block)
+        program = self._plans[i]
         between = {name: arrays[tensor] for name, tensor in call.between.items()}
         bound = program._replace(parameters=program.parameters | between)
         last = call.block.calls[-1].problem
@@ -353,25 +354,49 @@ class _Program:
 
     def _kernel(self, i, call, sources, out):
         """The Runs of a layer."""
-        plan = self._plans.get(i)
-        if plan is None:
-            plan = self._plans[i] = plan_of(call.call, element(out.dtype))
-        weight, bias = (self.network.parameters.get(call.step.parameters.get(role)) for role in ("weight", "bias"))
-        packed = self._packed_weight(weight, call.call.problem.groups)
+        plan, packed = self._plans[i], self._packed_weight(call)[1]
         order, problem = self.schedule.tensors[call.out].order, call.call.problem
         residual = _flat(sources[1], order) if len(sources) > 1 else plan.no_bias
-        program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias), residual)
+        program = LayerProgram(plan, packed.data, self._biases.get(i, plan.no_bias), residual)
         mark = border_marker(problem, packed.not_finite)
         runs = [_program_run(program, _flat(sources[0], order), _flat(out, order))]
         return [*runs, Run(functools.partial(mark, _flat(out, order).reshape(plan.out_shape)))] if mark is not None else runs
 
-    def _packed_weight(self, weight, groups):
-        """The PackedWeight of an array, packed once for all schedules of the network; an entry holds its array, so that no other has its id."""
+    def _lay_weights(self):
+        """Make plans of all calls, and lay their packed weights side by side, in the order of the calls; but those that another schedule has laid."""
+        arrays, places = [], []
+        for i, call in enumerate(self.schedule.calls):
+            if call.block:
+                program = self._plans[i] = block_program(call.step.attributes["record"], call.block)
+                arrays += program.parameters.values()
+                places += [functools.partial(program.parameters.__setitem__, name) for name in program.parameters]
+            elif call.call:
+                self._plans[i] = plan_of(call.call, element(self.schedule.tensors[call.out].dtype))
+                known, bias = self._packed_weight(call), self.network.parameters.get(call.step.parameters.get("bias"))
+                if len(known) == NOT_LAID:
+                    arrays.append(known[1].data)
+                    places.append(functools.partial(setattr, known[1], "data"))
+                    known.append(True)
+                if bias is not None:
+                    arrays.append(np.ascontiguousarray(bias))
+                    places.append(functools.partial(self._biases.__setitem__, i))
+        for put, array in zip(places, side_by_side(arrays), strict=True):
+            array.flags.writeable = False
+            put(array)
+
+    def _packed_weight(self, call):
+        """[array, its PackedWeight, True where it has been laid out] of a layer's weight: packed once for all schedules of the network; an entry
+        holds its array, so that no other has its id."""
+        weight, groups = self.network.parameters[call.step.parameters["weight"]], call.call.problem.groups
         known = self.packed.get((id(weight), groups))
         if known is None:
             shape = {2: (*weight.shape, 1, 1), 3: (*weight.shape[:2], 1, weight.shape[-1])}.get(weight.ndim, weight.shape)
-            known = self.packed[id(weight), groups] = weight, PackedWeight(np.ascontiguousarray(weight).reshape(shape), groups)
-        return known[1]
+            known = self.packed[id(weight), groups] = [weight, PackedWeight(np.ascontiguousarray(weight).reshape(shape), groups)]
+        return known
+
+
+NOT_LAID = 2
+"""The length of what _packed_weight returns of a weight that has not been laid out."""
 
 
 class _Runs:
@@ -454,14 +479,13 @@ def _leaving(source, order):
     """A function that makes an array of a tensor, which lies in that order."""
     plain = orders.plain(source.ndim)
     sizes = _matrices(source.shape, source.dtype, order, plain)
-    transpose, given = sizes and transposer(source.dtype, sizes), _flat(source, order)
+    if sizes is None:
+        return source.copy
+    transpose, given = transposer(source.dtype, sizes), _flat(source, order)
 
     def leave():
         out = np.empty(source.shape, source.dtype)
-        if transpose:
-            transpose(given, out.reshape(-1))
-        else:
-            np.copyto(out, source)
+        transpose(given, out.reshape(-1))
         return out
 
     return leave

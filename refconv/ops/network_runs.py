@@ -8,8 +8,10 @@ import functools
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 
 from refconv import frames
+from refconv.weights.packed import LINE_BYTES, ceil_div, empty
 
 
 class Run(NamedTuple):
@@ -59,3 +61,17 @@ def _together(runs):
 def _all(functions):
     for function in functions:
         function()
+
+
+def side_by_side(arrays):
+    """Copies of flat arrays that lie one after another in memory, each from a cache line on.
+
+    So weights lie in the order in which they are read. What a kernel prefetches behind its last block is then the beginning of the next one's, which
+    between the calls of a network lies beyond the L2: 49 pixels of 160 channels to 960 took 1.25 times as long with weights that came from there.
+    """
+    places = np.cumsum([0, *(ceil_div(array.nbytes, LINE_BYTES) * LINE_BYTES for array in arrays)]).tolist()
+    whole, copies = empty(places[-1], np.uint8), []
+    for array, at in zip(arrays, places, strict=False):
+        copies.append(whole[at : at + array.nbytes].view(array.dtype))
+        copies[-1][...] = array
+    return copies

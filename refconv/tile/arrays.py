@@ -20,6 +20,7 @@ from refconv.tile.llvm import (
     load_vector,
     multiply_add,
     opaque,
+    opaque_vector,
     prefetch_line,
     put,
     repeated,
@@ -172,7 +173,8 @@ def _add_from(typing_context, acc, x, at, row_stride, columns, first_row):
         every = builder.icmp_signed("<=", first, ir.Constant(first.type, 0))
         with builder.if_else(builder.and_(every, _full(builder, acc, columns_v)), likely=True) as (whole, part):
             with whole:  # as in a store; of whole vectors an addition reads its operand itself, so that no register is taken for it
-                of_whole, whole_block = added(lambda r, v, here: load_vector(builder, here, acc.vector)), builder.block
+                of_whole = [opaque_vector(builder, vector) for vector in added(lambda r, v, here: load_vector(builder, here, acc.vector))]
+                whole_block = builder.block
             with part:
                 masks = [lane_mask(builder, count, acc.lanes) for count in _left(builder, acc, columns_v)]
                 new = [builder.icmp_signed(">=", ir.Constant(first.type, r), first) for r in range(acc.rows)]

@@ -3,6 +3,7 @@
 from llvmlite import ir
 from numba.core import cgutils
 
+from refconv import host
 from refconv.tile.half import INT32, MARK, narrow, widen
 
 
@@ -94,6 +95,14 @@ def opaque(builder, pointer):
     """
     kind = ir.FunctionType(pointer.type, [pointer.type])
     return builder.call(ir.InlineAsm(kind, "", "=r,0", side_effect=False), [pointer])
+
+
+def opaque_vector(builder, vector):
+    """The same vector, but the compiler does not see that it is. Additions that end both sides of a branch it makes one behind it, and keeps what
+    they read on the stack until then."""
+    if not host.is_x86():
+        return vector
+    return builder.call(ir.InlineAsm(ir.FunctionType(vector.type, [vector.type]), "", "=v,0", side_effect=False), [vector])
 
 
 BYTES = {"half": 2, "i16": 2, "float": 4, "double": 8}

@@ -269,7 +269,7 @@ def pointwise_tiling(problem, itemsize, target):
     else:
         tiles = target.l2_bytes // 4 // (problem.c * itemsize) // rows
     block = rows * max(1, min(tiles, ceil_div(ceil_div(pixels, rows), target.threads)))
-    ahead = max(1, vectors * lanes * rows // (2 * block))  # half of the block, as in dense_tiling; the prefetch is there for the pixels anyway
+    ahead = max(1, ceil_div(vectors * lanes * rows, block))  # all of the next block; the prefetch is there for the pixels anyway
     channels = ceil_div(most, vectors * lanes) * vectors * lanes
     return PointwiseTiling(tile_of(rows, vectors, problem.k, lanes), block, channels, ahead)
 
