@@ -13,7 +13,7 @@ from numba.extending import overload
 from refconv.jit import routine
 from refconv.parts.copy import FOUR, fill
 from refconv.parts.feed_forward import Projection, odd_pitch, project_chunk, residual_start
-from refconv.parts.gates import gate_weights
+from refconv.parts.gates import gate_pixels, gate_weights, gates_pixels
 from refconv.parts.operands import ONE, Span
 from refconv.parts.workspace import own_part, widen, widened
 from refconv.problem.fused import PROJECTED, SPILLED
@@ -49,9 +49,9 @@ def begin_ending(operands, work, block, part):
 
 @routine
 def image_projection(ending, block, n):
-    """The Place of the projection's weights for image n: with its gates in them, where the block has gates."""
+    """The Place of the projection's weights for image n: with its gates in them, where the block has gates that are not applied to pixels."""
     matrix = ending.plain
-    if block.gated > 0 and block.result == PROJECTED:
+    if block.gated > 0 and block.result == PROJECTED and not gates_pixels(block):
         operands, matrix = ending.operands, ending.projection
         widen(matrix, Place(operands.project, 0), length(operands.project))
         gate_weights(matrix, ending.plain, Place(operands.gates, n * block.hidden), block.hidden, block.k)
@@ -117,6 +117,8 @@ def end_rows(out, at, hidden, chunk, pixels, n, matrix, ending, block, tile):
         to, pooled = View(out, at * block.hidden + h, block.hidden), moved(ending.pooled, n * odd_pitch(block.hidden, lanes(matrix.buffer)) + h)
         add_pixels(pooled, hidden, pixels, h_last - h, to, block.result == SPILLED and not made_in_place(out, hidden.buffer))
     else:
+        if gates_pixels(block):
+            gate_pixels(hidden, hidden, pixels, Place(operands.gates, n * block.hidden + h), h_last - h)
         begins = block.residual if h == 0 else 0  # later chunks find the sums of those before
         start = residual_start(Place(operands.x, at * block.c), begins, Span(0, pixels, block.k), sums)
         whole = Projection(matrix, Place(operands.project_bias, 0), block.hidden, block.k, sums, None, block.project_activation)

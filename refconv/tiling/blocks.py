@@ -297,12 +297,12 @@ def separable_tiling(block, itemsize, target):
 
 
 def gated_tiling(block, itemsize, target):
-    """Rule: as many pixels as stay within `unit_bytes` with their sums, an even share for each thread."""
+    """Rule: as many pixels as stay within `unit_bytes` with their sums, though no fewer than STEP_PIXELS; an even share for each thread."""
     total, pixel_bytes = block.p * block.q, (odd_pitch(block.hidden, target.lanes(itemsize)) + block.k) * itemsize
     most = ceil_div(total, layers.parts(block.n, target.threads))
-    pixels = max(1, min(most, unit_bytes(block, block.k, itemsize, target) // pixel_bytes))
+    pixels = min(most, max(STEP_PIXELS, unit_bytes(block, block.k, itemsize, target) // pixel_bytes))
     pixels = ceil_div(most, ceil_div(most, pixels))
-    return GatedTiling(pixels, product(MANY, block.k, block.hidden, itemsize, target))
+    return GatedTiling(pixels, product(span_of(block.q, block).pixels, block.k, block.hidden, itemsize, target))
 
 
 def gate_tiling(problem, itemsize, target):
