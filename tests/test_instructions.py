@@ -21,6 +21,7 @@ from refconv.tile import (
     gather_diagonals,
     interleaved,
     load,
+    multiply_row,
     outer,
     outer_sum,
     slide,
@@ -32,6 +33,7 @@ from refconv.tile import (
 )
 from refconv.tile.instructions import lanes, slide_schedule
 from refconv.tile.operands import Ahead, Below, View, Weights
+from refconv.tile.registers import first_columns, mean_of, subtract_row
 from refconv.tiling.shapes import DepthwiseStrip
 
 DTYPES = [np.float32, np.float64, np.float16, bfloat16]
@@ -315,6 +317,39 @@ def transposing(x, out, rows):
 def test_transpose(dtype):
     n = host.target().lanes(element(dtype).work.itemsize)
     both(transposing, [np.arange(n * n, dtype=dtype), np.zeros(n * n, dtype)], Static(n))
+
+
+@kernel
+def keeping(x, out, rows, vectors, columns):
+    n = vectors * lanes(x)
+    store(out, 0, n, first_columns(load(rows, vectors, x, 0, n, n), columns), n, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_first_columns(dtype):
+    n = 2 * host.target().lanes(np.dtype(dtype).itemsize)
+    x = data(3 * n, dtype)
+    for columns in (-1, 0, 1, n // 2, n - 1, n, n + 1):
+        result = both(keeping, [x, np.zeros(3 * n, dtype)], Static(3), Static(2), columns)[1].reshape(3, n)
+        np.testing.assert_array_equal(result, np.where(np.arange(n) < columns, x.reshape(3, n), 0))
+
+
+@kernel
+def meeting(x, out, rows):
+    n = lanes(x)
+    one, other = load(rows, ONE, x, 0, n, n), load(rows, ONE, x, n, n, n)
+    mean = mean_of(fused_multiply_add(multiply_row(one, other), one, other), 4)
+    store(out, 0, n, add_row(subtract_row(mean, one), other), n, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_meet_rows(dtype):
+    """Of two tiles of as many rows: row r meets row r."""
+    n = host.target().lanes(np.dtype(dtype).itemsize)
+    x = data(4 * n, dtype)
+    result = both(meeting, [x, np.zeros(3 * n, dtype)], Static(3))[1].reshape(3, n)
+    one, other = x[: 3 * n].reshape(3, n), x[n:].reshape(3, n)
+    np.testing.assert_array_equal(result, (2 * one * other).sum(axis=1, keepdims=True) / 4 - one + other)
 
 
 @kernel
