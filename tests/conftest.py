@@ -27,13 +27,17 @@ def pytest_collection_finish():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--other-targets", action="store_true", help="also run what differs between instruction sets for AVX2 and plain x86-64")
+    parser.addoption("--other-targets", action="store_true", help="also run what differs between instruction sets for other CPUs of x86-64")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "other_target: compiles for another instruction set than this CPU's; runs with --other-targets")
 
 
 def pytest_collection_modifyitems(config, items):
     """Tests of other targets run where they are asked for, as CI does: each compiles hundreds of kernels anew. They go to the head of each of the two
     workers' shares, since they take longest."""
-    slow = [item for item in items if "other_targets" in item.name]
+    slow = [item for item in items if item.get_closest_marker("other_target")]
     rest = [item for item in items if item not in slow]
     if not config.getoption("--other-targets"):
         for item in slow:

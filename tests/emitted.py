@@ -5,7 +5,6 @@ tile that the rules can choose, "strips", the slide alone in strips that they ca
 the loops of a tile that is "too large"; "target", the compiler's target as refconv sees it.
 """
 
-import itertools
 import json
 import sys
 
@@ -22,7 +21,6 @@ from refconv.plan import flat, make_plan, plan_of
 from refconv.schedule import block_schedule
 from refconv.static import Static
 from refconv.tile import outer_sum, slide, store, zero
-from refconv.tile.fit import most_rows_of_slide
 from refconv.tile.operands import Ahead, Below, View, Weights
 from refconv.tiling.layers import ROWS, most_rows, most_strip_rows
 from refconv.tiling.shapes import DepthwiseStrip
@@ -47,13 +45,20 @@ def summed(single, double, rows, vectors, steps, pitch, stride, at, step):
     sum_in_tile(x64, w64, out64, rows, vectors, steps, pitch, stride, at, step)
 
 
-def slid(x, w, out, strip, width, turns, pitch, stride, at, columns):
+@routine
+def slides_of_strip(x, w, out, strip, width, turns, pitch, stride, at, columns):
     acc = zero(strip.rows, width, out)
     for i in range(turns):
         acc = slide(acc, strip, View(x, at * i, pitch), None, None, None, Weights(w, i, stride), None)
         acc = slide(acc, strip, View(x, at + i, pitch), None, i, at, Weights(w, at, stride), Below(turns, at, stride))
         acc = slide(acc, strip, View(x, at + i, pitch), columns, i, at, Weights(w, at, stride), Below(turns, at, stride))
     store(out, 0, pitch, acc, WHOLE, 0)
+
+
+def slid(x, w, out, strips, width, turns, pitch, stride, at, columns):
+    first, last = strips
+    slides_of_strip(x, w, out, first, width, turns, pitch, stride, at, columns)
+    slides_of_strip(x, w, out, last, width, turns, pitch, stride, at, columns)
 
 
 def listing(function, signature):
@@ -79,22 +84,23 @@ def tile_loops(rows, vectors):
     return loops_of(listing(summed, (*operands, *shape, *(types.intp,) * 5)))
 
 
-def strip_loops(rows, width, taps, stride):
-    """loops_of a loop of slides in a strip, inside a map and at its border, over rows x width accumulators."""
-    strip = DepthwiseStrip(*map(Static, (rows, taps, stride)))
-    return loops_of(listing(slid, (*(flat(np.float32),) * 3, typeof(strip), typeof(Static(width)), *(types.intp,) * 5)))
+def strip_loops(rows, width, taps, strides):
+    """loops_of slides in a strip of each of two strides, inside a map and at its border, over rows x width accumulators; in one function."""
+    pair = types.Tuple([typeof(DepthwiseStrip(*map(Static, (rows, taps, stride)))) for stride in strides])
+    return loops_of(listing(slid, (*(flat(np.float32),) * 3, pair, typeof(Static(width)), *(types.intp,) * 5)))
 
 
 def strips():
-    """Strips of windows of one, three, five and seven columns, and of groups of two, four and eight channels under three; strides 1 and 2."""
+    """Strips of windows of one, three, five and seven columns, and under three of groups of two, four and eight channels, of which two at least share
+    a vector; strides 1 and 2 where the rules can choose both, else that which they can."""
     target, found = host.target(), {}
-    for taps, stride in itertools.product((1, 3, 5, 7), (1, 2)):
-        for rows in (rows for rows in ROWS if rows <= most_strip_rows(taps, stride, target)):
-            found[f"{rows}x1 taps {taps} stride {stride}"] = strip_loops(rows, 1, taps, stride)
-    for width, stride in itertools.product((2, 4, 8), (1, 2)):
-        most = most_rows_of_slide(width, 3, stride, target.registers, target.fused)
-        for rows in (rows for rows in ROWS if rows <= most):
-            found[f"{rows}x{width} taps 3 stride {stride}"] = strip_loops(rows, width, 3, stride)
+    groups = [(width, 3) for width in (2, 4, 8) if width <= target.lanes(4) // 2]
+    for width, taps in [(1, 1), (1, 3), (1, 5), (1, 7), *groups]:
+        most = {stride: most_strip_rows(taps, stride, target, width) for stride in (1, 2)}
+        for rows in ROWS:
+            strides = [stride for stride in most if rows <= most[stride]]
+            if strides:
+                found[f"{rows}x{width} taps {taps} strides {strides}"] = strip_loops(rows, width, taps, (strides[0], strides[-1]))
     return found
 
 

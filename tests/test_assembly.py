@@ -1,4 +1,7 @@
-"""What LLVM emits for AVX2, AVX-512 and plain x86-64: innermost loops keep their accumulators in registers, for every tile the rules can choose."""
+"""What LLVM emits: innermost loops keep their accumulators in registers, for every tile the rules can choose.
+
+For this CPU in every run of the tests; for AVX2, AVX-512 and plain x86-64, which any host can emit, with --other-targets.
+"""
 
 import json
 import os
@@ -21,6 +24,10 @@ TARGETS = {"haswell": (32, 16), "skylake-avx512": (64, 32), "x86-64": (16, 16)}
 """CPUs whose code is read, with the bytes and the number of their vector registers."""
 
 
+THIS = {name: os.environ[name] for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if name in os.environ}
+"""The target of these tests themselves."""
+
+
 def emitted(kind, **environment):
     """What tests/emitted.py prints."""
     environment = {**{name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}, **environment}
@@ -30,14 +37,14 @@ def emitted(kind, **environment):
     return json.loads(done.stdout), done.stderr
 
 
-@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize("cpu", ["this CPU", *(pytest.param(cpu, marks=pytest.mark.other_target) for cpu in TARGETS)])
 def test_no_innermost_loop_moves_a_vector_to_or_from_the_stack(cpu):
     """Sums in float32 and float64, with and without a prefetch; slides; whole kernels. One process has them all, since each starts a compiler,
     and one function the four sums of a tile, since each costs more to be typed than to be compiled.
 
     A tile that is too large does spill: the reader of assembly can see it.
     """
-    found, _ = emitted("loops", NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="")
+    found, _ = emitted("loops", **({"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""} if cpu in TARGETS else THIS))
     tiles, strips, kernels = (found[kind] for kind in ("tiles", "strips", "kernels"))
     assert len(tiles) >= 20
     for shape, loops in tiles.items():
@@ -45,7 +52,7 @@ def test_no_innermost_loop_moves_a_vector_to_or_from_the_stack(cpu):
         assert len(loops) >= 4, shape  # one at least of each sum
         assert all(made % (rows * vectors) == 0 and moves == 0 for made, moves in loops), (shape, loops)
     assert any(moves > 0 for _, moves in found["too large"])
-    assert len(strips) >= 50
+    assert len(strips) >= 25
     assert set(kernels) == {"conv2d", "pointwise", "partial", "depthwise", "grouped", "ffn"}
     for name, loops in (strips | kernels).items():
         assert loops, name

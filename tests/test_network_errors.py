@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import blocks, by_onnx, network, onnx, whole
 from onnx import TensorProto, helper
+from problems import few_shapes
 
 import refconv
 
@@ -187,7 +188,8 @@ def test_a_damaged_graph_is_refused_or_right(data):
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     x = whole((1, 3, 9, 10))
     try:
-        made = refconv.load(model, threads=1)(x)
+        with few_shapes("float32"):
+            made = refconv.load(model, threads=1)(x)
     except ValueError as error:
         assert "\n" not in str(error)
         return

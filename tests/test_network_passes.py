@@ -37,6 +37,8 @@ CASES = {
     # body: (calls, tolerance relative to the largest)
     "a = Conv (x, w)  y = Mul (a, cc)": (["conv"], 0),
     "a = Conv (x, w)  y = Add (a, cc)": (["conv"], 0),
+    "a = Conv (x, w)  b = Mul (a, infinite)  y = Clip (b, zero, six)": (["conv", "Mul", "activated"], 0),
+    "a = Conv (x, w)  b = BatchNormalization (a, infinite, v, v, v2)  y = Clip (b, zero, six)": (["conv", "BatchNormalization", "activated"], 0),
     "a = Conv (x, w, v)  b = Sub (a, cc)  y = Mul (two, b)": (["conv"], 0),
     "a = Conv (x, w, v)  y = Div (a, two)": (["conv"], 0),
     "a = Conv (x, w, v)  y = Div (two, a)": (["conv", "Div"], 1e-6),
@@ -77,7 +79,7 @@ CASES = {
 @pytest.mark.parametrize("body", CASES)
 def test_patterns(body):
     wanted, eps = CASES[body]
-    arrays = {**W, "cc": whole((C, 1, 1), 3), "v2": whole((C,), 4, 1, 5)}
+    arrays = {**W, "cc": whole((C, 1, 1), 3), "v2": whole((C,), 4, 1, 5), "infinite": np.full(C if "Batch" in body else (C, 1, 1), np.float32("inf"))}
     numbers = {"zero": 0, "half": 0.5, "one": 1, "two": 2, "three": 3, "six": 6, "root": np.sqrt(2), "k": 0.044715, "r": np.sqrt(2 / np.pi)}
     model = network(X, Y, body, arrays | {name: np.float32(value) for name, value in numbers.items()})
     net, x = refconv.load(model, threads=1), whole((2, C, 5, 4), 5)
@@ -109,6 +111,7 @@ def test_products():
         "y = MatMul (x, m)": ["product"],
         "a = MatMul (x, m)  b2 = Add (b, a)  c = Mul (b2, s)  y = Relu (c)": ["product+relu"],
         "y = Gemm <alpha = 2.0, beta = 3.0> (x, m, b)": ["product"],
+        "y = Gemm <alpha = 3.0e38> (x, m)": ["Gemm"],
         "a = Gemm (x, m, one)  y = Gemm <transB = 1> (a, t)": ["product", "product"],
         "a = MatMul (x, m)  c = MatMul (x, m)  y = Add (a, c)": ["product", "product+residual"],
         "a = Transpose (x)  y = MatMul (a, x)": ["MatMul"],

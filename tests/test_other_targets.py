@@ -15,6 +15,7 @@ import sys
 import pytest
 
 pytestmark = [
+    pytest.mark.other_target,
     pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other targets of x86-64"),
     pytest.mark.skipif("NUMBA_CPU_NAME" in os.environ, reason="already under another target"),
 ]

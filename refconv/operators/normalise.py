@@ -17,8 +17,8 @@ def batch_normalization(x, scale, bias, mean, var, *, epsilon=1e-5, momentum=0.9
     if training_mode or not spatial:
         raise NotSupported("training_mode = 1 or spatial = 0: must be inference, with one mean a channel")
     factor = in_work_type(scale) / np.sqrt(in_work_type(var) + in_work_type(var).dtype.type(epsilon))
-    shift = in_work_type(bias) - in_work_type(mean) * factor
-    return (in_work_type(x) * by_channel(factor, x) + by_channel(shift, x)).astype(x.dtype)
+    centred = in_work_type(x) - by_channel(in_work_type(mean), x)  # first: an infinite factor of both x and the mean would give NaN
+    return (centred * by_channel(factor, x) + by_channel(in_work_type(bias), x)).astype(x.dtype)
 
 
 def _normed(x, axes, epsilon):

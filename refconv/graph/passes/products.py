@@ -22,6 +22,8 @@ def name_products(network):
             bias = np.broadcast_to(bias.reshape(-1) * bias.dtype.type(given.get("beta", 1.0)), len(weight))
         if given.get("alpha", 1.0) != 1:
             weight = weight * weight.dtype.type(given["alpha"])
+            if not np.isfinite(weight).all():  # as in scales.py
+                continue
         roles = {"weight": f"{step.name} weight"}
         arrays[roles["weight"]] = weight
         if bias is not None:

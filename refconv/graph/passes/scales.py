@@ -4,7 +4,8 @@
     conv(x) * c, conv(x) / c        weight * c, bias * c
     conv(x) + c, conv(x) - c        bias + c
 
-where nothing else takes the convolution's output. Computed in float64, rounded once.
+where nothing else takes the convolution's output. Computed in float64, rounded once. A factor that makes an infinite weight stays apart: sums of
+infinities of both signs, or over padding, are not the infinite multiple of a sum.
 """
 
 import math
@@ -34,8 +35,11 @@ def fold_scales(network):
         wide = np.zeros(len(weight)) if bias is None else bias.astype(np.float64)
         roles = {"weight": before.parameters["weight"], "bias": f"{step.name} bias"}
         if factor is not None:
+            scaled = (weight.astype(np.float64) * factor.reshape(-1, *[1] * (weight.ndim - 1))).astype(weight.dtype)
+            if not np.isfinite(scaled).all():
+                continue
             roles["weight"] = f"{step.name} weight"
-            arrays[roles["weight"]] = (weight.astype(np.float64) * factor.reshape(-1, *[1] * (weight.ndim - 1))).astype(weight.dtype)
+            arrays[roles["weight"]] = scaled
             wide = wide * factor
         if bias is None and shift is None:
             del roles["bias"]
