@@ -9,7 +9,7 @@ from refconv.elements import element
 from refconv.graph import orders
 from refconv.graph.calls import Tensor
 from refconv.plan import MOST_WORKSPACE_BYTES, schedule_of
-from refconv.problem.blocks import FFNBlock
+from refconv.problem.blocks import FFNBlock, SeparableBlock
 from refconv.schedule import block_schedule
 
 
@@ -66,7 +66,7 @@ def pays(record, images, stored, target):
         return True
     layers = record.graph.merged(*images, record.c)
     between = {layer.name: layer.written for layer in layers[:-1]}
-    if len(layers) <= 2:  # one tensor is all that lies between: it takes the place of the input that it is made of
+    if isinstance(record, SeparableBlock):  # what lies between is as large as the input, and drives it out
         return max(layer.read + layer.written for layer in layers) * stored.itemsize > target.l2_bytes
     return max(between.get(layer.source, 0) + between.get(layer.name, 0) for layer in layers) * stored.itemsize > target.l2_bytes
 

@@ -403,11 +403,7 @@ class _Runs:
     """The calls of a network as functions: `chained` as they run, (number of a call, function) for each step; `alone`, each of them by itself."""
 
     def __init__(self, calls):
-        self._calls = calls
-
-    @functools.cached_property
-    def chained(self):
-        return chained(self._calls)
+        self._calls, self.chained = calls, chained(calls)
 
     @functools.cached_property
     def alone(self):
