@@ -23,7 +23,6 @@ from refconv.problem.blocks import (
     fold_batch_norm,
 )
 from refconv.problem.conv import Conv2d, PartialConv2d
-from refconv.tune.search import tune
 from refconv.version import __version__
 from refconv.weights.packed import empty
 
@@ -53,6 +52,5 @@ __all__ = [
     "prepare",
     "reference",
     "tilings",
-    "tune",
     "unfused_block",
 ]

@@ -7,7 +7,7 @@ anything is projected (Hu et al.); both ways are derived here:
     squeeze = "recompute"   mbconv (only its sums)      -> squeeze_excite (gates) -> mbconv, gated: the hidden layer made twice
     squeeze = "spill"       mbconv (hidden_layer, sums) -> squeeze_excite (gates) -> gated: it is written and read once
 
-and the kernels separable and fused_mbconv in the place of mbconv.
+and the kernels separable and fused_mbconv instead of mbconv.
 """
 
 from typing import Any, NamedTuple

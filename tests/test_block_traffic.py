@@ -31,7 +31,7 @@ FLOAT = element("float32")
 
 @functools.cache
 def fused_preset(name, pixels=None):
-    """One of RECORDS with both on SMALL_CACHES; pixels: the unit's size (rows of it where it has rows), in the place of the rule's."""
+    """One of RECORDS with both on SMALL_CACHES; pixels: the unit's size (rows of it where it has rows), instead of the rule's."""
     (record, size), tiling = RECORDS[name], None
     if pixels:
         rule = kernel_for_block(record).tiling(block_problem(record, 1, size, size, SMALL_CACHES.target.lanes(4)), 4, SMALL_CACHES.target)

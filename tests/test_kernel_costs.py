@@ -5,7 +5,7 @@ import pytest
 from refconv.graph.model import Model, ModelLayer
 from refconv.networks import names, network
 from refconv.networks.language import Bottleneck, Conv, ConvFirst, ConvNeXt, MBConv, Mean, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 from refconv.problem.conv import Conv2d
 from refconv.published import lavin
 from sim.account.block import simulate_block

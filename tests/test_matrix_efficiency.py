@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from refconv.networks import names, network
 from refconv.networks.language import Conv, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 from sim.account.amounts import layer_amounts, network_amounts
 from sim.analysis.matrix_efficiency import NOTHING, Amounts, Weights, convolution_amounts, measure, space_measure
 

@@ -89,6 +89,23 @@ def test_the_table_has_a_row_a_layer_and_what_was_left_out(tmp_path):
     assert f"not modelled, {100 * share:.1f} % of the elements moved: Relu 1" in err
 
 
+def test_a_share_of_unknown_sizes_is_no_zero(tmp_path):
+    """What follows an operator of no one known is not "0.0 % of all"."""
+    pytest.importorskip("onnx")
+    from graphs import conv, helper, save
+
+    nodes = [conv("a"), helper.make_node("Mystery", ["a"], ["b"], domain="own"), helper.make_node("Conv", ["b", "w"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 16, 8, 8]}, {"w": (16, 16, 3, 3)}, rank=[None] * 4)
+    words = "as far as they are known; those of 2 nodes are not"
+    status, out, _ = run("--model", path, "--machine", "zen4", "--jobs", "1")
+    assert status == 0
+    assert f"Not modelled: 0.0 % of the elements that all nodes move, {words}" in out
+    assert (
+        f"not modelled, 0.0 % of the elements moved, {words}: own.Mystery 1, Conv 1"
+        in run("--model", path, "--machine", "zen4", "--jobs", "1", "--csv")[2]
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -142,7 +142,7 @@ def computed(net, x):
 
 @pytest.mark.parametrize("name", BODIES)
 def test_each_block(name):
-    """One call in the place of all; it computes what the layers do one by one, and what onnx says."""
+    """One call instead of all; it computes what the layers do one by one, and what onnx says."""
     body, x = BODIES[name], whole((2, C, 7, 5), 20)
     fused, layers = (refconv.load(model(body), threads=1, fuse=fuse) for fuse in ("always", False))
     assert found(fused) == [name.split()[0]]

@@ -75,6 +75,13 @@ def test_an_output_of_other_sizes_than_the_file_says():
         refconv.load(network(X, "float[1,8,5,6] y", "y = Relu (x)")).schedule  # noqa: B018
 
 
+class Unreadable:
+    """What raises as a torch tensor that requires gradients does."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("it requires gradients")
+
+
 def test_arrays_that_do_not_fit():
     net = refconv.load(network("float[N,8,M,M] x, int64[2] i", Y, "y = Conv (x, w)", W))
     x, i = whole((1, 8, 6, 6)), np.array([1, 2])
@@ -86,6 +93,8 @@ def test_arrays_that_do_not_fit():
         r"input i is missing; inputs: x, i": (x,),
         r"3 arrays: must be at most 2, x, i": (x, i, i),
         r"x is a masked array": (np.ma.masked_array(x), i),
+        r"^x of type Unreadable: cannot be read as an array: it requires gradients$": (Unreadable(), i),
+        r"^x of type list: cannot be read as an array: ": ([[1.0], [1.0, 2.0]], i),
     }
     for words, arrays in wrong.items():
         with pytest.raises((ValueError, TypeError), match=words):
@@ -96,6 +105,14 @@ def test_arrays_that_do_not_fit():
         net(x, i, x=x)
     with pytest.raises(ValueError, match="threads = 0"):
         net(x, i, threads=0)
+
+
+def test_values_that_decide_shapes_and_cannot_be_read():
+    net = refconv.load(network("float[1,8] x, int64[2] sizes", "float[a,b] y", "y = Reshape (x, sizes)"))
+    assert net.schedule_for((1, 8), np.array([2, 4])).tensors["y"].shape == (2, 4)
+    for call in (net, net.schedule_for):
+        with pytest.raises(TypeError, match=r"^sizes of type Unreadable: cannot be read as an array: it requires gradients$"):
+            call(whole((1, 8)) if call is net else (1, 8), Unreadable())
 
 
 def test_files(tmp_path):

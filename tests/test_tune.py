@@ -20,6 +20,7 @@ from refconv.tiling import measured
 from refconv.tiling.checked import as_numbers, checked
 from refconv.tiling.measured import Measured, Subject, keep, look_up
 from refconv.tiling.neighbours import Space, neighbours
+from refconv.tune import tune
 from refconv.tune.race import CLEARLY, MOST_ROUNDS, Runner, duel, race
 from refconv.tune.search import Task, settle, task
 
@@ -265,12 +266,12 @@ def test_a_call_asks_once_what_has_been_measured(monkeypatch):
 
 def test_a_real_search_of_a_small_layer():
     """Measured in earnest, so only what must hold of any times."""
-    found = refconv.tune(OF_EACH_KERNEL["depthwise"], threads=1, budget_s=20)
+    found = tune(OF_EACH_KERNEL["depthwise"], threads=1, budget_s=20)
     assert found.regret >= 1
     assert found.measured.tried >= 2
     assert (found.regret == 1) == (found.tiling == found.rule)
     assert look_up(found.subject) == found.measured
-    again = refconv.tune(OF_EACH_KERNEL["depthwise"], threads=1, budget_s=1e-6)
+    again = tune(OF_EACH_KERNEL["depthwise"], threads=1, budget_s=1e-6)
     assert again == found if found.measured.settled else again.subject == found.subject
 
 
@@ -278,19 +279,19 @@ def test_a_real_search_of_a_block_makes_what_its_calls_make():
     record, shape = filled(BLOCKS["mbconv"][0]), BLOCKS["mbconv"][1]
     wanted = task(record, shape, threads=1)
     assert wanted.subject == subject("mbconv")
-    found = refconv.tune(record, shape, threads=1, budget_s=1e-6)
+    found = tune(record, shape, threads=1, budget_s=1e-6)
     assert (found.measured.tried, found.measured.settled, found.regret) == (1, False, 1.0)
 
 
 ERRORS = [
-    (lambda: refconv.tune("mb1ic8ih6oc8kh3", (1, 2, 3)), ValueError, r"shape = \(1, 2, 3\): must be None for a layer"),
-    (lambda: refconv.tune(BLOCKS["ffn"][0]), ValueError, r"shape = None: must be \(n, h, w\)"),
-    (lambda: refconv.tune(BLOCKS["ffn"][0], (1, 0, 3)), ValueError, "height = 0"),
-    (lambda: refconv.tune(7), TypeError, "problem = 7: must be a Conv2d"),
-    (lambda: refconv.tune("mb1ic8ih6"), ValueError, "oc is missing"),
-    (lambda: refconv.tune("mb1ic8ih6oc8kh3", dtype="int8"), ValueError, "dtype = 'int8': must be float32"),
-    (lambda: refconv.tune("mb1ic8ih6oc8kh3", threads=0), ValueError, "threads = 0"),
-    (lambda: refconv.tune("mb1ic8ih6oc8kh3", budget_s=0), ValueError, "budget_s = 0: must be a number of seconds above 0"),
+    (lambda: tune("mb1ic8ih6oc8kh3", (1, 2, 3)), ValueError, r"shape = \(1, 2, 3\): must be None for a layer"),
+    (lambda: tune(BLOCKS["ffn"][0]), ValueError, r"shape = None: must be \(n, h, w\)"),
+    (lambda: tune(BLOCKS["ffn"][0], (1, 0, 3)), ValueError, "height = 0"),
+    (lambda: tune(7), TypeError, "problem = 7: must be a Conv2d"),
+    (lambda: tune("mb1ic8ih6"), ValueError, "oc is missing"),
+    (lambda: tune("mb1ic8ih6oc8kh3", dtype="int8"), ValueError, "dtype = 'int8': must be float32"),
+    (lambda: tune("mb1ic8ih6oc8kh3", threads=0), ValueError, "threads = 0"),
+    (lambda: tune("mb1ic8ih6oc8kh3", budget_s=0), ValueError, "budget_s = 0: must be a number of seconds above 0"),
     (lambda: refconv.choose("mb1ic8ih6oc8kh3", threads=0), ValueError, "threads = 0"),
     (lambda: refconv.choose("mb1ic8ih6oc8kh3", target=host.target(), threads=2), ValueError, "threads = 2 with a target: must be None"),
 ]

@@ -72,7 +72,7 @@ class Calls:
         self.missing.append(OtherNode(printable(self.network.label(step)), step.op, elements, why, macs))
 
     def _as_run(self, step):
-        """A step; in the place of a block whose kernel cannot run on its sources, the steps that it was, which also say what is wrong with these."""
+        """A step; instead of a block whose kernel cannot run on its sources, the steps that it was, which also say what is wrong with these."""
         if step.op != "block" or block_fits(self, step):
             return [step]
         return [inner for inner in steps_within(step) if inner.name not in self.tensors]

@@ -3,7 +3,7 @@
     file     -> Network            onnx_network.py
              -> Network            passes/*.py, each a rewrite
     shapes   -> NetworkSchedule    network_schedule.py
-    arrays   -> results            refconv/ops/network.py
+    arrays   -> results            refconv/ops/network.py, network_program.py
 
 A Network has the `Step` of a block's graph (refconv/problem/steps.py): a name, which is that of the one tensor that it makes, an op, sources,
 parameters and attributes. It differs from a block's Graph in its ends: inputs and outputs are several and have names. A node of several outputs
@@ -82,9 +82,9 @@ class Network(NamedTuple):
         return self.parameters.get(name)
 
     def changed(self, steps, parameters=(), labels=()):
-        """The network with more parameters and labels, and some steps in the place of others, {name: Step}; without what no output needs.
+        """The network with more parameters and labels, and some steps instead of others, {name: Step}; without what no output needs.
 
-        Several steps, of which the last makes the tensor called so, may stand in the place of one.
+        Several steps, of which the last makes the tensor called so, may replace one.
         """
         whole = []
         for step in self.steps:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from refconv.networks import convfirstnet, convnext, efficientnet, fasternet, isynet, mobilenet, regnet, resnet
 from refconv.networks.built import BUILT_SIZE, BuiltNetwork, build_network
 from refconv.networks.draft import Block
-from refconv.networks.network import Network, Published
+from refconv.networks.network_data import Network, Published
 from refconv.networks.published import PUBLISHED
 
 __all__ = ["Block", "BuiltNetwork", "Network", "Published", "build", "names", "network"]

@@ -11,7 +11,7 @@ not this one's.
 """
 
 from refconv.networks.language import Classifier, ConvFirst, Mean, Patches, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 
 SIZES = {
     "convfirstnet_pico": (48, (1, 1, 2, 2)),

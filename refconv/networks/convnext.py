@@ -1,7 +1,7 @@
 """ConvNeXt (Liu et al., arXiv 2201.03545): Tiny and Small as in the paper and torchvision; Atto to Nano as in timm (rwightman's, not the paper's)."""
 
 from refconv.networks.language import Classifier, ConvNeXt, Mean, Patches, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 
 SIZES = {
     "convnext_atto": (40, (2, 2, 6, 2)),

@@ -3,7 +3,7 @@
 import math
 
 from refconv.networks.language import Classifier, Conv, FusedMBConv, MBConv, Mean, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 from refconv.networks.widths import nearest_multiple
 
 B0 = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))

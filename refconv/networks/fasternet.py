@@ -1,7 +1,7 @@
 """FasterNet T0 to L (Chen et al., "Run, Don't Walk", arXiv 2303.03667), as its paper and its authors' code have them."""
 
 from refconv.networks.language import Classifier, Conv, FasterNet, Mean, Patches, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 
 SIZES = {
     "fasternet_t0": (40, (1, 2, 8, 2), "gelu"),

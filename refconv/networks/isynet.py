@@ -8,7 +8,7 @@ parameters are not counted, since the counts published leave them out.
 from typing import NamedTuple
 
 from refconv.networks.language import Cell, Classifier, Conv, Mean, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 
 S3, S5 = (3, "separable"), (5, "separable")
 

@@ -1,7 +1,7 @@
 """MobileNetV2 (Sandler et al., arXiv 1801.04381) and MobileNetV3-Small (Howard et al., arXiv 1905.02244), as in torchvision."""
 
 from refconv.networks.language import Classifier, Conv, MBConv, Mean, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 from refconv.networks.widths import nearest_multiple
 
 V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))

@@ -3,7 +3,7 @@
 Names of machines are those of sim's machine files where there is one.
 """
 
-from refconv.networks.network import Published
+from refconv.networks.network_data import Published
 from refconv.published import fasternet, isynet, lavin, libraries
 
 A5000, ASCEND, GPU, CPU, ARM = "a5000", "ascend310", "rtx2080ti", "i9-9900x", "cortex-a72"

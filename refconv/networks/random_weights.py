@@ -22,7 +22,7 @@ BRANCH = 0.3
 
 
 def random_parameters(graph, seed):
-    """{name: float32 array} in the place of a Graph's parameters, the same for a seed: variances and means as above, biases and factors by SPREAD."""
+    """{name: float32 array} instead of a Graph's parameters, the same for a seed: variances and means as above, biases and factors by SPREAD."""
     weights, elements, arrays, takers = np.random.default_rng(seed), np.random.default_rng(0), {}, graph.takers()
 
     def added(name):

@@ -1,7 +1,7 @@
 """RegNetY (Radosavovic et al., arXiv 2003.13678), as in timm: stem of 32 channels, bottlenecks that do not narrow, groups of one width."""
 
 from refconv.networks.language import Bottleneck, Classifier, Conv, Mean, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 
 WIDTHS = {"regnety_008": (16, (64, 128, 320, 768), (1, 3, 8, 2))}
 """Width of a group; channels and blocks of the stages.

@@ -1,7 +1,7 @@
 """What `python -m refconv.networks` shows: tables for a terminal, documents for JSON."""
 
 from refconv.networks.counting import fvcore_macs
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 from refconv.tables import Table
 
 SCHEMA = 1

@@ -1,7 +1,7 @@
 """ResNet (He et al., arXiv 1512.03385), as in torchvision: the stride of a bottleneck is at its 3x3 convolution."""
 
 from refconv.networks.language import Basic, Bottleneck, Classifier, Conv, MaxPool, Mean, Stage
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
 

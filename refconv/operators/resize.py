@@ -42,7 +42,7 @@ def resize(
     keep_aspect_ratio_policy=b"stretch",
     opset,
 ):
-    """x with other sizes, by the elements nearest, by linear or by cubic interpolation. Before version 11, scales stand in the place of roi."""
+    """x with other sizes, by the elements nearest, by linear or by cubic interpolation. Before version 11, scales stand where roi does now."""
     if opset < 11:
         scales, roi, coordinate_transformation_mode, nearest_mode = roi, None, b"asymmetric", b"floor"
     axes = range(x.ndim) if axes is None else [axis_in(axis, x.ndim) for axis in axes]

@@ -22,12 +22,15 @@ def check_unmasked(name, value):
 
 def as_array(name, value):
     """The value as a NumPy array of an element type; TypeError names the argument where it is none and cannot be read as one."""
-    array = value if type(value) is np.ndarray else _read(name, value)
+    array = read_array(name, value)
     _check_element(name, array)
     return array
 
 
-def _read(name, value):
+def read_array(name, value):
+    """The value as a NumPy array of any type; TypeError names the argument where it has a mask or cannot be read."""
+    if type(value) is np.ndarray:
+        return value
     check_unmasked(name, value)
     try:
         return np.asarray(value)

@@ -1,1 +1,5 @@
-"""Which tiling is fastest here: legal ones measured beside the rule's, the best kept for later calls. `python -m refconv.tune`."""
+"""Which tiling is fastest here: `tune` measures legal ones beside the rule's and keeps the best for later calls. `python -m refconv.tune`."""
+
+from refconv.tune.search import Tuned, tune
+
+__all__ = ["Tuned", "tune"]

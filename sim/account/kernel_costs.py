@@ -7,7 +7,7 @@ one that cannot keep the hidden layer of squeeze-excitation on the chip moves or
 (Graph.foldable) are not read. Derived here.
 """
 
-from refconv.networks.network import Network
+from refconv.networks.network_data import Network
 from refconv.problem.steps import CONVOLUTIONS, tensor_elements
 from sim.analysis.waterline import KernelCost
 

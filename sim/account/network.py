@@ -5,14 +5,15 @@ from refconv.graph.model import OtherNode
 from refconv.graph.read import read_model
 from refconv.static import Static
 from sim.account.layer import checked_machine, scheduled, simulate
+from sim.account.network_records import LeftOut, NetworkAccount, NetworkLayerAccount, NetworkTotals
 from sim.account.parallel import run_all
-from sim.account.records import Dram, LeftOut, NetworkAccount, NetworkLayerAccount, NetworkTotals
+from sim.account.records import Dram
 from sim.account.trace_cost import MOST_ACCESSES, TooLarge, estimated_accesses
 from sim.machine.quantities import show_count
 
 
 def simulate_model(model, machine="host", *, input_shapes=(), batch=None, dtype="float32", bias=False, jobs=1, limit=MOST_ACCESSES, **options):
-    """The NetworkAccount of a model (sim/account/records.py): totals, what was not modelled, and the accounts of its layers, in the file's order.
+    """The NetworkAccount of a model (sim/account/network_records.py): totals, what was not modelled, its layers in the file's order.
 
     model: the path of an ONNX graph or SCALE-Sim topology (refconv.graph.read.read_model, which takes input_shapes and batch), or a Model.
     machine, dtype: as in sim.simulate. bias: whether all layers have one (else those that have one in the file). jobs: processes; those besides

@@ -10,10 +10,9 @@ from refconv.tiling.checked import as_numbers
 from sim.account.energy import energy_of
 from sim.account.layer import Lines, Work, account, checked_machine, dram_bytes
 from sim.account.layer_by_layer import STREAM
-from sim.account.network_records import KindBytes, NetworkRunAccount, StepAccount
+from sim.account.network_records import KindBytes, LeftOut, NetworkRunAccount, StepAccount
 from sim.account.network_steps import KINDS, KernelPass, Ready
 from sim.account.parallel import bar
-from sim.account.records import LeftOut
 from sim.account.trace_cost import MOST_ACCESSES, TooLarge, estimated_accesses
 from sim.analysis.bounds import Bound, fast_elements
 from sim.machine.quantities import show_count

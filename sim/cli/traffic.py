@@ -9,8 +9,9 @@ from refconv.networks.blocks import BlockPreset
 from refconv.problem.conv import Conv2d
 from sim.account.explain import explanation, untraced
 from sim.account.network import simulate_model
+from sim.account.network_records import NetworkAccount
 from sim.account.parallel import available_cores, run_all
-from sim.account.records import BlockAccount, NetworkAccount, UntracedLayer
+from sim.account.records import BlockAccount, UntracedLayer
 from sim.account.trace_cost import TooLarge
 from sim.cli import options as command
 from sim.report.block import block_report

@@ -55,7 +55,7 @@ def not_modelled(model):
         elements[key] += node.elements or 0
         unknown[key] += node.elements is None
     table = Table(
-        f"Not modelled: {percent(1 - model.modelled_share)} of the elements that all nodes move",
+        f"Not modelled: {share_left_out(model, 'that all nodes move')}",
         "op",
         "nodes",
         "elements",
@@ -88,6 +88,14 @@ def missing_macs(model):
         yield Text(f"Not in the totals, and not known: the MACs of {each}.")
 
 
+def share_left_out(model, which):
+    """What nodes that were not modelled move, as a part of the elements `which`; those of nodes whose sizes are not known are no part of it."""
+    share, unknown = percent(1 - model.modelled_share), model.nodes_of_unknown_size
+    if not unknown:
+        return f"{share} of the elements {which}"
+    return f"{share} of the elements {which}, as far as they are known; those of {unknown} node{'s' if unknown > 1 else ''} are not"
+
+
 def percent(part):
     """A part of the whole as text."""
     return f"{100 * part:.1f} %"
@@ -99,4 +107,4 @@ def left_out(model):
     ops = ", ".join(f"{op} {count}" for op, count in Counter(node.op for node in nodes).items())
     known = f", {show_count(model.macs_not_modelled, 'MAC')}" if model.macs_not_modelled else ""
     unknown = f"; MACs not known of {model.nodes_of_unknown_macs} nodes" if model.nodes_of_unknown_macs else ""
-    return f"{model.file}: not modelled, {percent(1 - model.modelled_share)} of the elements moved{known}: {ops or 'nothing'}{unknown}"
+    return f"{model.file}: not modelled, {share_left_out(model, 'moved')}{known}: {ops or 'nothing'}{unknown}"

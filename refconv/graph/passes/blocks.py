@@ -136,7 +136,7 @@ def _record(example, pattern, parts):
 
 
 def _fields(example, stands_for, parts):
-    """The fields of a record that are no arrays, with what has been found in the place of the example's."""
+    """The fields of a record that are no arrays, with what has been found instead of the example's."""
     found, fields = {}, type(example).__dataclass_fields__
     for name in fields:
         value = getattr(example, name)

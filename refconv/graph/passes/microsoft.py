@@ -112,7 +112,7 @@ EXPANDED = {
 
 
 def expand_microsoft(network):
-    """Put those steps in the place of each."""
+    """Replace each by those steps."""
     changed, labels = {}, {}
     for step in network.steps:
         if step.op in EXPANDED:
