@@ -50,7 +50,8 @@ def test_no_innermost_loop_moves_a_vector_to_or_from_the_stack(cpu):
     found, _ = emitted("loops", **({"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""} if cpu in TARGETS else THIS))
     tiles, strips, kernels = (found[kind] for kind in ("tiles", "strips", "kernels"))
     assert len(tiles) >= 20
-    assert {WITH_ONE_IN_MEMORY[cpu]} <= set(tiles) if cpu in WITH_ONE_IN_MEMORY else not {"7x2", "7x4"} & set(tiles)
+    if cpu in TARGETS:
+        assert {"7x2", "7x4"} & set(tiles) == ({WITH_ONE_IN_MEMORY[cpu]} if cpu in WITH_ONE_IN_MEMORY else set())
     for shape, loops in tiles.items():
         rows, vectors = map(int, shape.split("x"))
         assert len(loops) >= 4, shape  # one at least of each sum
