@@ -25,7 +25,6 @@ ARRAYS = {
     "dw": whole((HIDDEN, 1, 3, 3), 6),
     "part": whole((4, 4, 3, 3), 7),
     "first": whole((C, C, 3, 3), 8),
-    "parts": np.int64([4, 4]),
     "seven": whole((C, 1, 7, 7), 9),
     "ln": whole((C,), 10, 1),
     "m1": whole((C, HIDDEN), 11),
@@ -33,10 +32,6 @@ ARRAYS = {
     "gamma": whole((C, 1, 1), 13, 1),
     "reduce": whole((4, HIDDEN, 1, 1), 14),
     "excite": whole((HIDDEN, 4, 1, 1), 15),
-    "zero": np.int64([0]),
-    "four": np.int64([4]),
-    "end": np.int64([1 << 62]),
-    "axis": np.int64([1]),
     "var": whole((HIDDEN,), 17, 1),
     "narrow": whole((1, HIDDEN, 1, 1), 18),
     "dense": whole((HIDDEN, HIDDEN, 3, 3), 24),
@@ -44,13 +39,13 @@ ARRAYS = {
     "eight": whole((C, C, 1, 1), 21),
     "reduce8": whole((4, C, 1, 1), 22),
     "excite8": whole((C, 4, 1, 1), 23),
-    "border": np.int64([0, 0, 1, 1] * 2),
-    "corner": np.int64([0, 0, 0, 1, 0, 0, 1, 1]),
     "blur": np.tile(np.float32(np.outer([1, 2, 1], [1, 2, 1]) / 16), (2 * C, 1, 1, 1)),
     "up2": whole((HIDDEN, 2 * C, 1, 1), 19, -1, 2),
     "tiny": np.float32(1e-3),
     "one": np.float32(1),
 }
+INTEGERS = {"parts": [4, 4], "zero": [0], "four": [4], "end": [1 << 62], "axis": [1], "border": [0, 0, 1, 1] * 2, "corner": [0, 0, 0, 1, 0, 0, 1, 1]}
+ARRAYS |= {name: np.int64(values) for name, values in INTEGERS.items()}
 
 PROJECTED = "r = Relu (e)  p = Conv (r, down, b8)  y = Add (p, x)"
 FFN = f"e = Conv (x, up, b16)  {PROJECTED}"
