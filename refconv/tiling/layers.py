@@ -241,8 +241,8 @@ def dense_tiling(problem, itemsize, target):
     A single block of rows is not cut for several threads, which would all read all weights: its output channels are.
     Where the weights do not fit the L2, each block of them comes from beyond it, at some 4 bytes a cycle: 16 cycles a vector of 64
     bytes, against half a cycle for each of the unit's pixels (`few_pixels`). Below 128 pixels that is a quarter of the time or more, and worth
-    the twentieth that prefetching the next block inside the sum costs (512 channels at 7x7: 0.88 of the time, with AVX2 0.85; 256 at 14x14: 1.05). Half
-    of the block is prefetched, what the hardware's own prefetcher does not reach in time (measured: all of it takes 1.03 times as long).
+    the twentieth that prefetching the next block inside the sum costs (512 channels at 7x7: 0.88 of the time, with AVX2 0.85; 256 at 14x14: 1.05).
+    Half of the block is prefetched, what the hardware's own prefetcher does not reach in time (measured: all of it takes 1.03 times as long).
     """
     lanes = target.lanes(itemsize)
     line_bytes = staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group * itemsize
