@@ -66,10 +66,21 @@ STARTED_PER_CYCLE = {
 }
 """CPUs by the instructions that a core renames a cycle (Intel's optimization manual, AMD's software optimization guides)."""
 LOADS_PER_CYCLE = {
-    3: (*STARTED_PER_CYCLE[6], "arrowlake", "arrowlake-s", "lunarlake"),
-    4: ("znver5",),
+    3: (
+        "alderlake",
+        "raptorlake",
+        "meteorlake",
+        "arrowlake",
+        "arrowlake-s",
+        "lunarlake",
+        "sapphirerapids",
+        "emeraldrapids",
+        "graniterapids",
+        "granite-rapids-d",
+    ),
 }
-"""CPUs by the loads that a core makes a cycle, of which most here are of one element (the same manuals; whole vectors may be fewer)."""
+"""CPUs by the loads into vector registers that a core makes a cycle, most of them here of one element (the same manuals; of whole 64-byte vectors, and
+on AMD's cores of any, there are two)."""
 
 
 def per_cycle(table, least):

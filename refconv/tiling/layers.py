@@ -227,12 +227,12 @@ def even_blocks(outputs, lines, images, threads):
 
 
 def few_pixels(target):
-    """The pixels below which a block of weights from beyond the L2 takes a third of its multiply-adds' time or more to come.
+    """The pixels below which a block of weights from beyond the L2 takes a quarter of its multiply-adds' time or more to come.
 
-    A vector takes vector_bytes / beyond_l2_bytes_per_cycle cycles, its products with n pixels n / multiply_adds_per_cycle: 96 pixels with
-    AVX-512 (64 / 4 = 96 / 2 / 3), 48 with AVX2.
+    A vector takes vector_bytes / beyond_l2_bytes_per_cycle cycles, its products with n pixels n / multiply_adds_per_cycle: 128 pixels with
+    AVX-512 (64 / 4 = 128 / 2 / 4), 64 with AVX2.
     """
-    return 3 * target.multiply_adds_per_cycle * target.vector_bytes / target.beyond_l2_bytes_per_cycle
+    return 4 * target.multiply_adds_per_cycle * target.vector_bytes / target.beyond_l2_bytes_per_cycle
 
 
 def dense_tiling(problem, itemsize, target):
@@ -240,10 +240,10 @@ def dense_tiling(problem, itemsize, target):
 
     A single block of rows is not cut for several threads, which would all read all weights: its output channels are.
     Where the weights do not stay in a quarter of the L2, from one call to the next or beside those of a network's other layers, each block of them
-    comes from beyond it, at some 4 bytes a cycle: 16 cycles a vector of 64
-    bytes, against half a cycle for each of the unit's pixels (`few_pixels`). Below 96 pixels that is a third of the time or more, and worth
-    the twentieth that prefetching the next block inside the sum costs (512 channels at 7x7: 0.88 of the time; 256 at 14x14: 1.05). Half
-    of the block is prefetched, what the hardware's own prefetcher does not reach in time (measured: all of it takes 1.03 times as long).
+    comes from beyond it, at some 4 bytes a cycle: 16 cycles a vector of 64 bytes, against half a cycle for each of the unit's pixels
+    (`few_pixels`). Below 128 pixels that is a quarter of the time or more, and worth the twentieth that prefetching the next block inside the sum
+    costs (512 channels at 7x7: 0.88 of the time, with AVX2 0.85; 256 at 14x14: 1.05). Half of the block is prefetched, what the hardware's own
+    prefetcher does not reach in time (measured: all of it takes 1.03 times as long).
     """
     lanes = target.lanes(itemsize)
     line_bytes = staged_count(problem.q, problem.stride_w, problem.s, problem.dilation_w) * problem.c_group * itemsize
