@@ -65,12 +65,22 @@ STARTED_PER_CYCLE = {
     8: ("arrowlake", "arrowlake-s", "lunarlake", "pantherlake", "znver5"),
 }
 """CPUs by the instructions that a core renames a cycle (Intel's optimization manual, AMD's software optimization guides)."""
-_SINCE_EMERALD = "emeraldrapids", "graniterapids", "granite-rapids-d"
 LOADS_PER_CYCLE = {
-    3: ("alderlake", "raptorlake", "meteorlake", "arrowlake", "arrowlake-s", "lunarlake", "sapphirerapids", *_SINCE_EMERALD),
+    3: (
+        "alderlake",
+        "raptorlake",
+        "meteorlake",
+        "arrowlake",
+        "arrowlake-s",
+        "lunarlake",
+        "sapphirerapids",
+        "emeraldrapids",
+        "graniterapids",
+        "granite-rapids-d",
+    ),
 }
-"""CPUs by the loads into vector registers that a core makes a cycle, most of them here of one element (the same manuals). Of whole 64-byte vectors, and
-on AMD's cores of any, there are two."""
+"""CPUs by the loads into vector registers that a core makes a cycle, most of them here of one element (the same manuals). There are two of whole
+64-byte vectors, and two of any on AMD's cores."""
 
 
 def per_cycle(table, least):
