@@ -11,6 +11,7 @@ from refconv.ops.blocks import fused_block, unfused_block
 from refconv.ops.layers import PackedWeight, conv2d, depthwise_conv2d, pack, partial_conv2d, pointwise_conv2d
 from refconv.ops.network import load
 from refconv.ops.prepare import prepare
+from refconv.problem.batch_norm import fold_batch_norm
 from refconv.problem.blocks import (
     ConvFirstBlock,
     ConvNeXtBlock,
@@ -21,7 +22,6 @@ from refconv.problem.blocks import (
     MBConvBlock,
     SeparableBlock,
     SqueezeExcite,
-    fold_batch_norm,
 )
 from refconv.problem.conv import Conv2d, PartialConv2d
 from refconv.version import __version__

@@ -7,6 +7,9 @@ addresses, those of its input and of its output, which `enter` takes from the ar
 A frame: the address of its runner (machine code that makes the calls), the strides that the input and the output must have, four words each,
 then for each call the address of the kernel and its arguments, flattened as Numba flattens them. A kernel holds no reference to what it is
 given (refconv/jit.py), so the owner of a frame keeps the arrays in it alive.
+
+A chain is for the calls of a whole network: a frame for each, and one step into compiled code for all of them. Its runners are few, since calls whose
+arguments flatten alike share one.
 """
 
 import functools
@@ -62,19 +65,31 @@ def _words(kind, value):
         return [int(value)]
     if kind == types.float64:
         return [int(np.float64(value).view(np.int64))]
+    if kind == types.none:
+        return [0]
     raise TypeError(f"{value!r}: a frame holds flat arrays, numbers of 64 bits and tuples of them")
 
 
 def frame(calls, x_strides, out_strides):
     """The frame of NativeCalls one after another, an int64 array; strides, in bytes, of the input and the output (those of axes of size 1: any)."""
     flat = [(call, [word for kind, value in zip(call.kinds, call.values, strict=True) for word in _words(kind, value)]) for call in calls]
-    runner = _runner(tuple((call.kinds, tuple(word.which if isinstance(word, Given) else None for word in words)) for call, words in flat))
+    runner = _runner(tuple((_machine_type(call, words), tuple(getattr(word, "which", None) for word in words)) for call, words in flat))
     laid = [runner, *(stride for strides in (x_strides, out_strides) for stride in (*strides, *[0] * (AXES - len(strides))))]
     for call, words in flat:
         laid += [call.address, *(0 if isinstance(word, Given) else word for word in words)]
     return np.array(laid, np.int64)
 
 
+def _machine_type(call, words):
+    """The LLVM type of the function of a NativeCall, which is given those words."""
+    kind = cpu_target.target_context.call_conv.get_function_type(types.none, call.kinds)
+    if len(kind.args) - RETURNED != len(words):
+        raise TypeError(f"{call.kinds}: Numba flattens them to {len(kind.args) - RETURNED} arguments, not to {len(words)}")
+    return kind
+
+
+RETURNED = 2
+"""Arguments of compiled code before its own: where it puts what it returns, here None, and an error."""
 _NUMBERS = itertools.count()
 """Of runners: names of code must differ."""
 
@@ -82,18 +97,15 @@ _NUMBERS = itertools.count()
 @functools.cache
 @global_compiler_lock
 def _runner(calls):
-    """The address of code f(frame, input, output): 0, or the status of the call that failed. calls: ((types, which are Given), ...)."""
+    """The address of code f(frame, input, output): 0, or the status of the call that failed. calls: ((LLVM type, which are Given), ...)."""
     context = cpu_target.target_context
     library = context.codegen().create_library(f"refconv_runner_{next(_NUMBERS)}")
     module = library.create_ir_module(library.name)
     function = ir.Function(module, ir.FunctionType(ir.IntType(32), [_WORD] * 3), library.name)
     builder = ir.IRBuilder(function.append_basic_block())
     words, given, at = builder.inttoptr(function.args[0], _WORD.as_pointer()), function.args[1:], FIRST_CALL
-    for kinds, holes in calls:
-        kind = context.call_conv.get_function_type(types.none, kinds)
-        own, passed = kind.args[:2], kind.args[2:]  # first what it returns: None, and an error
-        if len(passed) != len(holes):
-            raise TypeError(f"{kinds}: Numba flattens them to {len(passed)} arguments, not to {len(holes)}")
+    for kind, holes in calls:
+        own, passed = kind.args[:RETURNED], kind.args[RETURNED:]
         load = lambda i: builder.load(builder.gep(words, [ir.Constant(_WORD, i)]))
         values = [_as(builder, load(at + 1 + i) if hole is None else given[hole], passed[i]) for i, hole in enumerate(holes)]
         status = builder.call(builder.inttoptr(load(at), kind.as_pointer()), [*(builder.alloca(to.pointee) for to in own), *values])
@@ -160,3 +172,25 @@ def entry(itemsize, axes):
     """`enter` for arrays of so many axes and elements of `itemsize` bytes, which are not looked at: neither axes nor dtype are checked."""
     array = types.Array(numba.from_dtype(np.dtype(f"u{itemsize}")), axes, "A")
     return compiled(enter, (array, array, types.intp))
+
+
+@kernel
+def run_frames(frames):
+    """Make the calls of frames without a Given, one frame after another; frames: their addresses. 0, or FAILED."""
+    for i in range(len(frames)):
+        if _run(frames[i], 0, 0):
+            return FAILED
+    return 0
+
+
+def chain(calls):
+    """A function of no arguments that makes NativeCalls, none of which has a Given, one after another; it keeps their arrays alive."""
+    kept = calls, [frame([call], (), ()) for call in calls]
+    addresses = np.array([one.ctypes.data for one in kept[1]], np.int64)
+    run = compiled(run_frames, (types.Array(types.int64, 1, "C"),))
+
+    def chained(kept=kept):
+        if run(addresses):
+            raise RuntimeError("a kernel ended with an error")
+
+    return chained

@@ -33,7 +33,9 @@ class Target(NamedTuple):
     vector_bytes: of a vector register; registers: their number; l1_bytes, l2_bytes: of the first two caches of one core; threads.
     fused: whether a multiply-add is one instruction. multiply_adds_per_cycle: vectors of them that a core can start in a cycle, and
     latency_cycles: from the start of one until the next may add to its result; two and four on every x86-64 with FMA since 2013 (Agner
-    Fog's instruction tables: 4 or 5). instructions_per_cycle: those that a core can start, of whatever kind (started_per_cycle).
+    Fog's instruction tables: 4 or 5). instructions_per_cycle: those that a core can start, of whatever kind; loads_per_cycle: of these the loads
+    (per_cycle).
+    memory_operands: whether a multiply-add can have an operand in memory, as on x86-64.
     l2_bytes_per_cycle: what one core gets from its L2, at least 32 on x86-64 since 2013 and 64 with AVX-512; beyond_l2_bytes_per_cycle: from
     the L3 or memory while it computes.
     """
@@ -47,8 +49,10 @@ class Target(NamedTuple):
     multiply_adds_per_cycle: float = 2
     latency_cycles: float = 4
     instructions_per_cycle: float = 4
+    loads_per_cycle: float = 2
     l2_bytes_per_cycle: float = 32
     beyond_l2_bytes_per_cycle: float = 4
+    memory_operands: bool = False
 
     def lanes(self, itemsize):
         """Elements of `itemsize` bytes in one vector."""
@@ -61,12 +65,17 @@ STARTED_PER_CYCLE = {
     8: ("arrowlake", "arrowlake-s", "lunarlake", "pantherlake", "znver5"),
 }
 """CPUs by the instructions that a core renames a cycle (Intel's optimization manual, AMD's software optimization guides)."""
+LOADS_PER_CYCLE = {
+    3: (*STARTED_PER_CYCLE[6], "arrowlake", "arrowlake-s", "lunarlake"),
+    4: ("znver5",),
+}
+"""CPUs by the loads that a core makes a cycle, of which most here are of one element (the same manuals; whole vectors may be fewer)."""
 
 
-def started_per_cycle():
-    """Instructions a cycle of this computer's cores, whatever the compiler is set to; 4 where they are not in the table: no less since 2013."""
+def per_cycle(table, least):
+    """What a table says of this computer's cores, whatever the compiler is set to; `least` where they are not in it: no less since 2013."""
     named = llvm.get_host_cpu_name()
-    return next((rate for rate, names in STARTED_PER_CYCLE.items() if named in names), 4)
+    return next((rate for rate, names in table.items() if named in names), least)
 
 
 @functools.cache
@@ -175,8 +184,9 @@ def target():
     width, registers = vector_unit()
     rates = {
         "multiply_adds_per_cycle": 2 if fuses() else 1,  # a multiplication and an addition take a slot each
-        "instructions_per_cycle": started_per_cycle(),
+        "instructions_per_cycle": per_cycle(STARTED_PER_CYCLE, 4),
+        "loads_per_cycle": per_cycle(LOADS_PER_CYCLE, 2),
         "l2_bytes_per_cycle": max(32, width),
     }
     near = sizes.get("L1", 32 << 10), sizes.get("L2", 512 << 10)
-    return Target(width, registers, *near, fused=fuses(), **rates)
+    return Target(width, registers, *near, fused=fuses(), memory_operands=is_x86(), **rates)

@@ -17,11 +17,14 @@ import refconv
 from refconv.elements import element
 from refconv.host import Target
 from refconv.schedule import layer_schedule
+from refconv.tiling.layers import most_rows
 from refconv.tiling.shapes import tile_of
 
 pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the assembly of x86-64")
 TARGETS = {"haswell": (32, 16), "skylake-avx512": (64, 32), "x86-64": (16, 16)}
 """CPUs whose code is read, with the bytes and the number of their vector registers."""
+WITH_ONE_IN_MEMORY = {"haswell": "7x2", "skylake-avx512": "7x4"}
+"""The tiles whose first vector of weights stays in memory."""
 
 
 THIS = {name: os.environ[name] for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if name in os.environ}
@@ -47,6 +50,8 @@ def test_no_innermost_loop_moves_a_vector_to_or_from_the_stack(cpu):
     found, _ = emitted("loops", **({"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""} if cpu in TARGETS else THIS))
     tiles, strips, kernels = (found[kind] for kind in ("tiles", "strips", "kernels"))
     assert len(tiles) >= 20
+    if cpu in TARGETS:
+        assert {"7x2", "7x4"} & set(tiles) == ({WITH_ONE_IN_MEMORY[cpu]} if cpu in WITH_ONE_IN_MEMORY else set())
     for shape, loops in tiles.items():
         rows, vectors = map(int, shape.split("x"))
         assert len(loops) >= 4, shape  # one at least of each sum
@@ -100,6 +105,15 @@ def test_a_tile_that_cannot_be_kept_is_refused_with_the_reason():
     text = "tiling.tile.rows = 7: must be at most 6 for 2 vectors: the sums of a step and its operands take 17 vector registers of 16"
     with pytest.raises(ValueError, match=text):
         layer_schedule(problem, element("float32"), target, tiling=tiling)
+
+
+def test_a_vector_of_weights_may_stay_in_memory():
+    """With fused multiply-adds whose operands can be in memory: of several vectors one, which takes the place of a register."""
+    for vector_bytes, registers, vectors, rows, without in ((32, 16, 2, 7, 6), (64, 32, 4, 7, 6), (32, 16, 3, 4, 4), (32, 16, 1, 14, 14)):
+        target = Target(vector_bytes, registers, 32 << 10, 256 << 10, memory_operands=True)
+        assert most_rows(vectors, target) == rows
+        assert most_rows(vectors, target._replace(memory_operands=False)) == without
+        assert most_rows(vectors, target._replace(fused=False)) <= without
 
 
 def test_a_strip_that_cannot_be_kept_is_refused_with_the_reason():

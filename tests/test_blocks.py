@@ -13,6 +13,7 @@ from scipy import special
 
 from refconv import Conv2d, PartialConv2d, reference
 from refconv.networks.blocks import BLOCK_PRESETS
+from refconv.problem.batch_norm import fold_batch_norm
 from refconv.problem.blocks import (
     ACTIVATIONS,
     ConvFirstBlock,
@@ -22,7 +23,6 @@ from refconv.problem.blocks import (
     FusedMBConvBlock,
     MBConvBlock,
     SeparableBlock,
-    fold_batch_norm,
 )
 
 

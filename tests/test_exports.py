@@ -122,7 +122,7 @@ EXPORTS = {
     "mobilenetv3_small_100": ([(11, False), (20, False), (18, True)], {"SeparableBlock": 1, "MBConvBlock": 10}),
     "regnety_008": ([(17, False)], {"MBConvBlock": 14}),
     "resnet18": ([(17, False)], {}),
-    "tf_efficientnetv2_b0": ([(17, False)], {"FusedMBConvBlock": 4, "MBConvBlock": 15}),  # whose padding is TensorFlow's
+    "tf_efficientnetv2_b0": ([(17, False)], {"FusedMBConvBlock": 4, "MBConvBlock": 16}),  # whose padding is TensorFlow's
 }
 SIZE = 96
 

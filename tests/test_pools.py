@@ -1,4 +1,4 @@
-"""Pooling by kernels: exact on whole numbers, compiled as defined, and in networks wherever tensors lie as the kernels need."""
+"""Pooling, gates and norms by kernels: exact on whole numbers, compiled as defined, and in networks wherever tensors lie as the kernels need."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from networks import by_onnx, network, whole
 from test_instructions import both
 
 import refconv
-from refconv.kernels.map_gates import map_gates
+from refconv.kernels.gate_map import gate_map
 from refconv.kernels.map_mean import map_mean
 from refconv.kernels.pool_windows import pool_windows
 from refconv.operators.windows import average_pool, axes_of, max_pool
 from refconv.ops.pools import pooler
-from refconv.problem.pools import MapGates, MapMean, Mean, Pool
+from refconv.problem.pools import GatedMap, LayerNorm, MapMean, Mean, Pool
 
 CHANNELS = st.sampled_from([1, 3, 8, 16, 17, 40, 129])
 DTYPE = st.sampled_from([np.float32, np.float64])
@@ -22,7 +22,7 @@ DTYPE = st.sampled_from([np.float32, np.float64])
 def pooled(x, shape, problem):
     """A new array of that shape, pooled from an array that lies channels-last."""
     out = np.full(shape, 9, x.dtype)
-    pooler(x.reshape(-1), out.reshape(-1), problem)()
+    pooler([x.reshape(-1)], out.reshape(-1), problem)()
     return out
 
 
@@ -77,10 +77,23 @@ def test_compiled_kernels_are_their_definition(channels):
     for dtype in (np.float32, np.float64):
         x = whole((2, 5, 4, channels), channels).astype(dtype).reshape(-1)
         both(map_mean, [x, np.zeros(2 * channels, dtype)], MapMean(2, 20, channels))
-        both(map_gates, [x, whole((2 * channels,), 1).astype(dtype), np.zeros_like(x)], MapGates(2, 20, channels))
+        both(gate_map, [x, whole(2 * channels, 1).astype(dtype), np.zeros_like(x)], GatedMap(2, 20, channels))
         x[::7] = np.nan
         for mean in (None, Mean(0)):
             both(pool_windows, [x, np.zeros(2 * 3 * 2 * channels, dtype)], Pool(2, channels, *axes, mean))
+
+
+@given(st.integers(1, 9), CHANNELS, DTYPE, st.booleans(), st.booleans(), st.integers(0, 99))
+def test_a_norm_is_numpys(pixels, channels, dtype, biased, in_place, seed):
+    """Pixels of which four go together, and those that are left; also where the result takes the place of the input."""
+    rng = np.random.default_rng(seed)
+    x, weight, bias = (rng.standard_normal(shape).astype(dtype) for shape in ((pixels, channels), channels, channels if biased else 0))
+    wide = x.astype(np.float64)
+    centred = wide - wide.mean(axis=1, keepdims=True)
+    expected = centred / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + 1e-5) * weight + (bias if biased else 0)
+    out = x.reshape(-1) if in_place else np.full(x.size, 9, dtype)
+    pooler([x.reshape(-1), weight, bias], out, LayerNorm(pixels, channels, 1e-5))()
+    np.testing.assert_allclose(out.reshape(x.shape), expected, rtol=0, atol=40 * np.finfo(dtype).eps * max(1, np.abs(expected).max()))
 
 
 W = {"w": whole((8, 8, 1, 1), 1), "spatial": np.array([-1, 2]), "within": np.array([1, 2])}
@@ -99,6 +112,30 @@ BY_NUMPY = {
     "y = MaxPool <kernel_shape = [2, 2], dilations = [2, 1]> (a)": "float[a,b,c,d] y",
     "b, i = MaxPool <kernel_shape = [2, 2]> (a)  y = Mul (b, b)": "float[a,b,c,d] y",
 }
+
+
+OTHERS = {
+    "g = GlobalAveragePool (a)  y = Mul (a, g)": ("scaled", True),
+    "g = GlobalAveragePool (a)  y = Mul (g, a)": ("scaled", True),
+    "g = ReduceMax <axes = [1]> (a)  y = Mul (a, g)": ("scaled", False),  # of pixels
+    "y = Mul (a, a)": ("scaled", False),
+    "t = Transpose <perm = [0, 2, 3, 1]> (a)  y = LayerNormalization (t, scale, shift)": ("normed", True),
+    "t = Transpose <perm = [0, 2, 3, 1]> (a)  y = LayerNormalization <axis = 3, epsilon = 0.1> (t, scale)": ("normed", True),
+    "y = LayerNormalization (a, last)": ("normed", False),  # whose last axis is not innermost
+    "t = Transpose <perm = [0, 2, 3, 1]> (a)  y = LayerNormalization <axis = 2> (t, scale)": ("normed", False),
+}
+
+
+@pytest.mark.parametrize("body", OTHERS)
+def test_networks_gate_and_normalise_by_kernels(body):
+    """Maps that lie channels-last by one number for each channel, and over their channels; nothing else."""
+    kernel, there = OTHERS[body]
+    arrays = {**W, "scale": whole(8, 1), "shift": whole(8, 2), "last": whole(6, 3)}
+    model = network("float[2,8,5,6] x", "float[a,b,c,d] y", f"a = Conv (x, w)  {body}", arrays, opset=17)
+    x, net = whole((2, 8, 5, 6)), refconv.load(model, threads=1)
+    expected = by_onnx(model, x=x)[0]
+    np.testing.assert_allclose(net(x), expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+    assert (kernel in [call.kernel for call in net.schedule.calls]) == there
 
 
 @pytest.mark.parametrize(("body", "made"), [*BY_KERNEL.items(), *BY_NUMPY.items()])
@@ -125,10 +162,10 @@ def test_nan_is_the_largest_with_and_without_its_place():
 
 GATED = {
     # body: what multiplies
-    "g = GlobalAveragePool (a)  y = Mul (a, g)": "gated_map",
-    "g = GlobalAveragePool (a)  y = Mul (g, a)": "gated_map",
-    "g = GlobalAveragePool (a)  m = Mul (a, g)  n = Mul (m, g)  y = Add (n, a)": "gated_map",
-    "t = Transpose <perm = [0, 2, 3, 1]> (a)  g = ReduceMean (t, within)  y = Mul (t, g)": "gated_map",
+    "g = GlobalAveragePool (a)  y = Mul (a, g)": "scaled",
+    "g = GlobalAveragePool (a)  y = Mul (g, a)": "scaled",
+    "g = GlobalAveragePool (a)  m = Mul (a, g)  n = Mul (m, g)  y = Add (n, a)": "scaled",
+    "t = Transpose <perm = [0, 2, 3, 1]> (a)  g = ReduceMean (t, within)  y = Mul (t, g)": "scaled",
     "g = ReduceMax <axes = [0, 2, 3]> (a)  y = Mul (a, g)": "numpy",  # one for all images
     "g = ReduceMax <axes = [2]> (a)  y = Mul (a, g)": "numpy",  # one for each column
     "y = Mul (x, k)": "numpy",  # which lies as it was given
@@ -145,5 +182,5 @@ def test_gates_by_the_kernel_where_the_map_lies_channels_last(body):
     np.testing.assert_allclose(net(x), by_onnx(model, x=x)[0], rtol=3e-7)
     products = [call for call in net.schedule.calls if call.step.op == "Mul"]
     assert {call.kernel for call in products} == {GATED[body]}
-    if len(products) == 1 and GATED[body] == "gated_map":
+    if len(products) == 1 and GATED[body] == "scaled":
         assert net.schedule.tensors[products[0].out].buffer == net.schedule.tensors[products[0].sources[0]].buffer

@@ -61,9 +61,10 @@ def test_the_choice_is_explained_in_one_line_of_numbers():
 
 
 TARGETS = [Target(*vectors, 32 << 10, 256 << 10) for vectors in ((64, 32), (32, 16), (16, 16), (16, 32))]
+TARGETS.append(Target(32, 16, 32 << 10, 256 << 10, memory_operands=True))
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.vector_bytes} B x {target.registers}")
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.vector_bytes} B x {target.registers}, {target.memory_operands}")
 @given(st.one_of(conv_problems(), partial_problems()), st.sampled_from([4, 8]))
 def test_the_rule_is_legal_and_keeps_its_sums_in_registers_on_any_target(target, problem, itemsize):
     lanes = target.lanes(itemsize)

@@ -17,6 +17,10 @@ PAUSE_S = 0.05
 After a depthwise layer with two threads, the process used CPU time in a pause for about 5 ms with torch (OpenMP) and for 40 to 50 ms with
 onnxruntime. Its spinning could be switched off instead, but that is its own default, and a peer is measured as it comes.
 """
+SETTLE_S = 0.03
+"""For which a form is called, untimed, after a pause: threads that wake may share a core until the system parts them, and each call then takes a turn
+of its clock (4 ms here, at every first call after a pause of some layers, in place of 0.2).
+"""
 
 
 class Contest(NamedTuple):
@@ -32,8 +36,8 @@ def measure(contests, dtype, threads, layout, rounds):
     """Yield a record for each contest: the seconds of every form of every contender, the ratio to the best peer, the efficiency.
 
     A round calls every form, in a random order of its own, as often in a row as fills some 3 ms, after half as many calls that are
-    not timed (a single call would find its data where the other forms have driven them). A contender's time is the median over the rounds of its best
-    form; efficiency is the share of refconv.peak.peak_flop_per_s, the peak that the report prints.
+    not timed, with several threads after SETTLE_S of them (a single call would find its data where the other forms have driven them). A contender's
+    time is the median over the rounds of its best form; efficiency is the share of refconv.peak.peak_flop_per_s, the peak that the report prints.
     """
     peak = peak_flop_per_s(dtype) * threads
     for contest in contests:
@@ -47,9 +51,7 @@ def rounds_of(forms, rounds, pause_s=0.0):
     for name, run in forms.items():
         for _ in range(3):  # compiles, packs, warms
             run()
-        start = time.perf_counter()
-        run()
-        often[name] = max(1, int(SAMPLE_S / max(time.perf_counter() - start, 1e-7)))
+        often[name] = max(1, int(SAMPLE_S / max(min(seconds_of(run, 1) for _ in range(5)), 1e-7)))
     samples, order = {name: [] for name in forms}, list(forms)
     shuffled = random.Random(0)
     for _ in range(rounds):
@@ -57,13 +59,20 @@ def rounds_of(forms, rounds, pause_s=0.0):
         for name in order:
             run = forms[name]
             time.sleep(pause_s)
-            for _ in range(often[name] // 2 + 1):
+            settled = time.perf_counter() + (SETTLE_S if pause_s else 0.0)
+            seconds_of(run, often[name] // 2 + 1)
+            while time.perf_counter() < settled:
                 run()
-            start = time.perf_counter()
-            for _ in range(often[name]):
-                run()
-            samples[name].append((time.perf_counter() - start) / often[name])
+            samples[name].append(seconds_of(run, often[name]) / often[name])
     return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def seconds_of(run, calls):
+    """The time of so many calls in a row."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return time.perf_counter() - start
 
 
 def record(contest, times, peak, threads, layout):

@@ -13,8 +13,10 @@ from refconv.graph import orders
 from refconv.graph.model import printable, sizes_text
 from refconv.problem.steps import Step
 
-CONVERT, NUMPY, ACTIVATED, POOLED, GATED, MISSING = "convert", "numpy", "activated", "pooled", "gated_map", "missing"
+CONVERT, NUMPY, ACTIVATED, POOLED, GATED, NORMED, MISSING = "convert", "numpy", "activated", "pooled", "scaled", "normed", "missing"
 """Kernels of calls that are not of the table of kernels; MISSING: there is none, so that the schedule can be read but not run."""
+OF_MAPS = POOLED, GATED, NORMED
+"""Kernels of maps that lie channels-last (refconv/problem/pools.py), but for activations."""
 SUM = "sum"
 """Of NetworkCall.after."""
 
@@ -34,11 +36,11 @@ class Tensor(NamedTuple):
 
 
 class NetworkCall(NamedTuple):
-    """kernel: a name of the table of kernels, or CONVERT, NUMPY, ACTIVATED, POOLED, GATED, MISSING; sources: names of tensors, "" for one left out;
+    """kernel: a name of the table of kernels, or CONVERT, NUMPY, ACTIVATED, one of OF_MAPS, MISSING; sources: names of tensors, "" for one left out;
     out: the name of a tensor.
 
-    call: the Call of a kernel of the table. run: of NUMPY, (function of the sources, whether it takes `out`); of POOLED and GATED, its record
-    of refconv/problem/pools.py. macs: multiply-adds, those of a block each once. block: of a "block" its Schedule, of several kernels where it has
+    call: the Call of a kernel of the table. run: of NUMPY, (function of the sources, whether it takes `out`); of OF_MAPS, its record of
+    refconv/problem/pools.py. macs: multiply-adds, those of a block each once. block: of a "block" its Schedule, of several kernels where it has
     gates; between: {tensor of that schedule: name of a tensor} of what one of them makes for another.
     """
 

@@ -7,9 +7,9 @@ import numpy as np
 from refconv import host
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
-from refconv.graph.calls import ACTIVATED, CONVERT, GATED, MISSING, NUMPY, POOLED, NetworkCall, Tensor
+from refconv.graph.calls import ACTIVATED, CONVERT, MISSING, NUMPY, NetworkCall, Tensor
 from refconv.graph.lower_blocks import add_block, block_fits, block_shape, reads_channels_last, steps_within
-from refconv.graph.lower_pools import POOLS, gated, pooled
+from refconv.graph.lower_pools import of_map
 from refconv.graph.model import OtherNode, printable, sizes_text
 from refconv.graph.operands import Sizes, conv_fault, vector_fault
 from refconv.kernels import kernel_for
@@ -216,15 +216,11 @@ def _first(made):
 
 
 def _numpy(builder, step, sources, out):
-    """An operator by NumPy, or by a kernel of pooling or gating where there is one for it."""
+    """An operator by NumPy, or by a kernel of maps where there is one for it."""
     run = _bound(builder, step)
-    if step.op in POOLS and (found := pooled(builder, step, sources[0], out)):
-        made, order = found
-        return builder.call(step, POOLED, step.sources, out._replace(order=order), run=made)
-    if step.op == "Mul" and (found := gated(sources, out)):
-        which, maps = found
-        named = step.sources[::-1] if which else step.sources
-        return builder.call(step, GATED, named, out._replace(order=sources[which].order), run=maps)
+    if found := of_map(builder, step, sources, out):
+        kernel, names, made, order = found
+        return builder.call(step, kernel, names, out._replace(order=order), run=made)
     macs = _MACS.get(step.op, lambda *shapes: 0)([source.shape for source in sources if source is not None], out.shape)
     builder.call(step, NUMPY, step.sources, _as_its_sources(sources, out), run=run, macs=macs)
     return None

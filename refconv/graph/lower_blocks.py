@@ -9,7 +9,7 @@ from refconv.elements import element
 from refconv.graph import orders
 from refconv.graph.calls import Tensor
 from refconv.plan import MOST_WORKSPACE_BYTES, schedule_of
-from refconv.problem.blocks import FFNBlock
+from refconv.problem.blocks import FFNBlock, SeparableBlock
 from refconv.schedule import block_schedule
 
 
@@ -50,24 +50,24 @@ def _schedule(builder, record, images, stored):
 
 
 MUCH_ELSE = {"norm", "partial_conv", "pad"}
-"""Steps of a block's graph that are several passes of NumPy where layers run one by one."""
+"""Steps of a block's graph that are passes of their own where layers run one by one."""
 
 
 def pays(record, images, stored, target):
     """Whether a block on images (n, h, w) takes less time in one kernel than its layers one by one: where what lies between these leaves the L2.
 
     A tensor that a layer makes and the next one reads stays there where each layer's input and output fit it, the block's own left out. Then
-    there is little to gain, and the fused kernel's tiles, narrower since a unit has few rows, cost more. Layers that are passes of NumPy
-    (MUCH_ELSE) cost more at any size.
-
-    Measured, whole networks at 224x224, AVX-512, L2 of 2 MiB, one thread, interleaved: the layers' time over that by this rule is 1.06 for
-    MobileNetV2 and EfficientNet-B0, 1.20 for ConvNeXt-Atto, 1.11 for FasterNet-T0, 1.03 for RegNetY-008, 0.99 for MobileNetV3-Small; the
-    time with every block fused over it 1.01, 1.01, 0.97, 1.01, 1.05 and 0.91.
+    there is little to gain, and the fused kernel's tiles, narrower since a unit has few rows, cost more. Layers that are passes over tensors
+    and little else cost more at any size: MUCH_ELSE, and squeeze-excitation of a depthwise convolution, of which a mean, gates and the convolution
+    itself are three. (RegNetY-008 at 14x14, whose convolution of groups of 16 channels is not: fused 1.05 times as long.)
     """
-    if MUCH_ELSE & {step.op for step in record.graph.steps}:
+    ops = {step.op for step in record.graph.steps}
+    if MUCH_ELSE & ops or ("multiply" in ops and record.conv_weight.shape[1:2] == (1,)):
         return True
     layers = record.graph.merged(*images, record.c)
     between = {layer.name: layer.written for layer in layers[:-1]}
+    if isinstance(record, SeparableBlock):  # what lies between is as large as the input, and drives it out
+        return max(layer.read + layer.written for layer in layers) * stored.itemsize > target.l2_bytes
     return max(between.get(layer.source, 0) + between.get(layer.name, 0) for layer in layers) * stored.itemsize > target.l2_bytes
 
 

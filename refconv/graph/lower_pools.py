@@ -1,34 +1,58 @@
-"""Operators that pool or gate maps: which of them a kernel runs, on tensors that lie channels-last. All others are NumPy's."""
+"""Operators that pool, gate or normalise maps: which of them a kernel runs, on tensors that lie channels-last. All others are NumPy's."""
 
 import math
 
 from refconv.graph import orders
+from refconv.graph.calls import GATED, NORMED, POOLED
 from refconv.operators.types import axis_in
 from refconv.operators.windows import axes_of
-from refconv.problem.pools import MapGates, MapMean, Mean, Pool, in_kernels
+from refconv.problem.pools import GatedMap, LayerNorm, MapMean, Mean, Pool, in_kernels
 
 
-def pooled(builder, step, x, out):
-    """(record of refconv/problem/pools.py, order of `out`) of a step whose kernel there is and whose source x lies as that needs; else None.
+def of_map(builder, step, sources, out):
+    """(kernel of calls.OF_MAPS, names of what it reads, its record, order of `out`) of a step that such a kernel runs: there is one, and the sources
+    lie as it needs. None of any other.
 
     A step whose result would be of another shape than `out` is left to NumPy, too, which says so.
     """
-    if len(x.shape) != 4 or x.buffer is None or not in_kernels(x.dtype) or x.dtype != out.dtype or 0 in (*x.shape, *out.shape):
+    known = step.op in OF_OP and all(source is None or (source.dtype == out.dtype and 0 not in source.shape) for source in sources[:1])
+    if not known or not in_kernels(out.dtype) or 0 in out.shape:
         return None
-    return POOLS[step.op](builder, step, x, out)
+    kernel, find = OF_OP[step.op]
+    found = find(builder, step, sources, out)
+    return found and (kernel, *found)
 
 
-def gated(sources, out):
-    """(which source is the map, its MapGates) where one of two is a map and the other has a factor for each channel of each image; else None."""
-    for i, (x, gates) in enumerate((sources, sources[::-1]) if len(sources) == 2 else ()):
-        known = x is not None and gates is not None and x.buffer is not None and x.dtype == gates.dtype == out.dtype and in_kernels(x.dtype)
-        if not known or len(x.shape) != 4 or x.shape != out.shape or len(gates.shape) != 4 or 0 in x.shape:
+def _pool(builder, step, sources, out):
+    x = sources[0]
+    found = POOLS[step.op](builder, step, x, out) if len(x.shape) == 4 and x.buffer is not None else None
+    return found and (step.sources[:1], *found)
+
+
+def _gates(builder, step, sources, out):
+    """A map times a number for each channel of an image, in either order; the channels are the innermost axis, whatever it is called."""
+    for (x, gates), names in ((sources, step.sources), (sources[::-1], step.sources[::-1])):
+        if len(x.shape) != 4 or len(gates.shape) != 4 or x.shape != out.shape or x.shape == gates.shape or x.buffer is None or x.dtype != gates.dtype:
             continue
         outer, *between, inner = x.order
-        wanted = [1 if axis in between else size for axis, size in enumerate(x.shape)]
-        if list(gates.shape) == wanted and x.shape != gates.shape and orders.same(gates.order, x.order, gates.shape):
-            return i, MapGates(x.shape[outer], math.prod(x.shape[axis] for axis in between), x.shape[inner])
+        if gates.shape == tuple(1 if axis in between else size for axis, size in enumerate(x.shape)) and orders.same(
+            gates.order, x.order, gates.shape
+        ):
+            return names, GatedMap(x.shape[outer], math.prod(x.shape[axis] for axis in between), x.shape[inner]), x.order
     return None
+
+
+def _layer_norm(builder, step, sources, out):
+    """Over the last axis, where that is innermost."""
+    x, *vectors = sources
+    rank, given = len(x.shape), step.attributes
+    whole = x.shape == out.shape and x.buffer is not None and rank > 0 and x.order[-1] == rank - 1 and given.get("outputs", 1) == 1
+    if not whole or axis_in(given.get("axis", -1), rank) != rank - 1:
+        return None
+    if any(vector is not None and (vector.shape, vector.dtype) != (x.shape[-1:], x.dtype) for vector in vectors) or vectors[0] is None:
+        return None
+    names = (*step.sources, "")[:3]
+    return names, LayerNorm(math.prod(x.shape[:-1]), x.shape[-1], float(given.get("epsilon", 1e-5))), x.order
 
 
 def _mean(builder, step, x, out):
@@ -67,3 +91,5 @@ def _windows(builder, step, x, out):
 
 POOLS = {"GlobalAveragePool": _mean, "ReduceMean": _mean, "MaxPool": _windows, "AveragePool": _windows}
 """(record, order of what is made) of a step by op, or None, from the builder, the step, its source and what it makes."""
+OF_OP = {**dict.fromkeys(POOLS, (POOLED, _pool)), "Mul": (GATED, _gates), "LayerNormalization": (NORMED, _layer_norm)}
+"""(kernel of calls.OF_MAPS, function that finds what it is given) by op."""

@@ -3,7 +3,7 @@
 from refconv.elements import element
 from refconv.graph import orders
 from refconv.graph.arena import Lifetime, placed
-from refconv.graph.calls import ACTIVATED, GATED, NUMPY, NetworkSchedule
+from refconv.graph.calls import ACTIVATED, GATED, NORMED, NUMPY, NetworkSchedule
 from refconv.graph.lower import Calls
 from refconv.operators import IN_PLACE
 from refconv.weights.packed import LINE_BYTES
@@ -53,7 +53,7 @@ def _share(calls, tensors, outputs):
     owner = lambda name: into.get(tensors[name].buffer, tensors[name].buffer)
     for i, call in enumerate(calls):
         summed = call.call is not None and len(call.sources) > 1
-        if not summed and call.kernel not in (ACTIVATED, GATED) and not (call.kernel == NUMPY and call.step.op in IN_PLACE):
+        if not summed and call.kernel not in (ACTIVATED, GATED, NORMED) and not (call.kernel == NUMPY and call.step.op in IN_PLACE):
             continue
         out, named = tensors[call.out], [name for name in call.sources if name]
         for name in named if len(named) == 2 else named[:1]:

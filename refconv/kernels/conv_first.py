@@ -79,7 +79,7 @@ def conv_first(operands, out, work, block, t, part):
             for i in range(pixels):
                 copy(mixed.buffer, mixed.at + i * pitch + conv.c, x, (at + i) * block.c + conv.c, block.c - conv.c)
         if block.norm > 0:
-            normalise(convolved, pixels, block.c, block.eps)
+            normalise(convolved, convolved, pixels, block.c, block.eps, None, None)
         next_at = (at + pixels + conv.pad_bottom * block.w) * block.c
         next_input = NextInput(next_at, t.lines * block.w * block.c if unit + 1 < part.last else 0)
         to = View(out, at * block.k, block.k)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from refconv.jit import kernel
 from refconv.parts.channel_blocks import Channels
 from refconv.parts.dense import NO_PREFETCH, DenseRows, Staged, dense_rows, dense_weights
-from refconv.parts.ending import begin_ending, end_rows, image_projection
+from refconv.parts.ending import begin_ending, end_rows, hidden_rows, image_projection
 from refconv.parts.epilogue import inside_block
 from refconv.parts.feed_forward import odd_pitch
 from refconv.parts.gates import projection_size
@@ -26,7 +26,7 @@ from refconv.parts.workspace import own_part
 from refconv.problem.conv import out_height, out_width
 from refconv.problem.fused import hidden_conv
 from refconv.tile import lanes
-from refconv.tile.operands import Place, View
+from refconv.tile.operands import Place, View, shifted
 from refconv.weights.packed import ceil_div
 
 
@@ -98,8 +98,7 @@ def fused_mbconv(operands, out, work, block, t, part):
         staged = Staged(lines.buffer, lines.at, conv, conv.c)
         for h in range(0, block.hidden, t.hidden):
             h_last = min(h + t.hidden, block.hidden)
-            chunk = View(hidden.buffer, hidden.at - h, pitch)
-            rows = DenseRows(chunk, staged, count, inside_block(Place(operands.conv_bias, 0), block.activation), NO_PREFETCH)
+            made = hidden_rows(out, at, h, View(hidden.buffer, hidden.at, pitch), block)
+            rows = DenseRows(shifted(made, -h), staged, count, inside_block(Place(operands.conv_bias, 0), block.activation), NO_PREFETCH)
             dense_rows(rows, Channels(h, h_last, block.hidden), weights, wide, t.conv)
-            made = View(hidden.buffer, hidden.at, pitch)
             end_rows(out, at, made, (h, h_last), pixels, n, matrix, ending, block, t.project)

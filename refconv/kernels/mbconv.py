@@ -21,12 +21,12 @@ from refconv.jit import kernel, routine
 from refconv.parts.channel_blocks import Channels, channel_blocks
 from refconv.parts.convolve import convolve_rows, own_convolution, staged_elements
 from refconv.parts.dense import dense_weights
-from refconv.parts.ending import begin_ending, end_rows, image_projection
+from refconv.parts.ending import begin_ending, end_rows, hidden_rows, image_projection
 from refconv.parts.epilogue import inside_block
-from refconv.parts.feed_forward import odd_pitch
+from refconv.parts.feed_forward import odd_pitch, prefetch_step
 from refconv.parts.gates import projection_size
 from refconv.parts.matrix import matrix_block
-from refconv.parts.operands import Source, Span
+from refconv.parts.operands import WHOLE, Prefetch, Source, Span
 from refconv.parts.staging import Rows, row_view
 from refconv.parts.workspace import in_work_type, own_part
 from refconv.problem.conv import out_height, out_width
@@ -126,8 +126,10 @@ def _expand_channels(rows, k, columns, weights, tile):
         raw = moved(rows.x, y * block.w * block.c)
         pixels = in_work_type(raw, moved(rows.wide_pixels, (y - rows.first) * block.w * block.c))
         source, span = Source(View(pixels.buffer, pixels.at, block.c), raw, k == 0), Span(0, count * block.w, block.c)
-        to = shifted(row_view(ring, y - rows.ring_first, block.w), k)
-        matrix_block(to, columns, source, span, weights, inside_block(moved(rows.bias, k), block.activation), None, None, tile)
+        to, block_size = shifted(row_view(ring, y - rows.ring_first, block.w), k), tile.vectors * weights.stride
+        ahead = prefetch_step(block_size, span.last, tile.rows, block.c)
+        stretch = Prefetch(weights.buffer, weights.at + block_size, ahead, WHOLE, 0)
+        matrix_block(to, columns, source, span, weights, inside_block(moved(rows.bias, k), block.activation), None, stretch, tile)
         y += count
 
 
@@ -161,6 +163,7 @@ def mbconv(operands, out, work, block, t, part):
             rows, image = Rows(ring.buffer, ring.at, pitch, (top - base) % held, held), Place(x, n * block.h * block.w * block.c)
             fresh = _NewRows(rows, top, image, new, min(end, block.h), wide_pixels, Place(operands.expand_bias, 0), block)
             channel_blocks(_expand_channels, fresh, every, expand, wide_weights, t.expand)
-            convolved = View(hidden.buffer, hidden.at, pitch)
+            at = (n * height + p) * width
+            convolved = hidden_rows(out, at, 0, View(hidden.buffer, hidden.at, pitch), block)
             convolve_rows(convolved, rows, p, count, convolution, lines, t.conv)
-            end_rows(out, (n * height + p) * width, convolved, (0, block.hidden), count * width, n, matrix, ending, block, t.project)
+            end_rows(out, at, convolved, (0, block.hidden), count * width, n, matrix, ending, block, t.project)

@@ -25,7 +25,7 @@ from refconv.problem.conv import Conv2d
 from refconv.problem.loops import kernel_loops
 from refconv.tile import lanes
 from refconv.tile.operands import Place, View, shifted
-from refconv.tiling.words import kib, registers
+from refconv.tiling.words import kib, tile_registers
 from refconv.weights.packed import ceil_div
 
 
@@ -60,7 +60,7 @@ def explain(problem, t, itemsize, target):
     tile = t.tile
     block, pixels = problem.c * tile.vectors * target.vector_bytes, t.pixels * problem.c * itemsize
     return (
-        f"{registers(tile.rows, tile.vectors, min(tile.rows, tile.vectors), target)}; a block of weights {kib(block)} beside {tile.rows} pixels "
+        f"{tile_registers(tile, target)}; a block of weights {kib(block)} beside {tile.rows} pixels "
         f"in L1 {kib(target.l1_bytes)} or L2, {t.pixels} pixels {kib(pixels)} in L2 {kib(target.l2_bytes)}"
     )
 
@@ -73,13 +73,14 @@ class _Pixels(NamedTuple):
     next_pixels: Prefetch
     next_weights: Prefetch
     k_first: int
+    once: bool
 
 
 @routine
 def _channels(pixels, k, columns, weights, tile):
     stretch, following = pixels.next_pixels, pixels.next_weights
     fresh = k == pixels.k_first
-    if not fresh:  # the first block prefetches the next tile's pixels, which are contiguous; the others the next block's weights
+    if pixels.once or not fresh:  # where weights are read again and again the first block prefetches the next tile's pixels, which are contiguous
         stretch = Prefetch(following.buffer, following.at + k // lanes(weights.buffer) * weights.stride, following.step, WHOLE, 0)
     source = Source(pixels.source.pixels, pixels.source.raw, fresh)
     matrix_block(shifted(pixels.to, k), columns, source, pixels.span, weights, from_channel(pixels.epilogue, k), None, stretch, tile)
@@ -109,5 +110,6 @@ def pointwise(operands, out, work, problem, t, part):
             Prefetch(x, (i_start + rows) * problem.c, rows, WHOLE, 0),
             next_weights,
             channels.first,
+            pixels <= t.pixels,
         )
         channel_blocks(_channels, those, channels, weights, wide, t.tile)

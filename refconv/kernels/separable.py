@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from refconv.jit import kernel
 from refconv.parts.convolve import convolve_rows, own_convolution, staged_elements
-from refconv.parts.ending import begin_ending, end_rows, image_projection
+from refconv.parts.ending import begin_ending, end_rows, hidden_rows, image_projection
 from refconv.parts.feed_forward import odd_pitch
 from refconv.parts.gates import projection_size
 from refconv.parts.staging import image_rows
@@ -79,7 +79,7 @@ def separable(operands, out, work, block, t, part):
     """Compute the units of the Part. x and out NHWC; all flat. Of block.result as mbconv."""
     conv, hidden, lines = middle_conv(block), own_part(work.hidden, part), own_part(work.lines, part)
     convolution = own_convolution(conv, block.activation, block, operands, own_part(work.wide_conv, part))
-    height, width, convolved = out_height(conv), out_width(conv), View(hidden.buffer, hidden.at, odd_pitch(block.hidden, lanes(operands.project)))
+    height, width, near = out_height(conv), out_width(conv), View(hidden.buffer, hidden.at, odd_pitch(block.hidden, lanes(operands.project)))
     blocks, ending = ceil_div(height, t.lines), begin_ending(operands, work, block, part)
     matrix, image_before = ending.plain, -1
     for unit in range(part.first, part.last):
@@ -89,5 +89,7 @@ def separable(operands, out, work, block, t, part):
         p_first = row * t.lines
         count = min(t.lines, height - p_first)
         rows = image_rows(Place(operands.x, 0), block.c, block.h, n, p_first * conv.stride_h - conv.pad_top)
+        at = (n * height + p_first) * width
+        convolved = hidden_rows(out, at, 0, near, block)
         convolve_rows(convolved, rows, p_first, count, convolution, lines, t.conv)
-        end_rows(out, (n * height + p_first) * width, convolved, (0, block.hidden), count * width, n, matrix, ending, block, t.project)
+        end_rows(out, at, convolved, (0, block.hidden), count * width, n, matrix, ending, block, t.project)

@@ -62,6 +62,15 @@ def _channels(vector, k, columns, weights, tile):
     matrix_block(to, columns, source, span, weights, inside_block(moved(vector.bias, k), vector.activation), None, None, tile)
 
 
+@routine
+def _product(vector, channels, weights, wide, tile):
+    """A matrix times a vector: whole blocks of the tile's vectors of `channels` channels, then the others a vector at a time."""
+    wide_block = tile.vectors * lanes(weights.buffer)
+    whole = channels // wide_block * wide_block
+    channel_blocks(_channels, vector, Channels(0, whole, channels), weights, wide, tile)
+    channel_blocks(_channels, vector, Channels(whole, channels, channels), weights, wide, tile.narrow)
+
+
 @kernel
 def squeeze_excite(operands, out, work, problem, t, part):
     """Compute the units of the Part. out (N, hidden); all flat."""
@@ -77,6 +86,6 @@ def squeeze_excite(operands, out, work, problem, t, part):
                 total = add_row(total, load(ONE, ONE, operands.pooled, (i * problem.n + n) * pitch + c, 0, hidden - c))
             store(means.buffer, means.at + c, 0, scaled(total, 1.0 / problem.pixels), hidden - c, 0)
         first = _Vector(inner, mean, hidden, Place(operands.reduce_bias, 0), problem.activation)
-        channel_blocks(_channels, first, Channels(0, narrow, narrow), reduce, wide, t.tile)
+        _product(first, narrow, reduce, wide, t.tile)
         second = _Vector(View(out, n * hidden, hidden), inner, narrow, Place(operands.expand_bias, 0), problem.gate)
-        channel_blocks(_channels, second, Channels(0, hidden, hidden), expand, wide, t.tile)
+        _product(second, hidden, expand, wide, t.tile)

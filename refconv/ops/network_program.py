@@ -10,17 +10,18 @@ import numpy as np
 
 from refconv.elements import ELEMENTS, element
 from refconv.graph import orders
-from refconv.graph.calls import ACTIVATED, CONVERT, GATED, NUMPY, POOLED, SUM
+from refconv.graph.calls import ACTIVATED, CONVERT, NUMPY, OF_MAPS, SUM
 from refconv.graph.model import printable
 from refconv.graph.network_schedule import network_schedule
 from refconv.jit import compiling
 from refconv.operators.types import NotSupported
 from refconv.ops.blocks import block_program
 from refconv.ops.border import block_border_marker, border_marker
-from refconv.ops.convert import copy_transposed, ready
+from refconv.ops.convert import transposer, transposing
 from refconv.ops.layers import PackedWeight
-from refconv.ops.pools import pooler
-from refconv.ops.steps import activator
+from refconv.ops.network_runs import Run, alone, chained, side_by_side
+from refconv.ops.pools import pooler, pooling
+from refconv.ops.steps import activating, activator
 from refconv.plan import LayerProgram, plan_of, scratch, signature_of
 
 
@@ -37,7 +38,7 @@ class NetworkProgram:
 
     def __init__(self, sized, threads, packed):
         self.network, self.schedule, self.packed = sized.network, network_schedule(sized, threads), packed
-        self._local, self._plans = threading.local(), {}
+        self._local, self._laying, self._plans, self._biases = threading.local(), threading.Lock(), {}, {}
         whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
         if whole and self.schedule.peak_bytes > whole:
             raise ValueError(f"these sizes need {self.schedule.peak_bytes:,} bytes: must be at most the {whole:,} of this computer's memory")
@@ -48,14 +49,13 @@ class NetworkProgram:
             inputs, calls, runs, outputs = self.bound()
         for name, copy in inputs:
             copy(given[name])
-        done = 0
+        number = 0
         with np.errstate(all="ignore"):
             try:
-                for run in runs:
+                for number, run in runs.chained:  # noqa: B007  which call an error is of
                     run()
-                    done += 1
             except (NotSupported, ValueError, TypeError, IndexError, ArithmeticError) as error:
-                raise ValueError(f"{printable(self.network.label(calls[done].step))}: {error}") from error
+                raise ValueError(f"{printable(self.network.label(calls[number].step))}: {error}") from error
         made = tuple(copy() for copy in outputs)
         return made[0] if len(made) == 1 else made
 
@@ -65,7 +65,7 @@ class NetworkProgram:
         for made in self.schedule.calls:
             dtype = self.schedule.tensors[made.out].dtype
             variants |= {(call.kernel.name, signature_of(call, element(dtype))) for call in made.kernel_calls}
-            if made.kernel in (ACTIVATED, CONVERT, GATED, POOLED):
+            if made.kernel in (ACTIVATED, CONVERT, *OF_MAPS):
                 variants.add((made.kernel, dtype, made.step.attributes.get("kind"), type(made.run)))
         return (
             f"refconv: compiling kernels for this CPU, of this network {len(variants)} at most, 1 to 15 s each, once; they are kept. "
@@ -80,7 +80,7 @@ class NetworkProgram:
             copy(given[name])
         marks = [time.perf_counter()]
         with np.errstate(all="ignore"):
-            for run in runs:
+            for run in runs.alone:
                 run()
                 marks.append(time.perf_counter())
         return [CallTime(call, end - start, self._bytes(call)) for call, start, end in zip(calls, marks[:-1], marks[1:], strict=True)]
@@ -101,14 +101,17 @@ class NetworkProgram:
         return made
 
     def _bind(self):
-        """(functions for the inputs, calls that make something, functions for these, functions for the outputs), on an arena of this thread."""
+        """(functions for the inputs, calls that make something, their _Runs, functions for the outputs), on an arena of this thread."""
         schedule = self.schedule
+        with self._laying:
+            if not self._plans:
+                self._lay_weights()
         arena = scratch("network", schedule.arena_bytes, np.uint8)  # of all networks of this thread: each call fills it anew
         arrays = {name: self._view(arena, name, tensor) for name, tensor in schedule.tensors.items()}
         inputs = [(name, _entering(arrays[name], schedule.tensors[name].order)) for name in schedule.inputs]
         numbers = [i for i, call in enumerate(schedule.calls) if arrays[call.out].size]
         calls = [schedule.calls[i] for i in numbers]
-        runs = [self._bound(i, call, arrays) for i, call in zip(numbers, calls, strict=True)]
+        runs = _Runs([self._bound(i, call, arrays) for i, call in zip(numbers, calls, strict=True)])
         outputs = [_leaving(arrays[name], schedule.tensors[name].order) for name in schedule.outputs]
         return inputs, calls, runs, outputs
 
@@ -121,66 +124,109 @@ class NetworkProgram:
         return lying.transpose(np.argsort(tensor.order).tolist()) if tensor.order else lying
 
     def _bound(self, i, call, arrays):
-        """A function of no arguments that makes a call."""
+        """The Runs of a call."""
         sources, out = [arrays[name] if name else None for name in call.sources], arrays[call.out]
         order = self.schedule.tensors[call.out].order
         if call.kernel == CONVERT:
-            return functools.partial(_copier(out, self.schedule.tensors[call.sources[0]].order, order), sources[0], out)
+            return [_conversion(sources[0], out, self.schedule.tensors[call.sources[0]].order, order)]
         if call.kernel == ACTIVATED:
-            return activator(_flat(sources[0], order), _flat(out, order), call.step.attributes["kind"])
-        if call.kernel in (GATED, POOLED):
-            x, *gates = (_flat(source, self.schedule.tensors[name].order) for source, name in zip(sources, call.sources, strict=True) if name)
-            return pooler(x, _flat(out, order), call.run, *gates[: call.kernel == GATED])  # a mean's second source is its axes
+            return [_activation(_flat(sources[0], order), _flat(out, order), call.step.attributes["kind"])]
+        if call.kernel in OF_MAPS:
+            tensors = self.schedule.tensors
+            flat = [
+                np.empty(0, out.dtype) if array is None else _flat(array, tensors[name].order)
+                for array, name in zip(sources, call.sources, strict=True)
+            ]
+            given = flat, _flat(out, order), call.run
+            return [Run(pooler(*given), lambda: [pooling(*given)])]
         if call.kernel == NUMPY:
             function, writes = call.run
-            return functools.partial(_written if writes else _computed, function, sources, out)
-        runs = self._block(i, call, sources, out, arrays) if call.block else self._kernel(i, call, sources, out)
-        return runs[0] if len(runs) == 1 else functools.partial(_all, runs)
+            return [Run(functools.partial(_written if writes else _computed, function, sources, out))]
+        return self._block(i, call, sources, out, arrays) if call.block else self._kernel(i, call, sources, out)
 
     def _block(self, i, call, sources, out, arrays):
-        """Functions that make a block's calls one after another, and passes of what comes after its own sum."""
+        """The Runs of a block: its calls, and passes of what comes after its own sum."""
         record, order = call.step.attributes["record"], self.schedule.tensors[call.out].order
-        program = self._plans.get(i)
-        if program is None:
-            program = self._plans[i] = block_program(record, call.block)
+        program = self._plans[i]
         between = {name: arrays[tensor] for name, tensor in call.between.items()}
         bound = program._replace(parameters=program.parameters | between)
         last = call.block.calls[-1].problem
         mark = block_border_marker(record, (last.h, last.w))
         flat, given = _flat(out, order), call.step.attributes
-        runs = [functools.partial(bound.run, _flat(sources[0], self.schedule.tensors[call.sources[0]].order), flat)]
+        runs = [_program_run(bound, _flat(sources[0], self.schedule.tensors[call.sources[0]].order), flat)]
         if mark is not None:
-            runs.append(functools.partial(mark, flat.reshape(program.out_shape)))
+            runs.append(Run(functools.partial(mark, flat.reshape(program.out_shape))))
         for op in call.after:
-            runs.append(functools.partial(np.add, out, sources[1], out=out) if op == SUM else activator(flat, flat, given[op]))
+            runs.append(Run(functools.partial(np.add, out, sources[1], out=out)) if op == SUM else _activation(flat, flat, given[op]))
         return runs
 
     def _kernel(self, i, call, sources, out):
-        """Functions that make a layer's call."""
-        plan = self._plans.get(i)
-        if plan is None:
-            plan = self._plans[i] = plan_of(call.call, element(out.dtype))
-        weight, bias = (self.network.parameters.get(call.step.parameters.get(role)) for role in ("weight", "bias"))
-        packed = self._packed_weight(weight, call.call.problem.groups)
+        """The Runs of a layer."""
+        plan, packed = self._plans[i], self._packed_weight(call)[1]
         order, problem = self.schedule.tensors[call.out].order, call.call.problem
         residual = _flat(sources[1], order) if len(sources) > 1 else plan.no_bias
-        program = LayerProgram(plan, packed.data, plan.no_bias if bias is None else np.ascontiguousarray(bias), residual)
+        program = LayerProgram(plan, packed.data, self._biases.get(i, plan.no_bias), residual)
         mark = border_marker(problem, packed.not_finite)
-        runs = [functools.partial(program.run, _flat(sources[0], order), _flat(out, order))]
-        return [*runs, functools.partial(mark, _flat(out, order).reshape(plan.out_shape))] if mark is not None else runs
+        runs = [_program_run(program, _flat(sources[0], order), _flat(out, order))]
+        return [*runs, Run(functools.partial(mark, _flat(out, order).reshape(plan.out_shape)))] if mark is not None else runs
 
-    def _packed_weight(self, weight, groups):
-        """The PackedWeight of an array, packed once for all schedules of the network; an entry holds its array, so that no other has its id."""
+    def _lay_weights(self):
+        """Make plans of all calls, and lay their packed weights side by side, in the order of the calls; but those that another schedule has laid."""
+        arrays, places = [], []
+        for i, call in enumerate(self.schedule.calls):
+            if call.block:
+                program = self._plans[i] = block_program(call.step.attributes["record"], call.block)
+                arrays += program.parameters.values()
+                places += [functools.partial(program.parameters.__setitem__, name) for name in program.parameters]
+            elif call.call:
+                self._plans[i] = plan_of(call.call, element(self.schedule.tensors[call.out].dtype))
+                known, bias = self._packed_weight(call), self.network.parameters.get(call.step.parameters.get("bias"))
+                if len(known) == NOT_LAID:
+                    arrays.append(known[1].data)
+                    places.append(functools.partial(setattr, known[1], "data"))
+                    known.append(True)
+                if bias is not None:
+                    arrays.append(np.ascontiguousarray(bias))
+                    places.append(functools.partial(self._biases.__setitem__, i))
+        for put, array in zip(places, side_by_side(arrays), strict=True):
+            array.flags.writeable = False
+            put(array)
+
+    def _packed_weight(self, call):
+        """[array, its PackedWeight, True where it has been laid out] of a layer's weight: packed once for all schedules of the network; an entry
+        holds its array, so that no other has its id."""
+        weight, groups = self.network.parameters[call.step.parameters["weight"]], call.call.problem.groups
         known = self.packed.get((id(weight), groups))
         if known is None:
             shape = {2: (*weight.shape, 1, 1), 3: (*weight.shape[:2], 1, weight.shape[-1])}.get(weight.ndim, weight.shape)
-            known = self.packed[id(weight), groups] = weight, PackedWeight(np.ascontiguousarray(weight).reshape(shape), groups)
-        return known[1]
+            known = self.packed[id(weight), groups] = [weight, PackedWeight(np.ascontiguousarray(weight).reshape(shape), groups)]
+        return known
 
 
-def _all(runs):
-    for run in runs:
-        run()
+NOT_LAID = 2
+"""The length of what _packed_weight returns of a weight that has not been laid out."""
+
+
+class _Runs:
+    """The calls of a network as functions: `chained` as they run, (number of a call, function) for each step; `alone`, each of them by itself."""
+
+    def __init__(self, calls):
+        self._calls, self.chained = calls, chained(calls)
+
+    @functools.cached_property
+    def alone(self):
+        return [alone(runs) for runs in self._calls]
+
+
+def _program_run(program, x, out):
+    """The Run of a Program or LayerProgram on flat arrays."""
+    for plan in program.plans:
+        plan.workspace  # noqa: B018  as large as it gets, before anything is laid out on it
+    return Run(functools.partial(program.run, x, out), functools.partial(program.native_calls, x, out), program.split)
+
+
+def _activation(x, out, kind):
+    return Run(activator(x, out, kind), lambda: [activating(x, out, kind)])
 
 
 def _flat(array, order):
@@ -204,36 +250,46 @@ def _check(made, out):
         raise ValueError(f"made {list(made.shape)} {made.dtype}: must be {list(out.shape)} {out.dtype}")
 
 
-def _copier(like, source_order, out_order):
-    """copy(source, out): the elements of a tensor in one order to one in another, both of `like`'s shape and dtype; its kernel is compiled here."""
-    kernels, plain = orders.channels_last(like.ndim), orders.plain(like.ndim)
-    if like.ndim != 4 or not like.size or like.dtype.name not in ELEMENTS or {source_order, out_order} != {kernels, plain}:
-        return lambda source, out: np.copyto(out, source)
-    n, c = like.shape[:2]
-    of_map = lambda array, order: array.reshape(n, -1, c) if order == kernels else array.reshape(n, c, -1)
+def _matrices(shape, dtype, source_order, out_order):
+    """(count, rows, columns) of the matrices that are transposed where a tensor in one order is brought to another; None where NumPy copies it."""
+    kernels, plain = orders.channels_last(len(shape)), orders.plain(len(shape))
+    if len(shape) != 4 or 0 in shape or dtype.name not in ELEMENTS or {source_order, out_order} != {kernels, plain}:
+        return None
+    n, c, h, w = shape
+    return (n, h * w, c) if source_order == kernels else (n, c, h * w)
 
-    def copy(source, out):
-        rows, columns = source.transpose(source_order), out.transpose(out_order)
-        if not (rows.flags.c_contiguous and columns.flags.c_contiguous):
-            return np.copyto(out, source)
-        return copy_transposed(of_map(rows, source_order), of_map(columns, out_order))
 
-    ready(like.dtype)
-    return copy
+def _conversion(source, out, source_order, out_order):
+    """The Run of a conversion between two tensors of the arena."""
+    sizes = _matrices(out.shape, out.dtype, source_order, out_order)
+    if sizes is None:
+        return Run(functools.partial(np.copyto, out, source))
+    given, made = _flat(source, source_order), _flat(out, out_order)
+    run = functools.partial(transposer(out.dtype, sizes), given, made)
+    return Run(run, lambda: [transposing(given, made, sizes, element(out.dtype))])
 
 
 def _entering(out, order):
     """A function that copies an array given to a tensor, which lies in that order."""
-    copy = _copier(out, orders.plain(out.ndim), order)
-    return lambda array: copy(array, out)
+    plain = orders.plain(out.ndim)
+    sizes = _matrices(out.shape, out.dtype, plain, order)
+    if sizes is None:
+        return lambda array: np.copyto(out, array)
+    transpose, made = transposer(out.dtype, sizes), _flat(out, order)
+    return lambda array: transpose(array.reshape(-1), made) if array.flags.c_contiguous else np.copyto(out, array)
 
 
 def _leaving(source, order):
     """A function that makes an array of a tensor, which lies in that order."""
-    copy = _copier(source, order, orders.plain(source.ndim))
+    plain = orders.plain(source.ndim)
+    sizes = _matrices(source.shape, source.dtype, order, plain)
+    if sizes is None:
+        return source.copy
+    transpose, given = transposer(source.dtype, sizes), _flat(source, order)
 
     def leave():
-        copy(source, out := np.empty(source.shape, source.dtype))
+        out = np.empty(source.shape, source.dtype)
+        transpose(given, out.reshape(-1))
         return out
 
     return leave

@@ -1,24 +1,34 @@
-"""Pooling and gating of arrays that lie channels-last, by this project's kernels."""
+"""Pooling, gates and norms of arrays that lie channels-last, by this project's kernels."""
 
 import functools
 
 from numba import typeof
 
-from refconv.jit import compiled
-from refconv.kernels.map_gates import map_gates
+from refconv.frames import NativeCall
+from refconv.jit import compiled, native
+from refconv.kernels.gate_map import gate_map
+from refconv.kernels.layer_norm import layer_norm
 from refconv.kernels.map_mean import map_mean
 from refconv.kernels.pool_windows import pool_windows
 from refconv.plan import flat
-from refconv.problem.pools import MapGates, MapMean, Pool
+from refconv.problem.pools import GatedMap, LayerNorm, MapMean, Pool
 
-_KERNELS = {MapMean: map_mean, Pool: pool_windows, MapGates: map_gates}
+_KERNELS = {MapMean: map_mean, Pool: pool_windows, GatedMap: gate_map, LayerNorm: layer_norm}
 
 
-def pooler(x, out, problem, *gates):
-    """A function of no arguments that pools the flat array x into the flat array out, all float32 or all float64.
+def pooler(sources, out, problem):
+    """A function of no arguments that pools, gates or normalises flat arrays into the flat array out, all float32 or all float64.
 
-    problem: a record of refconv/problem/pools.py; gates: of a MapGates the flat array of them.
+    problem: a record of refconv/problem/pools.py; sources: x, of a GatedMap also the gates, of a LayerNorm weight and bias.
     """
-    arrays = x, *gates, out
-    signature = *[flat(x.dtype)] * len(arrays), typeof(problem)
-    return functools.partial(compiled(_KERNELS[type(problem)], signature), *arrays, problem)
+    return functools.partial(compiled(*_signed(out, problem, len(sources))), *sources, out, problem)
+
+
+def pooling(sources, out, problem):
+    """What the function of `pooler` does, as a NativeCall."""
+    return NativeCall(*native(*_signed(out, problem, len(sources))), (*sources, out, problem))
+
+
+def _signed(out, problem, count):
+    """The kernel of a problem, and the Numba types of its arguments."""
+    return _KERNELS[type(problem)], (*[flat(out.dtype)] * (count + 1), typeof(problem))

@@ -7,7 +7,8 @@ from numba import typeof, types
 from numpy.lib.stride_tricks import sliding_window_view
 
 from refconv.elements import element
-from refconv.jit import compiled, plain
+from refconv.frames import NativeCall
+from refconv.jit import compiled, native, plain
 from refconv.kernels.activation import activated
 from refconv.operators.windows import axes_of
 from refconv.ops.layers import conv2d, depthwise_conv2d, partial_conv2d
@@ -49,7 +50,7 @@ def _mean(x, parameters, attributes, options):
     n, h, w, c = x.shape
     if in_kernels(x.dtype):
         out = empty((n, 1, 1, c), x.dtype)
-        pooler(x.reshape(-1), out.reshape(-1), MapMean(n, h * w, c))()
+        pooler([x.reshape(-1)], out.reshape(-1), MapMean(n, h * w, c))()
         return out
     return x.astype(element(x.dtype).work).mean(axis=(1, 2), keepdims=True).astype(x.dtype)
 
@@ -67,7 +68,7 @@ def _max_pool(x, parameters, attributes, options):
         n, h, w, c = x.shape
         rows, columns = axes_of((h, w), (size, size), (stride, stride), attributes["pads"])
         out = empty((n, rows.count, columns.count, c), x.dtype)
-        pooler(x.reshape(-1), out.reshape(-1), Pool(n, c, rows, columns))()
+        pooler([x.reshape(-1)], out.reshape(-1), Pool(n, c, rows, columns))()
         return out
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=x.dtype.type(-np.inf))
     return sliding_window_view(padded, (size, size), axis=(1, 2))[:, ::stride, ::stride].max(axis=(4, 5))
@@ -92,10 +93,21 @@ def _activation(x, parameters, attributes, options):
 
 def activator(x, out, kind):
     """A function of no arguments that computes an activation, by name, of the flat array x into the flat array out, which may be x itself."""
-    static, array = ACTIVATIONS[kind], flat(x.dtype)
-    entry = compiled(activated, (array, array, types.intp, typeof(static)))
+    static = ACTIVATIONS[kind]
+    entry = compiled(activated, _activation_signature(x.dtype, static))
     bits = element(x.dtype).compiled if entry is not plain(activated) else x.dtype
     return functools.partial(entry, x.view(bits), out.view(bits), x.size, static)
+
+
+def activating(x, out, kind):
+    """What the function of `activator` does, as a NativeCall."""
+    static = ACTIVATIONS[kind]
+    return NativeCall(*native(activated, _activation_signature(x.dtype, static)), (x, out, x.size, static))
+
+
+def _activation_signature(dtype, static):
+    array = flat(dtype)
+    return array, array, types.intp, typeof(static)
 
 
 _RUN = {

@@ -17,7 +17,7 @@ from refconv.parts.workspace import widened
 from refconv.problem.conv import out_width
 from refconv.routine_code import INLINED
 from refconv.tile.instructions import lanes
-from refconv.tile.operands import Place, shifted
+from refconv.tile.operands import Place, moved, shifted
 from refconv.weights.packed import ceil_div
 
 
@@ -53,18 +53,37 @@ def convolve_rows(to, rows, p_first, count, convolution, lines, shape):
     _KINDS[shape.kind](to, rows, p_first, count, convolution, lines, shape)
 
 
+NEAR_ELEMENTS = 6144
+"""Of the input rows under a window, of the channels that are convolved together down several output rows: 24 KiB of float32 stay in any L1 beside
+weights and outputs. All channels of a row together, and then the next row, would bring each input row from the L2 again for every kernel row."""
+
+
+@routine
+def vectors_together(conv, count, size):
+    """How many vectors of `size` channels are convolved together down `count` output rows: at least two, since lines are fetched in pairs."""
+    every = ceil_div(conv.c, size)
+    return every if count == 1 else min(every, max(2, NEAR_ELEMENTS // (conv.r * conv.w * size)))
+
+
 def _depthwise(to, rows, p_first, count, convolution, lines, shape):
     conv, weights, epilogue = convolution
-    for p in range(count):
-        row, under = shifted(to, p * out_width(conv) * to.pitch), rows_below(rows, p * conv.stride_h)
-        depthwise_row(row, under, p_first + p, conv, (0, conv.c), (0, out_width(conv)), weights, epilogue, shape)
+    step = vectors_together(conv, count, lanes(weights.buffer)) * lanes(weights.buffer)
+    for c in range(0, conv.c, step):
+        channels, near = (c, min(c + step, conv.c)), moved(weights, c * conv.r * conv.s)
+        for p in range(count):
+            row, under = shifted(to, p * out_width(conv) * to.pitch), rows_below(rows, p * conv.stride_h)
+            depthwise_row(row, under, p_first + p, conv, channels, (0, out_width(conv)), near, epilogue, shape)
 
 
 def _grouped(to, rows, p_first, count, convolution, lines, shape):
     conv, weights, epilogue = convolution
-    for p in range(count):
-        row, under = shifted(to, p * out_width(conv) * to.pitch), rows_below(rows, p * conv.stride_h)
-        grouped_row(row, under, p_first + p, conv, (0, ceil_div(conv.groups, shape.groups)), weights, epilogue, shape)
+    every, size = ceil_div(conv.groups, shape.groups), shape.groups * shape.inputs
+    step, window = vectors_together(conv, count, size), conv.r * conv.s * shape.inputs * lanes(weights.buffer)
+    for v in range(0, every, step):
+        vectors, near = (v, min(v + step, every)), moved(weights, v * window)
+        for p in range(count):
+            row, under = shifted(to, p * out_width(conv) * to.pitch), rows_below(rows, p * conv.stride_h)
+            grouped_row(row, under, p_first + p, conv, vectors, near, epilogue, shape)
 
 
 def _dense(to, rows, p_first, count, convolution, lines, shape):

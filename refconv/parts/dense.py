@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 from refconv.jit import routine
 from refconv.parts.channel_blocks import channel_blocks
 from refconv.parts.epilogue import Epilogue, from_channel, store_sums
+from refconv.parts.operands import L2
 from refconv.parts.staging import staged_count, staged_step, taps_inside
 from refconv.problem.conv import out_width
 from refconv.static import Static
 from refconv.tile.instructions import lanes, outer_sum, zero
 from refconv.tile.operands import Ahead, View, Weights, shifted
 
-L2 = Static(2)
 NO_PREFETCH = Static(0)
 
 

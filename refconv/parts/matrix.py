@@ -5,7 +5,7 @@ from numba.extending import overload
 
 from refconv.jit import routine
 from refconv.parts.epilogue import store_sums
-from refconv.parts.operands import L1, first_sum
+from refconv.parts.operands import L2, first_sum
 from refconv.parts.workspace import widen
 from refconv.routine_code import INLINED
 from refconv.tile.instructions import outer_sum
@@ -22,7 +22,7 @@ def wanted_ahead(stretch, steps):
 @routine
 def _next_of(stretch, steps):
     gone = steps * stretch.step
-    return Ahead(stretch.buffer, stretch.at + gone // stretch.run * stretch.jump + gone % stretch.run, stretch.step, L1)
+    return Ahead(stretch.buffer, stretch.at + gone // stretch.run * stretch.jump + gone % stretch.run, stretch.step, L2)
 
 
 @overload(wanted_ahead, jit_options=INLINED)

@@ -13,7 +13,7 @@ from refconv.tile.instructions import load, zero
 from refconv.tile.operands import Place, View
 
 ONE = Static(1)
-L1 = Static(1)
+L2 = Static(2)
 
 
 class LayerOperands(NamedTuple):
@@ -63,7 +63,7 @@ class Span(NamedTuple):
 
 
 class Prefetch(NamedTuple):
-    """What is prefetched into the L1 during a sum: `step` more elements of the buffer with every product, from `at` on.
+    """What is prefetched into the L2 during a sum: `step` more elements of the buffer with every product, from `at` on.
 
     They lie in runs of `run` elements; the starts of neighbouring runs are `jump` apart. A contiguous stretch is one run (WHOLE).
     """

@@ -1,5 +1,5 @@
-"""Pooling and gating of maps that lie channels-last, as numbers: what is computed by kernels that stand beside the table (kernels/map_mean.py,
-kernels/pool_windows.py, kernels/map_gates.py)."""
+"""Pooling, gating and norms of maps that lie channels-last, as numbers: what is computed by kernels that stand beside the table
+(kernels/map_mean.py, pool_windows.py, gate_map.py, layer_norm.py)."""
 
 from typing import Any, NamedTuple
 
@@ -12,12 +12,20 @@ class MapMean(NamedTuple):
     channels: int
 
 
-class MapGates(NamedTuple):
-    """Each channel of each image times a gate: (n, pixels, channels) by (n, channels)."""
+class GatedMap(NamedTuple):
+    """Each channel of an image times a number: (n, pixels, channels) by (n, channels)."""
 
     n: int
     pixels: int
     channels: int
+
+
+class LayerNorm(NamedTuple):
+    """The norm of each pixel over its channels, (pixels, channels), times a weight, plus a bias; eps: added to the variance."""
+
+    pixels: int
+    channels: int
+    eps: float
 
 
 class Mean(NamedTuple):
@@ -40,5 +48,5 @@ class Pool(NamedTuple):
 
 
 def in_kernels(dtype):
-    """Whether the kernels pool and gate elements of a dtype; all others are NumPy's."""
+    """Whether these kernels take elements of a dtype; all others are NumPy's."""
     return dtype.name in ("float32", "float64")

@@ -20,10 +20,12 @@ from refconv.tile.llvm import (
     load_vector,
     multiply_add,
     opaque,
+    opaque_vector,
     prefetch_line,
     put,
     repeated,
     splat,
+    store_masked,
     store_some,
     store_vector,
     vector_at,
@@ -80,6 +82,38 @@ def _zero(typing_context, rows, vectors, like):
         return tile(rows, vectors, like), zero_code(tile)
 
 
+def _masks_are_instructions(buffer):
+    """Whether the target loads and stores some lanes of a vector at once: with AVX2 and AVX-512, but for halves. Elsewhere: a chain of branches."""
+    return host.vector_unit()[0] > 16 and buffer.dtype not in MARK
+
+
+def _left(builder, tile, columns):
+    """Columns from each vector of a row on."""
+    return [builder.sub(columns, ir.Constant(columns.type, v * tile.lanes)) for v in range(tile.vectors)]
+
+
+def _full(builder, tile, columns):
+    """Whether all vectors of a row are whole."""
+    return builder.icmp_signed(">=", columns, ir.Constant(columns.type, tile.vectors * tile.lanes))
+
+
+def _either(builder, *sides):
+    """The registers that one of two blocks has made; sides: (registers, block)."""
+    merged = []
+    for pair in zip(*(registers for registers, _ in sides), strict=True):
+        merged.append(builder.phi(pair[0].type))
+        for vector, (_, block) in zip(pair, sides, strict=True):
+            merged[-1].add_incoming(vector, block)
+    return merged
+
+
+def _tile(builder, tile, registers):
+    """The tile value with all its registers replaced."""
+    for k, vector in enumerate(registers):
+        tile = put(builder, tile, vector, k)
+    return tile
+
+
 @implement(op.load)
 def _load(typing_context, rows, vectors, x, at, row_stride, columns):
     if not _is_array(x):
@@ -88,15 +122,24 @@ def _load(typing_context, rows, vectors, x, at, row_stride, columns):
 
     def codegen(context, builder, signature, args):
         _, _, x_v, at_v, stride, columns_v = args
-        pointer = element_pointer(context, builder, x, x_v, at_v)
-        result = ir.Constant(context.get_value_type(tile), None)
-        for r in range(tile.rows):
-            row = advance(builder, pointer, stride, r)
-            for v in range(tile.vectors):
-                here = builder.gep(row, [ir.Constant(at_v.type, v * tile.lanes)])
-                left = builder.sub(columns_v, ir.Constant(columns_v.type, v * tile.lanes))
-                result = put(builder, result, load_some(builder, here, tile.vector, left), r * tile.vectors + v)
-        return result
+        pointer, left = element_pointer(context, builder, x, x_v, at_v), _left(builder, tile, columns_v)
+
+        def loaded(load):
+            """The registers, each load(address, vector of its row)."""
+            rows = [advance(builder, pointer, stride, r) for r in range(tile.rows)]
+            return [load(builder.gep(row, [ir.Constant(at_v.type, v * tile.lanes)]), v) for row in rows for v in range(tile.vectors)]
+
+        if tile.rows * tile.vectors == 1 or not _masks_are_instructions(x):
+            registers = loaded(lambda here, v: load_some(builder, here, tile.vector, left[v]))
+        else:
+            with builder.if_else(_full(builder, tile, columns_v), likely=True) as (whole, part):
+                with whole:  # one comparison a tile instead of one a vector
+                    of_whole, whole_block = loaded(lambda here, v: load_vector(builder, here, tile.vector)), builder.block
+                with part:
+                    masks = [lane_mask(builder, count, tile.lanes) for count in left]
+                    of_part, part_block = loaded(lambda here, v: load_masked(builder, here, tile.vector, masks[v])), builder.block
+            registers = _either(builder, (of_whole, whole_block), (of_part, part_block))
+        return _tile(builder, ir.Constant(context.get_value_type(tile), None), registers)
 
     return tile(rows, vectors, x, types.intp, types.intp, types.intp), codegen
 
@@ -128,25 +171,17 @@ def _add_from(typing_context, acc, x, at, row_stride, columns, first_row):
             ]
 
         every = builder.icmp_signed("<=", first, ir.Constant(first.type, 0))
-        full = builder.icmp_signed(">=", columns_v, ir.Constant(columns_v.type, acc.vectors * acc.lanes))
-        with builder.if_else(builder.and_(every, full), likely=True) as (whole, part):
+        with builder.if_else(builder.and_(every, _full(builder, acc, columns_v)), likely=True) as (whole, part):
             with whole:  # as in a store; of whole vectors an addition reads its operand itself, so that no register is taken for it
-                of_whole, whole_block = added(lambda r, v, here: load_vector(builder, here, acc.vector)), builder.block
+                of_whole = [opaque_vector(builder, vector) for vector in added(lambda r, v, here: load_vector(builder, here, acc.vector))]
+                whole_block = builder.block
             with part:
-                left = [builder.sub(columns_v, ir.Constant(columns_v.type, v * acc.lanes)) for v in range(acc.vectors)]
-                masks = [lane_mask(builder, count, acc.lanes) for count in left]
+                masks = [lane_mask(builder, count, acc.lanes) for count in _left(builder, acc, columns_v)]
                 new = [builder.icmp_signed(">=", ir.Constant(first.type, r), first) for r in range(acc.rows)]
                 none = ir.Constant(masks[0].type, None)
                 of_part = added(lambda r, v, here: load_masked(builder, here, acc.vector, builder.select(new[r], masks[v], none)))
                 part_block = builder.block
-        for k, (a, b) in enumerate(zip(of_whole, of_part, strict=True)):
-            vector = builder.phi(acc.vector)
-            vector.add_incoming(a, whole_block)
-            vector.add_incoming(b, part_block)
-            sums[k] = vector
-        for k, vector in enumerate(sums):
-            acc_v = put(builder, acc_v, vector, k)
-        return acc_v
+        return _tile(builder, acc_v, _either(builder, (of_whole, whole_block), (of_part, part_block)))
 
     return acc(acc, x, types.intp, types.intp, types.intp, types.intp), codegen
 
@@ -162,24 +197,23 @@ def _store(typing_context, out, at, row_stride, tile, columns, first_row):
 
         def put_row(put_vector, r, row):
             for v in range(tile.vectors):
-                here = builder.gep(row, [ir.Constant(at_v.type, v * tile.lanes)])
-                put_vector(
-                    here, vector_at(builder, tile_v, r * tile.vectors + v), builder.sub(columns_v, ir.Constant(columns_v.type, v * tile.lanes))
-                )
-
-        def put_new_row(r, row):
-            with builder.if_then(builder.icmp_signed(">=", ir.Constant(first.type, r), first), likely=True):
-                put_row(lambda here, vector, left: store_some(builder, here, vector, left), r, row)
+                put_vector(builder.gep(row, [ir.Constant(at_v.type, v * tile.lanes)]), vector_at(builder, tile_v, r * tile.vectors + v), v)
 
         every = builder.icmp_signed("<=", first, ir.Constant(first.type, 0))
-        full = builder.icmp_signed(">=", columns_v, ir.Constant(columns_v.type, tile.vectors * tile.lanes))
-        with builder.if_else(builder.and_(every, full), likely=True) as (whole, part):
+        with builder.if_else(builder.and_(every, _full(builder, tile, columns_v)), likely=True) as (whole, part):
             with whole:  # two comparisons a tile instead of one or two a vector
                 for r, row in _rows_at(builder, pointer, stride, tile.rows):
-                    put_row(lambda here, vector, left: store_vector(builder, vector, here), r, row)
+                    put_row(lambda here, vector, v: store_vector(builder, vector, here), r, row)
             with part:
+                left = _left(builder, tile, columns_v)
+                if _masks_are_instructions(out):
+                    masks = [lane_mask(builder, count, tile.lanes) for count in left]
+                    put_some = lambda here, vector, v: store_masked(builder, here, vector, masks[v])
+                else:
+                    put_some = lambda here, vector, v: store_some(builder, here, vector, left[v])
                 for r, row in _rows_at(builder, pointer, stride, tile.rows):
-                    put_new_row(r, row)
+                    with builder.if_then(builder.icmp_signed(">=", ir.Constant(first.type, r), first), likely=True):
+                        put_row(put_some, r, row)
         return context.get_dummy_value()
 
     return types.none(out, types.intp, types.intp, tile, types.intp, types.intp), codegen

@@ -3,6 +3,7 @@
 from llvmlite import ir
 from numba.core import cgutils
 
+from refconv import host
 from refconv.tile.half import INT32, MARK, narrow, widen
 
 
@@ -97,6 +98,14 @@ def opaque(builder, pointer):
     return builder.call(ir.InlineAsm(kind, "", "=r,0", side_effect=False), [pointer])
 
 
+def opaque_vector(builder, vector):
+    """The same vector, but the compiler does not see that it is. Additions that end both sides of a branch it makes one behind it, and keeps what
+    they read on the stack until then."""
+    if not host.is_x86():
+        return vector
+    return builder.call(ir.InlineAsm(ir.FunctionType(vector.type, [vector.type]), "", "=v,0", side_effect=False), [vector])
+
+
 BYTES = {"half": 2, "i16": 2, "float": 4, "double": 8}
 """Bytes of an element, by the name of its LLVM type."""
 
@@ -183,6 +192,13 @@ def load_if(builder, condition, load, kind):
     return result
 
 
+def store_masked(builder, pointer, value, mask):
+    """The lanes whose bits are set in a mask."""
+    place, align = _stored(builder, pointer, value.type)
+    stored = narrow(builder, value, pointer.type.pointee)
+    _masked(builder, "store", ir.VoidType(), [stored, place, ir.Constant(INT32, align), mask])
+
+
 def store_some(builder, pointer, value, count):
     """Store the first `count` lanes, as load_some loads them."""
     kind = value.type
@@ -191,7 +207,4 @@ def store_some(builder, pointer, value, count):
         with whole:
             store_vector(builder, value, pointer)
         with part:
-            mask = lane_mask(builder, count, kind.count)
-            place, align = _stored(builder, pointer, kind)
-            stored = narrow(builder, value, pointer.type.pointee)
-            _masked(builder, "store", ir.VoidType(), [stored, place, ir.Constant(INT32, align), mask])
+            store_masked(builder, pointer, value, lane_mask(builder, count, kind.count))

@@ -7,22 +7,22 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from refconv.tile.llvm import elementwise, int32_vector, multiply_add, put, splat, square_root, sum_of_lanes, vector_at
+from refconv.tile.llvm import elementwise, int32_vector, lane_mask, multiply_add, put, splat, square_root, sum_of_lanes, vector_at
 from refconv.tile.machine import implement
 
 
 def add_row(acc, row):
-    """acc[r] + row[0] for every row r (a bias)."""
+    """acc[r] + row[0] for every row r (a bias); of a tile of as many rows as acc: + row[r]."""
     return acc + row
 
 
 def subtract_row(acc, row):
-    """acc[r] - row[0] for every row r."""
+    """acc[r] - row[0] for every row r, or row[r], as in add_row."""
     return acc - row
 
 
 def multiply_row(acc, row):
-    """acc[r] * row[0] for every row r."""
+    """acc[r] * row[0] for every row r, or row[r], as in add_row."""
     return acc * row
 
 
@@ -42,14 +42,20 @@ def scaled(tile, factor):
 
 
 def mean_of(tile, count):
-    """Every lane of the one row: the sum of all its lanes / count."""
-    return np.full_like(tile, tile.sum(dtype=tile.dtype) / tile.dtype.type(count))
+    """Every lane of a row: the sum of all its lanes / count; rows of one vector."""
+    return np.repeat(tile.sum(axis=1, keepdims=True, dtype=tile.dtype) / tile.dtype.type(count), tile.shape[1], axis=1)
 
 
 def inverse_deviation(squares, count, eps):
-    """Every lane: 1 / sqrt(variance + eps), variance = sum of the lanes of squares / count; one row of one vector."""
+    """Every lane of a row: 1 / sqrt(variance + eps), variance = sum of the row's lanes of squares / count; rows of one vector."""
     kind = squares.dtype.type
-    return np.full_like(squares, kind(1) / np.sqrt(squares.sum(dtype=kind) / kind(count) + kind(eps)))
+    variance = squares.sum(axis=1, keepdims=True, dtype=kind) / kind(count)
+    return np.repeat(kind(1) / np.sqrt(variance + kind(eps)), squares.shape[1], axis=1)
+
+
+def first_columns(tile, columns):
+    """The tile with zeros behind its first `columns` columns."""
+    return np.where(np.arange(tile.shape[1]) < columns, tile, tile.dtype.type(0))
 
 
 def divided(tile, count):
@@ -77,7 +83,7 @@ def sum_of_rows(tile):
 
 
 def fused_multiply_add(acc, a, b):
-    """acc[r] + a[0] * b[0] for every row r."""
+    """acc[r] + a[0] * b[0] for every row r, or a[r] * b[r], as in add_row."""
     return acc + a * b
 
 
@@ -102,6 +108,11 @@ def transpose(tile):
     return tile.T.copy()
 
 
+def interleaved(tile):
+    """One row of as many vectors as the tile, of one vector a row, has rows: result[0, l * rows + r] = tile[r, l]."""
+    return tile.T.reshape(1, -1).copy()
+
+
 def gather_steps(width, lanes):
     """[(half, source lane of each lane), ...]: what gather_diagonals adds to vector t from vector t + half, width down to 1.
 
@@ -116,11 +127,16 @@ def gather_steps(width, lanes):
     return steps
 
 
+def _beside(acc, row, r, v):
+    """The number of the register of `row` that meets the vector v of row r of acc: of its only row, or of its row r."""
+    return v if row.rows == 1 else r * acc.vectors + v
+
+
 @implement(add_row)
 def _add_row(typing_context, acc, row):
     def codegen(context, builder, signature, args):
         tile = signature.args[0]
-        return elementwise(builder, tile, args[0], lambda value, r, v: builder.fadd(value, vector_at(builder, args[1], v)))
+        return elementwise(builder, tile, args[0], lambda value, r, v: builder.fadd(value, vector_at(builder, args[1], _beside(acc, row, r, v))))
 
     return acc(acc, row), codegen
 
@@ -128,7 +144,7 @@ def _add_row(typing_context, acc, row):
 @implement(subtract_row)
 def _subtract_row(typing_context, acc, row):
     def codegen(context, builder, signature, args):
-        return elementwise(builder, acc, args[0], lambda value, r, v: builder.fsub(value, vector_at(builder, args[1], v)))
+        return elementwise(builder, acc, args[0], lambda value, r, v: builder.fsub(value, vector_at(builder, args[1], _beside(acc, row, r, v))))
 
     return acc(acc, row), codegen
 
@@ -136,7 +152,7 @@ def _subtract_row(typing_context, acc, row):
 @implement(multiply_row)
 def _multiply_row(typing_context, acc, row):
     def codegen(context, builder, signature, args):
-        return elementwise(builder, acc, args[0], lambda value, r, v: builder.fmul(value, vector_at(builder, args[1], v)))
+        return elementwise(builder, acc, args[0], lambda value, r, v: builder.fmul(value, vector_at(builder, args[1], _beside(acc, row, r, v))))
 
     return acc(acc, row), codegen
 
@@ -219,10 +235,9 @@ def _sum_of_rows(typing_context, tile):
 @implement(mean_of)
 def _mean_of(typing_context, tile, count):
     def codegen(context, builder, signature, args):
-        kind = tile.vector.element
-        total = sum_of_lanes(builder, vector_at(builder, args[0], 0))
-        mean = builder.fdiv(total, builder.sitofp(args[1], kind))
-        return put(builder, args[0], splat(builder, mean, tile.lanes), 0)
+        count = builder.sitofp(args[1], tile.vector.element)
+        mean = lambda row: splat(builder, builder.fdiv(sum_of_lanes(builder, row), count), tile.lanes)
+        return elementwise(builder, tile, args[0], lambda row, r, v: mean(row))
 
     return tile(tile, types.intp), codegen
 
@@ -232,12 +247,26 @@ def _inverse_deviation(typing_context, squares, count, eps):
     def codegen(context, builder, signature, args):
         squares_v, count_v, eps_v = args
         kind = squares.vector.element
-        variance = builder.fdiv(sum_of_lanes(builder, vector_at(builder, squares_v, 0)), builder.sitofp(count_v, kind))
-        small = eps_v if kind == eps_v.type else builder.fptrunc(eps_v, kind)
-        root = square_root(builder, builder.fadd(variance, small))
-        return put(builder, squares_v, splat(builder, builder.fdiv(ir.Constant(kind, 1.0), root), squares.lanes), 0)
+        count, small = builder.sitofp(count_v, kind), eps_v if kind == eps_v.type else builder.fptrunc(eps_v, kind)
+
+        def inverse(row):
+            root = square_root(builder, builder.fadd(builder.fdiv(sum_of_lanes(builder, row), count), small))
+            return splat(builder, builder.fdiv(ir.Constant(kind, 1.0), root), squares.lanes)
+
+        return elementwise(builder, squares, squares_v, lambda row, r, v: inverse(row))
 
     return squares(squares, types.intp, types.float64), codegen
+
+
+@implement(first_columns)
+def _first_columns(typing_context, tile, columns):
+    def codegen(context, builder, signature, args):
+        kept, zeros = args[1], ir.Constant(tile.vector, None)
+        left = [builder.sub(kept, ir.Constant(kept.type, v * tile.lanes)) for v in range(tile.vectors)]
+        masks = [lane_mask(builder, count, tile.lanes) for count in left]
+        return elementwise(builder, tile, args[0], lambda value, r, v: builder.select(masks[v], value, zeros))
+
+    return tile(tile, types.intp), codegen
 
 
 @implement(fused_multiply_add)
@@ -246,7 +275,8 @@ def _fused_multiply_add(typing_context, acc, a, b):
         tile = signature.args[0]
 
         def step(value, r, v):
-            return multiply_add(builder, vector_at(builder, args[1], v), vector_at(builder, args[2], v), value)
+            one, other = (vector_at(builder, args[1 + i], _beside(acc, factor, r, v)) for i, factor in enumerate((a, b)))
+            return multiply_add(builder, one, other, value)
 
         return elementwise(builder, tile, args[0], step)
 
@@ -292,3 +322,22 @@ def _transpose(typing_context, tile):
 
     if (tile.rows, tile.vectors) == (tile.lanes, 1):
         return tile(tile), codegen
+
+
+@implement(interleaved)
+def _interleaved(typing_context, tile):
+    row = tile.with_shape(1, tile.rows)
+
+    def codegen(context, builder, signature, args):
+        result, rows, n = ir.Constant(context.get_value_type(row), None), [vector_at(builder, args[0], r) for r in range(tile.rows)], tile.lanes
+        for j in range(tile.rows):
+            vector, places = rows[0], [divmod(j * n + lane, tile.rows) for lane in range(n)]
+            for r in range(1, tile.rows):  # lanes of row r come in, the others stay; those of row 0 are moved with the first
+                kept = [at if r == 1 else lane for lane, (at, _) in enumerate(places)]
+                lanes = [n + at if of == r else kept[lane] for lane, (at, of) in enumerate(places)]
+                vector = builder.shuffle_vector(vector, rows[r], int32_vector(lanes))
+            result = put(builder, result, vector, j)
+        return result
+
+    if tile.vectors == 1:
+        return row(tile), codegen

@@ -6,7 +6,8 @@ product, and 24 accumulators went to the stack and back for 24 multiply-adds (38
 once (refconv/tile/fit.py), and nothing moves that is not written below.
 
 A tile of rows x vectors holds its accumulators, the smaller side of the product (a step's weights, or its pixels) and one register through
-which the other side passes; without fused multiply-adds a second, for the product. The row r of the pixels is at base + r * pitch, which an
+which the other side passes; without fused multiply-adds a second, for the product. Where that is one register more than there are, the first vector
+of weights stays in memory, and every multiply-add takes it from there. The row r of the pixels is at base + r * pitch, which an
 address [base + index * 1, 2, 4 or 8] makes of one base in nine rows and of the multiples 1, 3, 5 and 7 of the pitch: no row has a pointer to
 be moved on.
 """
@@ -94,6 +95,7 @@ class Vectors(NamedTuple):
 class Names(NamedTuple):
     """The operands of the loop as they stand in its text.
 
+    held: as many registers as the smaller side has vectors, or one fewer: then its first is an operand in memory.
     bases: a register for each nine rows; pitches, strides: {multiple: register} of the distances from row to row of pixels and from vector to
     vector of weights; prefetch: (instruction, place, {multiple of a step: register}), or None.
     """
@@ -129,12 +131,13 @@ def step_code(unit, names, rows, vectors, step):
     if held_rows(rows, vectors):
         held, passing, hold, let_pass = places, weights, unit.broadcast, unit.load
         of = lambda v, r: r * vectors + v
-    lines = [line for place, register in zip(held, names.held, strict=True) for line in hold(place, register)]
+    in_memory = len(held) - len(names.held)
+    lines = [line for place, register in zip(held[in_memory:], names.held, strict=True) for line in hold(place, register)]
     for i, place in enumerate(passing):
         lines += let_pass(place, names.passing)
-        for j, register in enumerate(names.held):
+        for j, operand in enumerate([*held[:in_memory], *names.held]):
             product = names.passing if j == len(held) - 1 else names.product
-            lines += unit.multiply_add(register, names.passing, names.sums[of(i, j)], product)
+            lines += unit.multiply_add(operand, names.passing, names.sums[of(i, j)], product)
     if names.prefetch:
         instruction, place, distances = names.prefetch
         lines.append(f"{instruction} {address(place, distances, *MULTIPLES[step], 0)}")
@@ -171,7 +174,7 @@ def unit_of(acc, registers):
 
 def unit_for(acc):
     """The Vectors for sums in a tile type, or None (unit_of)."""
-    return unit_of(acc, lambda fused: product_registers(acc.rows, acc.vectors, fused))
+    return unit_of(acc, lambda fused: product_registers(acc.rows, acc.vectors, fused, memory_operands=True))
 
 
 def outer_sum_code(builder, unit, acc, acc_v, pixels, weights, steps, ahead):
@@ -191,7 +194,8 @@ def outer_sum_code(builder, unit, acc, acc_v, pixels, weights, steps, ahead):
     if ahead:
         level, p, step = ahead
         place = operands.changed(p, "r")
-    held = [operands.temporary(acc.vector) for _ in range(min(rows, vectors))]
+    in_memory = product_registers(rows, vectors, unit.fused) > host.vector_unit()[1]
+    held = [operands.temporary(acc.vector) for _ in range(min(rows, vectors) - in_memory)]
     passing = operands.temporary(acc.vector)
     product = operands.temporary(acc.vector) if not unit.fused and len(held) > 1 else None
     pitches = operands.multiples(x_p, pitch, {multiple for _, multiple, _ in places})

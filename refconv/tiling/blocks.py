@@ -9,7 +9,7 @@ from refconv.tiling import layers
 from refconv.tiling.layers import register_tile
 from refconv.tiling.shapes import MOST_ROWS, Tile, check_strip, require, tile_of
 from refconv.weights import packed
-from refconv.weights.packed import ceil_div
+from refconv.weights.packed import MOST_VECTORS, ceil_div
 
 
 def check_lines(t, block):
@@ -144,7 +144,7 @@ class GatedTiling(NamedTuple):
 
 
 class GateTiling(NamedTuple):
-    """tile: of both matrices, a single row."""
+    """tile: of both matrices, a single row; for the channels that are left after whole blocks its narrow one."""
 
     tile: Tile
 
@@ -166,8 +166,9 @@ MANY = 1008
 SPANS = Span(28, 28, MANY), Span(14, 14, MANY), Span(7, 7, 7), Span(1, 3, 3)
 """A map can have any size, and each combination of tiles is compiled, in 3 to 15 s: so tiles are chosen for one of these, the first whose `least`
 a block has, and not for its own numbers. A tile may then be higher than there are pixels (parts/matrix.py), though no more than three rows."""
-SQUEEZED_SPANS = Span(14, 14, MANY), Span(1, 7, 3)
-"""Of blocks with squeeze-excitation, which have two more kernels to compile; pixels beyond the border cost a strip next to nothing."""
+SQUEEZED_SPANS = Span(14, 14, MANY), Span(1, 7, 7)
+"""Of blocks with squeeze-excitation, which have two more kernels to compile: their last maps are of 7x7 pixels, and pixels beyond the border cost a
+strip next to nothing."""
 
 
 def span_of(pixels, block):
@@ -296,17 +297,17 @@ def separable_tiling(block, itemsize, target):
 
 
 def gated_tiling(block, itemsize, target):
-    """Rule: as many pixels as stay within `unit_bytes` with their sums, an even share for each thread."""
+    """Rule: as many pixels as stay within `unit_bytes` with their sums, though no fewer than STEP_PIXELS; an even share for each thread."""
     total, pixel_bytes = block.p * block.q, (odd_pitch(block.hidden, target.lanes(itemsize)) + block.k) * itemsize
     most = ceil_div(total, layers.parts(block.n, target.threads))
-    pixels = max(1, min(most, unit_bytes(block, block.k, itemsize, target) // pixel_bytes))
+    pixels = min(most, max(STEP_PIXELS, unit_bytes(block, block.k, itemsize, target) // pixel_bytes))
     pixels = ceil_div(most, ceil_div(most, pixels))
-    return GatedTiling(pixels, product(MANY, block.k, block.hidden, itemsize, target))
+    return GatedTiling(pixels, product(span_of(block.q, block).pixels, block.k, block.hidden, itemsize, target))
 
 
 def gate_tiling(problem, itemsize, target):
-    """Rule: one vector at a time; the two matrices of squeeze-excitation are small."""
-    return GateTiling(Tile(*map(Static, (1, 1, 1))))
+    """Rule: four vectors at a time, so that a multiply-add need not wait for the one before, four cycles; of what is left one."""
+    return GateTiling(Tile(*map(Static, (1, MOST_VECTORS, 1))))
 
 
 def conv_shape(conv, row, itemsize, target):

@@ -66,8 +66,9 @@ def check_registers(tiling, target):
     single row is legal."""
     for name, shape in zip(tiling._fields, tiling, strict=True):
         if isinstance(shape, Tile):
-            most = most_rows_of(shape.vectors, target.registers, target.fused)
-            taken, width = product_registers(shape.rows, shape.vectors, target.fused), f"{shape.vectors} vectors"
+            held = target.fused, target.memory_operands
+            most = most_rows_of(shape.vectors, target.registers, *held)
+            taken, width = product_registers(shape.rows, shape.vectors, *held), f"{shape.vectors} vectors"
             what, follows = "the sums of a step and its operands", f"{name}.vectors"
         elif isinstance(shape, DepthwiseStrip | GroupedStrip | SpreadStrip):
             slide = shape.width, shape.taps, shape.stride

@@ -157,7 +157,7 @@ class PartialTiling(NamedTuple):
 
 def most_rows(vectors, target):
     """Rows of a tile whose sums stay in the registers; 14 at most (latency is hidden by 8)."""
-    return min(14, most_rows_of(vectors, target.registers, target.fused))
+    return min(14, most_rows_of(vectors, target.registers, target.fused, target.memory_operands))
 
 
 def register_tile(pixels, channels, depth, pitch, itemsize, target):
@@ -239,7 +239,8 @@ def dense_tiling(problem, itemsize, target):
     """Rule: input rows of a unit stay in half the L2 while its output channels are walked through.
 
     A single block of rows is not cut for several threads, which would all read all weights: its output channels are.
-    Where the weights do not fit the L2, each block of them comes from beyond it, at some 4 bytes a cycle: 16 cycles a vector of 64
+    Where the weights do not stay in a quarter of the L2, from one call to the next or beside those of a network's other layers, each block of them
+    comes from beyond it, at some 4 bytes a cycle: 16 cycles a vector of 64
     bytes, against half a cycle for each of the unit's pixels (`few_pixels`). Below 96 pixels that is a third of the time or more, and worth
     the twentieth that prefetching the next block inside the sum costs (512 channels at 7x7: 0.88 of the time; 256 at 14x14: 1.05). Half
     of the block is prefetched, what the hardware's own prefetcher does not reach in time (measured: all of it takes 1.03 times as long).
@@ -253,7 +254,7 @@ def dense_tiling(problem, itemsize, target):
     rows, vectors = register_tile(problem.q, most, problem.r * problem.s * problem.c_group, pitch, itemsize, target)
     block = vectors * lanes
     tiles = lines * ceil_div(problem.q, rows)
-    streams = problem.tensors["weight"] * itemsize > target.l2_bytes and lines * problem.q < few_pixels(target)
+    streams = problem.tensors["weight"] * itemsize > target.l2_bytes // 4 and lines * problem.q < few_pixels(target)
     ahead = ceil_div(block, 2 * tiles) if streams else 0
     return DenseTiling(tile_of(rows, vectors, problem.k_group, lanes), lines, ceil_div(most, block) * block, Static(ahead))
 
@@ -269,7 +270,7 @@ def pointwise_tiling(problem, itemsize, target):
     else:
         tiles = target.l2_bytes // 4 // (problem.c * itemsize) // rows
     block = rows * max(1, min(tiles, ceil_div(ceil_div(pixels, rows), target.threads)))
-    ahead = max(1, vectors * lanes * rows // (2 * block))  # half of the block, as in dense_tiling; the prefetch is there for the pixels anyway
+    ahead = max(1, ceil_div(vectors * lanes * rows, block))  # all of the next block; the prefetch is there for the pixels anyway
     channels = ceil_div(most, vectors * lanes) * vectors * lanes
     return PointwiseTiling(tile_of(rows, vectors, problem.k, lanes), block, channels, ahead)
 
