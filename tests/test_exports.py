@@ -4,8 +4,10 @@
     timm                   networks of its own code with random weights, exported by torch in several operator sets and in both of its ways
 
 Both compute in float32, and a network rounds once a layer at least: each may be off by one rounding of the largest output for each convolution and
-product, which is what refconv.bench demands of a contender against float64, so that the two may differ by two. 1.01 were seen. Compared is what a last Softmax or Sigmoid takes: behind these, whose slope trained networks make steep, onnxruntime
-itself differs by ten times as much with and without its optimisations.
+product, which is what refconv.bench demands of a contender against float64, so that the two may differ by two. 1.01 were seen.
+
+Compared is what a last Softmax or Sigmoid takes: behind these, whose slope trained networks make steep, onnxruntime itself differs by ten times as
+much with and without its optimisations.
 """
 
 import contextlib
