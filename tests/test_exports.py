@@ -3,8 +3,11 @@
     rapidocr_onnxruntime   the three trained networks in its wheel, on rendered text at two sizes
     timm                   networks of its own code with random weights, exported by torch in several operator sets and in both of its ways
 
-Both compute in float32, and a network rounds once a layer at least: results may differ by one rounding of the largest output for each convolution and
-product. 0.6 of that were seen.
+Both compute in float32, and a network rounds once a layer at least: each may be off by one rounding of the largest output for each convolution and
+product, which is what refconv.bench demands of a contender against float64, so that the two may differ by two. 1.01 were seen.
+
+Compared is what a last Softmax or Sigmoid takes: behind these, whose slope trained networks make steep, onnxruntime itself differs by ten times as
+much with and without its optimisations.
 """
 
 import contextlib
@@ -24,11 +27,22 @@ PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 def tolerance(model):
     """Of differences relative to the largest output."""
-    return sum(node.op_type in PRODUCTS for node in model.graph.node) * float(np.finfo(np.float32).eps)
+    return 2 * sum(node.op_type in PRODUCTS for node in model.graph.node) * float(np.finfo(np.float32).eps)
+
+
+def without_last_activation(model):
+    """The ModelProto up to what its output's Softmax or Sigmoid takes."""
+    (output,) = model.graph.output
+    maker = next(node for node in model.graph.node if output.name in node.output)
+    if maker.op_type in ("Softmax", "Sigmoid"):
+        output.name = maker.input[0]
+        model.graph.node.remove(maker)
+    return model
 
 
 def check(model, images, **options):
     """The Net of a model, after it has given what onnxruntime gives of its graph as it is."""
+    model = without_last_activation(model)
     runtime = pytest.importorskip("onnxruntime", reason="extra: bench")
     settings = runtime.SessionOptions()
     settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -110,7 +124,7 @@ EXPORTS = {
     "mobilenetv3_small_100": ([(11, False), (20, False), (18, True)], {"SeparableBlock": 1, "MBConvBlock": 10}),
     "regnety_008": ([(17, False)], {"MBConvBlock": 14}),
     "resnet18": ([(17, False)], {}),
-    "tf_efficientnetv2_b0": ([(17, False)], {"FusedMBConvBlock": 4, "MBConvBlock": 15}),  # whose padding is TensorFlow's
+    "tf_efficientnetv2_b0": ([(17, False)], {"FusedMBConvBlock": 4, "MBConvBlock": 16}),  # whose padding is TensorFlow's
 }
 SIZE = 96
 

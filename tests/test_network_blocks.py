@@ -43,6 +43,7 @@ ARRAYS = {
     "up2": whole((HIDDEN, 2 * C, 1, 1), 19, -1, 2),
     "tiny": np.float32(1e-3),
     "one": np.float32(1),
+    "ones": np.float32([1]),
 }
 INTEGERS = {"parts": [4, 4], "zero": [0], "four": [4], "end": [1 << 62], "axis": [1], "border": [0, 0, 1, 1] * 2, "corner": [0, 0, 0, 1, 0, 0, 1, 1]}
 ARRAYS |= {name: np.int64(values) for name, values in INTEGERS.items()}
@@ -230,6 +231,7 @@ MORE = {
     FASTER_NET.replace("f, g = Split <axis = 1> (x, parts)", "f = Slice (x, zero, four, axis)  g = Slice (x, four, end, axis)"): ["FasterNetBlock"],
     FASTER_NET.replace("e = Conv (j, up, b16)", "i = Conv (j, up)  e = BatchNormalization (i, b16, b16, b16, var)"): ["FasterNetBlock"],
     DOWN: ["ConvFirstBlock"],
+    CONVNEXT_V2.replace("m = Add (b16, l)", "i = Mul (l, ones)  m = Add (b16, i)"): ["ConvNeXtV2Block"],
     CONVNEXT_V2.replace("k = Mul (r, o)", "")
     .replace("l = Mul (var, k)", "l = Mul (var, o)")
     .replace("m = Add (b16, l)", "m = Add (one, l)")

@@ -6,7 +6,7 @@ import pytest
 from refconv import host
 from refconv.elements import element
 from refconv.networks import names, network
-from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FusedMBConvBlock, MBConvBlock
+from refconv.problem.blocks import ConvFirstBlock, ConvNeXtBlock, FasterNetBlock, FusedMBConvBlock, MBConvBlock, SeparableBlock
 from refconv.problem.steps import CONVOLUTIONS, INPUT
 from refconv.schedule import block_schedule
 
@@ -56,7 +56,7 @@ def test_a_name_that_is_none_lists_the_near_ones_first():
     for wrong in (None, 3, ("resnet18",), "RESNET18"):
         with pytest.raises(ValueError, match=r"must be one of refconv.networks.names\(\), such as .*resnet"):
             network(wrong)
-    assert len(set(names())) == len(names()) == 36
+    assert len(set(names())) == len(names()) == 41
     assert network("resnet18") is network("resnet18")
 
 
@@ -101,7 +101,7 @@ def test_parameters_are_the_arrays_and_what_batch_norms_have_besides(name):
 KINDS = {
     "resnet50": (),
     "regnety_008": (),
-    "mobilenetv2": (MBConvBlock,),
+    "mobilenetv2": (SeparableBlock, MBConvBlock),
     "efficientnetv2_s": (FusedMBConvBlock, MBConvBlock),
     "convnext_tiny": (ConvNeXtBlock,),
     "fasternet_s": (FasterNetBlock,),

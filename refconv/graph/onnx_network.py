@@ -92,6 +92,7 @@ class OnnxNetwork:
                 known = resolve(model, self.notes, assume=False)
             self._branches = any(operator(node) == BRANCH for node in model.graph.node)
             network, by_sizes = with_pads(self._network_of(model, later=(BRANCH,)), known.shapes)
+            network = network.changed({}, {name: array for name, array in known.values.items() if name in network.makers})  # holds for all sizes
             self._branches = self._branches or by_sizes
             if self._strict:
                 refuse(network, known.shapes, faults(Graph(model, self.weights, known)))

@@ -114,7 +114,7 @@ def conv_first_hidden(operands, out, work, block, t, part):
         at, pixels = (n * block.h + p_first) * block.w, count * block.w
         rows = image_rows(Place(x, 0), block.c, block.h, n, p_first - conv.pad_top)
         convolve_rows(convolved, rows, p_first, count, convolution, lines, t.conv)
-        normalise(convolved, pixels, block.c, block.eps)
+        normalise(convolved, convolved, pixels, block.c, block.eps, None, None)
         for h in range(0, block.hidden, t.hidden):
             last = min(h + t.hidden, block.hidden)
             made = _Chunk(hidden, h, as_source(convolved), Span(0, pixels, block.source), bias, block.activation)

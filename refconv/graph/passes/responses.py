@@ -2,7 +2,7 @@
 
 x + (bias + weight * (x * n))    x * (1 + weight * n) + bias    n = g / (ReduceMean(g) + epsilon), g = ReduceL2(x)
 
-bias and weight are constants. Two passes over the map remain of four.
+bias and weight are constants; there may be a factor of 1 besides, which torch's addcmul brings along. Two passes over the map remain of four.
 """
 
 import numpy as np
@@ -32,6 +32,9 @@ def written_out(network, makers, takers, step):
     alone = lambda name, op: makers.get(name) if name in makers and makers[name].op == op and len(takers[name]) == 1 else None
     for x, inner in both_ways(step, "Add"):
         for bias, weighted in both_ways(alone(inner, "Add"), "Add"):
+            for one, other in both_ways(alone(weighted, "Mul"), "Mul"):
+                array = network.constant(one)
+                weighted = other if array is not None and array.size == 1 and np.all(array == 1) else weighted
             for weight, gated in both_ways(alone(weighted, "Mul"), "Mul"):
                 for same, relative in both_ways(alone(gated, "Mul"), "Mul"):
                     constants = network.constant(bias) is not None and network.constant(weight) is not None
