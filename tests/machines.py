@@ -7,8 +7,8 @@ from refconv import host
 from refconv.elements import element
 from refconv.jit import Part
 from refconv.plan import plan_of
-from refconv.schedule import block_schedule, parameters
 from refconv.problem.fused import SPILLED
+from refconv.schedule import block_schedule, parameters
 from refconv.tile.recorded import Recorded
 from refconv.weights.blocks import pack_block
 from sim.hierarchy.hierarchy import Hierarchy, run
