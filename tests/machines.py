@@ -7,6 +7,7 @@ from refconv import host
 from refconv.elements import element
 from refconv.jit import Part
 from refconv.plan import plan_of
+from refconv.problem.fused import SPILLED
 from refconv.schedule import block_schedule, parameters
 from refconv.tile.recorded import Recorded
 from refconv.weights.blocks import pack_block
@@ -59,7 +60,7 @@ def check_three_machines(plan, inputs, compare=np.testing.assert_array_equal, ou
     call.kernel.source(*call.arguments(recorded), Part(0, 1, 0, call.units))
     compare(compiled_out, out.values)
     assert (out.stores == 1).all(), "every output element is stored exactly once"
-    assert (out.loads == 0).all()
+    assert (out.loads == 0).all() or getattr(call.problem, "result", None) == SPILLED, "a spilled hidden layer alone is read again, for its sums"
     assert all((operand.stores == 0).all() for operand in recorded[: len(inputs)])
     stored = {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.stores)}
     touched = stored | {(i, int(e)) for i, r in enumerate(recorded) for e in np.flatnonzero(r.loads)}
