@@ -20,8 +20,7 @@ from refconv.tile.recorded import Recorded
 from refconv.weights.blocks import block_problem
 
 MAPS = [(h, w) for h in range(1, 17) for w in range(1, 29)]
-MOST_VARIANTS, MOST_SQUEEZED = 4, 5
-"""Of a block of one kernel, or of three: two sizes of tiles of the first and of the last, and the gates."""
+MOST_VARIANTS = 4
 TARGETS = {
     "AVX-512": Target(64, 32, 48 << 10, 2 << 20),
     "AVX2": Target(32, 16, 32 << 10, 512 << 10),
@@ -44,7 +43,7 @@ def test_448_maps_are_four_variants(case, target):
     own = variants(record, ELEMENTS["float32"], chosen, [(case.size, case.size)])
     found = variants(record, ELEMENTS["float32"], chosen, [*MAPS, (case.size, case.size)])
     assert own <= found
-    assert len(found) <= (MOST_SQUEEZED if getattr(record, "se", None) else MOST_VARIANTS)
+    assert len(found) <= MOST_VARIANTS
 
 
 def record_of(name, dtype=np.float32, array=None):
@@ -70,8 +69,7 @@ def test_other_blocks_too(name, dtype):
     """Strides, element types, ragged channels; squeeze-excitation, where halves make the hidden layer twice."""
     maps = [(h, w) for h, w in MAPS if min(h, w) > 1] if name == "ConvFirstBlock of stride 2" else MAPS  # whose blur pool reflects the map
     for target in TARGETS.values():
-        most = MOST_SQUEEZED if "squeezed" in name else MOST_VARIANTS
-        assert len(variants(record_of(name), ELEMENTS[dtype], target, maps[::3])) <= most
+        assert len(variants(record_of(name), ELEMENTS[dtype], target, maps[::3])) <= MOST_VARIANTS
 
 
 @pytest.mark.parametrize("name", NAMES)

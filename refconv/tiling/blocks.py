@@ -297,12 +297,15 @@ def separable_tiling(block, itemsize, target):
 
 
 def gated_tiling(block, itemsize, target):
-    """Rule: as many pixels as stay within `unit_bytes` with their sums, though no fewer than STEP_PIXELS; an even share for each thread."""
+    """Rule: as many pixels as stay within `unit_bytes` with their sums, though no fewer than STEP_PIXELS; an even share for each thread.
+
+    Tiles of 7 pixels for any map, so that the kernel is compiled once: 49 pixels are seven of them, 196 and 784 whole ones as well.
+    """
     total, pixel_bytes = block.p * block.q, (odd_pitch(block.hidden, target.lanes(itemsize)) + block.k) * itemsize
     most = ceil_div(total, layers.parts(block.n, target.threads))
     pixels = min(most, max(STEP_PIXELS, unit_bytes(block, block.k, itemsize, target) // pixel_bytes))
     pixels = ceil_div(most, ceil_div(most, pixels))
-    return GatedTiling(pixels, product(span_of(block.q, block).pixels, block.k, block.hidden, itemsize, target))
+    return GatedTiling(pixels, product(SQUEEZED_SPANS[-1].pixels, block.k, block.hidden, itemsize, target))
 
 
 def gate_tiling(problem, itemsize, target):
