@@ -51,9 +51,10 @@ def test_blocks_of_today(sizes):
     model, (n, h, w) = blocks(), sizes
     x = np.random.default_rng(1).standard_normal((n, 3, h, w)).astype(np.float32)
     net, fused = (refconv.load(model, threads=1, fuse=fuse) for fuse in (False, True))
-    made = net(x)
+    with few_shapes("float32"):
+        made = net(x)
+        assert within(fused(x), made, layers(net))
     assert within(made, by_onnx(model, x=x)[0], layers(net))
-    assert within(fused(x), made, layers(net))
     assert [call.op for call in fused.schedule.calls if call.block] == ["ConvNeXtBlock"]
     ops = [call.step.op for call in net.schedule.calls]
     assert [call.step.attributes.get("activation") for call in net.schedule.calls if call.step.op in ("conv", "product")] == [
