@@ -199,7 +199,7 @@ def test_pairs_compare_their_second_by_peers_with_our_first():
 
 def test_steps_say_where_the_time_goes(tiny):
     status, out, err = run("--model", tiny, "--steps", "--rounds", "2", "--peers", "none", "--json")
-    assert (status, err) == (0, "")
+    assert status == 0, err  # which says so where kernels have to be compiled
     document = json.loads(out)
     records = document["steps"][tiny]
     assert sum(one["flops"] for one in records) == 2 * TINY.macs(8)

@@ -178,7 +178,7 @@ def test_simulate_block_takes_records_and_names_what_is_wrong():
             ("resnet",),
             {},
             ValueError,
-            "block 'resnet': must be ffn, convfirst, convnext, mbconv, fusedmbconv, separable, .*, fasternet, or a record",
+            "block 'resnet': must be ffn, convfirst, convnext, convnextv2, mbconv, fusedmbconv, separable, .*, fasternet, or a record",
         ),
         ((build(FFNBlock),), {}, ValueError, "h = None, w = None: must be the rows and columns"),
         ((build(FFNBlock), 1, 0, 4), {}, ValueError, "height = 0: must be from 1"),
