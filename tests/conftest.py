@@ -14,6 +14,8 @@ settings.register_profile("other-target", parent=settings.get_profile("default")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 os.environ["REFCONV_TUNED"] = "0"  # what has been measured on this computer has no part in any test but those of tuning
+if len(getattr(os, "sched_getaffinity", lambda process: range(os.cpu_count() or 1))(0)) == 1:
+    os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # tests of threads have two, on one core as well
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it for its workers, and tables would be folded to it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background, whose jobs and their children ignore Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
