@@ -102,7 +102,7 @@ def weights(case, dtype=np.float32):
     if kind is FasterNetBlock:
         return kind(**fields, conv_weight=matrix(c // 4, c // 4, *kernel))
     if kind is not FFNBlock:
-        rows, width = (c, case.g) if kind in (ConvFirstBlock, ConvNeXtBlock) else (hidden, c if kind is FusedMBConvBlock else case.g)
+        rows, width = (c, case.g) if kind in (ConvFirstBlock, ConvNeXtBlock, ConvNeXtV2Block) else (hidden, c if kind is FusedMBConvBlock else case.g)
         fields |= {"conv_weight": matrix(rows, width, *kernel), "conv_bias": vector(rows)}
     if kind in (ConvNeXtBlock, ConvNeXtV2Block):
         fields |= {"norm_weight": vector(c, 1), "norm_bias": vector(c)}

@@ -54,6 +54,13 @@ def _torchvision(row):
     yield Published("top1", row.accuracy_percent, "%", source, size=row.size)
 
 
+def _convnext_v2(row):
+    source = "README of ConvNeXt-V2's release, fine-tuned on ImageNet-1k"
+    yield Published("parameters", row.parameters_m, "M", source)
+    yield Published("macs", row.gmacs, "G", source if row.with_norms else f"{source}; without norms", size=row.size)
+    yield Published("top1", row.accuracy_percent, "%", source, size=row.size)
+
+
 def _timm(row):
     source = "timm, tables of its results"
     yield Published("parameters", row.parameters_m, "M", source)
@@ -65,6 +72,7 @@ def _timm(row):
 _TABLES = (
     (libraries.TORCHVISION, _torchvision),
     (libraries.TIMM, _timm),
+    (libraries.CONVNEXT_V2, _convnext_v2),
     (lavin.ROWS, _lavin),
     (fasternet.NETWORKS, _fasternet),
     (isynet.ROWS, _isynet),

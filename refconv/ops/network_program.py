@@ -69,7 +69,7 @@ class NetworkProgram:
                 variants.add((made.kernel, dtype, made.step.attributes.get("kind"), type(made.run)))
         return (
             f"refconv: compiling kernels for this CPU, of this network {len(variants)} at most, 1 to 15 s each, once; they are kept. "
-            "Ahead of the first call: python -m refconv.warm --model, or net.compile(shape)"
+            "Ahead of the first call: net.compile(shape), or python -m refconv.warm"
         )
 
     def call_times(self, given):

@@ -1,7 +1,8 @@
-"""What torchvision and timm publish with their models, as data.
+"""What torchvision, timm and a release publish with their models, as data.
 
 torchvision: the metadata of its pretrained weights IMAGENET1K_V1, read in version 0.28; its MACs ("GFLOPS" there) are those of convolutions and
-matrix products alone. timm: the tables of its results, in millions as printed, for ConvNeXt below Tiny, which is timm's own, and RegNetY.
+matrix products alone. timm: the tables of its results, in millions as printed, for ConvNeXt below Tiny, which is timm's own, and RegNetY. And the
+README of ConvNeXt-V2's release, as printed; its "FLOPs" are multiply-adds.
 """
 
 from typing import NamedTuple
@@ -28,6 +29,18 @@ class TimmRow(NamedTuple):
     size: int | None = None
 
 
+class ReleaseRow(NamedTuple):
+    """network: its name in refconv.networks; accuracy_percent: on ImageNet-1k, fine-tuned there alone; at 224x224; with_norms: whether the
+    multiply-adds must be those of norms, too, to be what is printed (recomputed here)."""
+
+    network: str
+    parameters_m: float
+    gmacs: float
+    accuracy_percent: float
+    with_norms: bool = False
+    size: int = 224
+
+
 TORCHVISION = (
     TorchvisionRow("resnet18", "ResNet18_Weights", 11689512, 1.814, 69.758, 224),
     TorchvisionRow("resnet34", "ResNet34_Weights", 21797672, 3.664, 73.314, 224),
@@ -50,4 +63,11 @@ TIMM = (
     TimmRow("convnext_pico", 9.05),
     TimmRow("convnext_nano", 15.59),
     TimmRow("regnety_008", 6.26, 0.81, 76.296, 224),
+)
+CONVNEXT_V2 = (
+    ReleaseRow("convnextv2_atto", 3.7, 0.55, 76.7),
+    ReleaseRow("convnextv2_femto", 5.2, 0.78, 78.5),
+    ReleaseRow("convnextv2_pico", 9.1, 1.37, 80.3),
+    ReleaseRow("convnextv2_nano", 15.6, 2.45, 81.9),
+    ReleaseRow("convnextv2_tiny", 28.6, 4.47, 83.0, with_norms=True),
 )
