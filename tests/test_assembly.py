@@ -51,7 +51,7 @@ def test_no_innermost_loop_moves_a_vector_to_or_from_the_stack(cpu):
     tiles, strips, kernels = (found[kind] for kind in ("tiles", "strips", "kernels"))
     assert len(tiles) >= 20
     if cpu in TARGETS:
-        assert {"7x2", "7x4"} & set(tiles) == ({WITH_ONE_IN_MEMORY[cpu]} if cpu in WITH_ONE_IN_MEMORY else set())
+        assert {WITH_ONE_IN_MEMORY[cpu]} <= set(tiles) if cpu in WITH_ONE_IN_MEMORY else not {"7x2", "7x4"} & set(tiles)
     for shape, loops in tiles.items():
         rows, vectors = map(int, shape.split("x"))
         assert len(loops) >= 4, shape  # one at least of each sum
