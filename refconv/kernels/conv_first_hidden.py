@@ -86,7 +86,7 @@ def _expand_channels(chunk, k, columns, weights, tile):
 @routine
 def _store_and_square(to, sums, hidden, pixels, channels):
     """The pixels of the View `hidden` copied to the View `to`, and sums[c] += the sum of the squares of their channel c; sums: a Place."""
-    step = 4 * lanes(hidden.buffer)
+    step = FOUR * lanes(hidden.buffer)
     for c in range(0, channels, step):
         total = load(ONE, FOUR, sums.buffer, sums.at + c, 0, channels - c)
         for i in range(pixels):
